@@ -1,0 +1,157 @@
+"""What to forecast and how: the schema of forecast.yaml.
+
+Belongs here: the configuration model, its defaults, its checks and its reader. Does not belong here: any computation on data.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pandas.tseries.frequencies import to_offset
+from pandas.tseries.offsets import Tick
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+FAMILIES = ("seasonal_naive", "mean_28", "mean_56", "mean_182", "ses", "tsb", "ridge")
+FLOORS = ("zero", "seasonal_naive", "mean_28", "mean_56", "mean_182")
+
+Name = Annotated[str, Field(min_length=1)]
+Families = Literal["default"] | Names
+
+
+class ConfigError(ValueError):
+    """A forecast configuration that cannot be used; names the file, the key and the way out."""
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+Names = Annotated[tuple[Name, ...], BeforeValidator(_as_tuple)]
+Numbers = Annotated[tuple[int, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+
+
+class ForecastConfig(BaseModel):
+    """One fleet: its series, its calendar, its objective; explained field by field in docs/forecasting.md."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    name: Name = "fleet"
+    series: Names = Field(min_length=1, description="key columns")
+    time: Name
+    target: Name
+    frequency: Name = Field(description="pandas offset alias, such as D, h or W-THU")
+    horizon: int = Field(ge=1, le=1000, description="steps after the origin")
+    season_lengths: Numbers = Field(default=(7,), description="steps; the first one has the profile")
+    missing: Literal["zero", "gap"] = Field(default="zero", description="a date without a row: zero, or not observed")
+    min_active_days: int = Field(default=10, ge=1, description="fewer: not judged, forecast by segment fallback")
+    weight: Name | None = Field(default=None, description="column that weighs series in fleet metrics")
+    known_future: Names = Field(default=(), description="covariates whose future values are known")
+    static: Names = Field(default=(), description="attributes per series")
+    segments: Names = Field(default=(), description="key columns or static attributes whose values share priors")
+    objective: Literal["rmsse", "wape", "mape", "pinball"] = "rmsse"
+    families: Families = "default"
+    intervals: Numbers = Field(default=(80, 95), description="central coverage, percent")
+    folds: int = Field(default=4, ge=1, le=12, description="folds that choose family, shrinkage and blend")
+    interval_origins: int = Field(default=16, ge=1, le=64, description="origins whose residuals make the intervals")
+
+    @field_validator("frequency")
+    @classmethod
+    def _frequency_is_known(cls, value: str) -> str:
+        try:
+            to_offset(value)
+        except ValueError as error:
+            raise ValueError(f"'{value}' is not a pandas offset alias: write D, h, W-THU, MS or the like") from error
+        return value
+
+    @field_validator("season_lengths")
+    @classmethod
+    def _seasons_are_positive(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if min(value) < 1:
+            raise ValueError(f"{list(value)} holds a season below one step: write lengths of at least 1")
+        return value
+
+    @field_validator("intervals")
+    @classmethod
+    def _intervals_are_nested(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not all(0 < level < 100 for level in value) or sorted(set(value)) != list(value):
+            raise ValueError(f"{list(value)} must be different percentages between 1 and 99 in ascending order")
+        return value
+
+    @field_validator("families")
+    @classmethod
+    def _families_are_known(cls, value: Families) -> Families:
+        unknown = [] if value == "default" else [name for name in value if name not in FAMILIES]
+        if unknown or not value:
+            raise ValueError(f"{unknown or 'an empty list'} is no family: write default or a list out of {list(FAMILIES)}")
+        return value
+
+    @model_validator(mode="after")
+    def _columns_fit_together(self) -> Self:
+        columns = [*self.series, self.time, self.target, *([self.weight] if self.weight else []), *self.known_future, *self.static]
+        doubled = sorted({name for name in columns if columns.count(name) > 1})
+        if doubled:
+            raise ValueError(f"the columns {doubled} have two roles: each column may be named once outside `segments`")
+        strangers = [name for name in self.segments if name not in (*self.series, *self.static)]
+        if strangers:
+            raise ValueError(f"the segments {strangers} are neither key columns nor attributes: add them to static")
+        return self
+
+    @property
+    def family_names(self) -> tuple[str, ...]:
+        """The families to try, in the order of FAMILIES."""
+        return FAMILIES if self.families == "default" else tuple(name for name in FAMILIES if name in self.families)
+
+    @property
+    def season(self) -> int:
+        """Length of the profile's season, in steps."""
+        return self.season_lengths[0]
+
+    @property
+    def subdaily(self) -> bool:
+        """Whether a step is shorter than a day, so that dates carry a time."""
+        return step_is_subdaily(self.frequency)
+
+    @property
+    def interval_columns(self) -> tuple[str, ...]:
+        """Names of the interval columns from the lowest to the highest bound, such as lo_95, lo_80, hi_80, hi_95."""
+        return (*(f"lo_{level}" for level in reversed(self.intervals)), *(f"hi_{level}" for level in self.intervals))
+
+
+def step_is_subdaily(frequency: str) -> bool:
+    """Whether one step of a pandas offset alias is shorter than a day."""
+    offset = to_offset(frequency)
+    return isinstance(offset, Tick) and offset.nanos < 86_400_000_000_000
+
+
+def parse_config(values: object, origin: str) -> ForecastConfig:
+    """Check parsed YAML; `origin` names the file in errors. Raises ConfigError that lists every wrong key."""
+    if not isinstance(values, dict):
+        kind = type(values).__name__
+        raise ConfigError(f"{origin}: a forecast configuration is a mapping of keys, not {kind}; see docs/forecasting.md")
+    try:
+        return ForecastConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(origin, dict(e)) for e in error.errors())) from error
+
+
+def _explain(origin: str, error: dict[str, Any]) -> str:
+    key = ".".join(str(part) for part in error["loc"]) or "(all)"
+    text = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        text = f"unknown key; known keys are {', '.join(ForecastConfig.model_fields)}"
+    elif error["type"] == "missing":
+        text = "this key is required"
+    return f"{origin}: {key}: {text}"
+
+
+def load_config(path: str | Path) -> ForecastConfig:
+    """Read forecast.yaml. Raises ConfigError with the path and the key of every fault."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); give the path of a forecast.yaml") from error
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    return parse_config(values, str(path))
