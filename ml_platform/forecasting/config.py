@@ -1,6 +1,6 @@
 """What to forecast and how: the schema of forecast.yaml.
 
-Belongs here: the configuration model, its defaults, its checks and its reader. Does not belong here: any computation on data.
+Belongs here: the configuration model, its defaults, its checks and its reader. Does not belong here: computation.
 """
 
 from pathlib import Path
@@ -15,7 +15,6 @@ FAMILIES = ("seasonal_naive", "mean_28", "mean_56", "mean_182", "ses", "tsb", "r
 FLOORS = ("zero", "seasonal_naive", "mean_28", "mean_56", "mean_182")
 
 Name = Annotated[str, Field(min_length=1)]
-Families = Literal["default"] | Names
 
 
 class ConfigError(ValueError):
@@ -27,6 +26,7 @@ def _as_tuple(value: Any) -> Any:
 
 
 Names = Annotated[tuple[Name, ...], BeforeValidator(_as_tuple)]
+Families = Literal["default"] | Names
 Numbers = Annotated[tuple[int, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
 
 
@@ -82,12 +82,13 @@ class ForecastConfig(BaseModel):
     def _families_are_known(cls, value: Families) -> Families:
         unknown = [] if value == "default" else [name for name in value if name not in FAMILIES]
         if unknown or not value:
-            raise ValueError(f"{unknown or 'an empty list'} is no family: write default or a list out of {list(FAMILIES)}")
+            raise ValueError(f"{unknown or 'an empty list'} is no family: write default or some of {list(FAMILIES)}")
         return value
 
     @model_validator(mode="after")
     def _columns_fit_together(self) -> Self:
-        columns = [*self.series, self.time, self.target, *([self.weight] if self.weight else []), *self.known_future, *self.static]
+        weight = () if self.weight is None else (self.weight,)
+        columns = [*self.series, self.time, self.target, *weight, *self.known_future, *self.static]
         doubled = sorted({name for name in columns if columns.count(name) > 1})
         if doubled:
             raise ValueError(f"the columns {doubled} have two roles: each column may be named once outside `segments`")
@@ -127,7 +128,7 @@ def parse_config(values: object, origin: str) -> ForecastConfig:
     """Check parsed YAML; `origin` names the file in errors. Raises ConfigError that lists every wrong key."""
     if not isinstance(values, dict):
         kind = type(values).__name__
-        raise ConfigError(f"{origin}: a forecast configuration is a mapping of keys, not {kind}; see docs/forecasting.md")
+        raise ConfigError(f"{origin}: a configuration is a mapping of keys, not {kind}; see docs/forecasting.md")
     try:
         return ForecastConfig.model_validate(values)
     except ValidationError as error:
