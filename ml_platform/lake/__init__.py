@@ -1,0 +1,8 @@
+"""The lake: Delta tables below one root, written only through here.
+
+Belongs here: schemas, commits, the ledger and the quarantine. Does not belong here: what a source or a forecast means.
+"""
+
+from ml_platform.lake.store import Lake, LakeError, TableSpec
+
+__all__ = ["Lake", "LakeError", "TableSpec"]
