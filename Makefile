@@ -1,0 +1,70 @@
+# The commands of the project. Each target makes .venv from requirements.lock first; that costs nothing when it is up to date.
+# Needs make and a Python from 3.11 to 3.13 with venv, nothing else. Another interpreter: make demo PYTHON=/path/to/python3.12
+
+SHELL := /bin/sh
+.SHELLFLAGS := -eu -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+# What an activated environment or a shell profile may have set must not leak into .venv
+unexport VIRTUAL_ENV CONDA_PREFIX PYTHONPATH PYTHONHOME PYTHONSTARTUP PIP_USER PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV PIP_PYTHON
+unexport UV_PYTHON UV_SYSTEM_PYTHON UV_PROJECT_ENVIRONMENT UV_TARGET UV_PREFIX UV_CONSTRAINT UV_OVERRIDE UV_REQUIRE_HASHES UV_NO_BINARY
+
+PYTHON ?=
+PORT ?= 3000
+PYTEST_ARGS ?=
+BIN := .venv/bin
+STAMP := .venv/.stamp
+
+.PHONY: help demo ui test lint format types imports lock check bench faults env clean clean-all
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r target text; do printf '  make %-10s %s\n' "$$target" "$$text"; done
+
+demo: $(STAMP) ## land the sample and run the whole chain: files to published forecasts
+	@$(BIN)/ml-platform demo
+
+ui: $(STAMP) ## the Dagster UI on 127.0.0.1, with daemon, sensors and schedules (PORT=3000)
+	@exec $(BIN)/python -m sensors.serve --port $(PORT)
+
+test: $(STAMP) ## all tests (PYTEST_ARGS="-k name" for some)
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(STAMP) ## ruff: rules and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: $(STAMP) ## ruff: repair what can be repaired
+	@$(BIN)/ruff check --fix --exit-zero .
+	@$(BIN)/ruff format .
+
+types: $(STAMP) ## mypy --strict
+	@$(BIN)/mypy
+
+imports: $(STAMP) ## import-linter: who may import whom
+	@$(BIN)/lint-imports --no-logo
+
+lock: $(STAMP) ## write requirements.lock anew from pyproject.toml (needs the network)
+	@$(BIN)/uv pip compile pyproject.toml --universal --all-extras --group dev --generate-hashes --no-emit-index-url --quiet -o requirements.lock
+
+check: lint types imports ## lint, types and imports
+	@$(BIN)/python scripts/check_lock.py
+
+bench: $(STAMP) ## speed and accuracy, by hand and on a quiet machine
+	@if [ -f bench/__main__.py ]; then $(BIN)/python -m bench; else echo "bench/ does not exist yet"; exit 1; fi
+
+faults: $(STAMP) ## the fault-injection tests alone
+	@if [ -d tests/faults ]; then $(BIN)/python -m pytest tests/faults $(PYTEST_ARGS); else echo "tests/faults does not exist yet"; exit 1; fi
+
+env: $(STAMP) ## only make .venv
+
+clean: ## remove caches and build output; .venv and .platform stay
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis htmlcov .coverage .coverage.* dbt/target dbt/logs dist
+	@find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
+
+clean-all: clean ## also remove .venv and the platform's home .platform
+	@rm -rf .venv .platform
+
+$(STAMP): requirements.lock pyproject.toml scripts/make_env.sh
+	@PYTHON="$(PYTHON)" sh scripts/make_env.sh

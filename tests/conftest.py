@@ -1,0 +1,94 @@
+"""What every test shares: a home of its own, the rule on skips, and a guard over the developer's home.
+
+Belongs here: fixtures and hooks that tests of more than one room need. Does not belong here: data of one room's tests.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ml_platform.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[1]
+HOME = str(ROOT / ".platform")
+ALLOWED_SKIP = "needs ../shared"
+
+for _name in [name for name in os.environ if name.startswith(("ML_PLATFORM_", "DAGSTER_"))]:
+    del os.environ[_name]  # a shell that works with a real home must not lend it to tests
+os.environ |= {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "GX_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "MPLBACKEND": "Agg",
+    "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", "0"),
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--forbid-skips",
+        action="store_true",
+        help=f"a skipped test fails, unless its reason begins with '{ALLOWED_SKIP}'",
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report: pytest.TestReport = yield
+    if report.skipped and not hasattr(report, "wasxfail") and item.config.getoption("--forbid-skips"):
+        _fail_forbidden(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
+    report: pytest.CollectReport = yield
+    if report.skipped and collector.config.getoption("--forbid-skips"):
+        _fail_forbidden(report)
+    return report
+
+
+def _fail_forbidden(report: pytest.TestReport | pytest.CollectReport) -> None:
+    reason = (
+        report.longrepr[2].removeprefix("Skipped: ") if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    )
+    if not reason.startswith(ALLOWED_SKIP):
+        report.outcome = "failed"
+        report.longrepr = f"{report.nodeid}: skips are forbidden here, and this test skipped: {reason}"
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Laptop defaults with a home of the test's own; subprocesses that the test starts inherit it."""
+    monkeypatch.setenv("ML_PLATFORM_HOME", str(tmp_path / "home"))
+    return Settings(home=tmp_path / "home", workers=2)
+
+
+def _refuse_writes(event: str, arguments: tuple[object, ...]) -> None:
+    """Audit hook: raises where this process is about to write to the home of the person who runs the tests."""
+    if event not in ("open", "os.mkdir", "os.rename", "os.remove") or not isinstance(arguments[0], str | os.PathLike):
+        return
+    reads = event == "open" and not (isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR))
+    if not reads and os.path.abspath(arguments[0]).startswith(HOME + os.sep):  # noqa: PTH100  cheap: runs on every open
+        raise AssertionError(f"a test may not write to {arguments[0]}: use the fixture `settings`")
+
+
+sys.addaudithook(_refuse_writes)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_home_appears() -> Iterator[None]:
+    """What the audit hook cannot see, subprocesses and native code, shows as a home that was not there before."""
+    before = Path(HOME).exists()
+    yield
+    assert before or not Path(HOME).exists(), f"a test wrote to {HOME}"
+
+
+@pytest.fixture(autouse=True)
+def _default_home_is_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Code that reads the settings without being told gets this test's folder, not `.platform`."""
+    if "ML_PLATFORM_HOME" not in os.environ:
+        monkeypatch.setenv("ML_PLATFORM_HOME", str(tmp_path / "home"))
