@@ -70,3 +70,67 @@ ROW_FATES = TableSpec(
     ),
     description="What became of a drop's rows after bronze, counted per drop, stage and month of the event.",
 )
+
+PUBLISHED = TableSpec(
+    "ops/published",
+    _schema(as_of=pa.date32(), release_id=pa.string(), published_at=INSTANT),
+    description="The pointer of the marts: per as-of day the newest row names the release whose forecasts are shown.",
+)
+
+PROMOTED_RELEASE = TableSpec(
+    "gold/promoted_release",
+    _schema(
+        as_of=pa.date32(),
+        release_id=pa.string(),
+        promoted=pa.bool_(),
+        decided_at=INSTANT,
+        approved_by=pa.string(),
+        rules=pa.string(),
+        evidence=pa.string(),
+    ),
+    description="One row per judged release: the verdict, every rule with value and limit, and who or what decided.",
+)
+
+
+def fleet_evaluation(intervals: tuple[int, ...]) -> TableSpec:
+    """Errors on the fold that chose nothing, with one coverage column per interval (percent)."""
+    return TableSpec(
+        "gold/fleet_evaluation",
+        _schema(
+            as_of=pa.date32(),
+            contender=pa.string(),
+            release_id=pa.string(),
+            level=pa.string(),
+            segment=pa.string(),
+            weighted_rmsse=pa.float64(),
+            wape=pa.float64(),
+            wape_week=pa.float64(),
+            bias=pa.float64(),
+            **{f"coverage_{one}": pa.float64() for one in intervals},
+            weight=pa.float64(),
+            series=pa.int64(),
+            unscaled=pa.int64(),
+            rows=pa.int64(),
+        ),
+        description="Challenger, champion, families and floors on the newest fold, which chose nothing, by fleet and by segment.",
+    )
+
+
+def forecasts(interval_columns: tuple[str, ...], time: pa.DataType) -> TableSpec:
+    """Forecasts with one column per interval bound; `time` is the type of `date` (date32, or an instant below a day)."""
+    return TableSpec(
+        "gold/forecasts",
+        _schema(
+            as_of=pa.date32(),
+            release_id=pa.string(),
+            series_id=pa.string(),
+            step=pa.int32(),
+            date=time,
+            mean=pa.float64(),
+            point=pa.float64(),
+            **{one: pa.float64() for one in interval_columns},
+            family=pa.string(),
+        ),
+        partition_by=("as_of",),
+        description="Every forecast ever made: key (as_of, release_id, series_id, step), append only; mean is the expected value.",
+    )
