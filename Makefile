@@ -58,6 +58,7 @@ faults: $(STAMP) ## the fault-injection tests alone
 	@if [ -d tests/faults ]; then $(BIN)/python -m pytest tests/faults $(PYTEST_ARGS); else echo "tests/faults does not exist yet"; exit 1; fi
 
 env: $(STAMP) ## only make .venv
+	@:
 
 clean: ## remove caches and build output; .venv and .platform stay
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis htmlcov .coverage .coverage.* dbt/target dbt/logs dist
