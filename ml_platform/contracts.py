@@ -1,0 +1,292 @@
+"""Source contracts: what a declared feed looks like, read from YAML and refused where it is unclear.
+
+Belongs here: columns, types, keys, times, paths and rules of a source, and how sources become a panel. Does not belong here:
+reading files (formats), applying rules (rules, preparation) or how to forecast (forecasting.config).
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ml_platform.lake.schemas import INSTANT
+from ml_platform.lake.store import TableSpec
+
+NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
+DECIMAL = re.compile(r"^decimal\((\d{1,2}),(\d{1,2})\)$")
+PLAIN_TYPES = {"int64": pa.int64(), "string": pa.string(), "bool": pa.bool_(), "date": pa.date32(), "timestamp": INSTANT}
+PROVENANCE = {"drop_id": pa.string(), "drop_day": pa.date32(), "row_number": pa.int64(), "ingested_at": INSTANT}
+
+
+class ContractError(ValueError):
+    """A configuration file is missing, unreadable or contradicts itself."""
+
+
+def _identifier(text: str) -> str:
+    if not NAME.match(text):
+        raise ValueError(f"'{text}' is no name: use lower case letters, digits and _, a letter first")
+    return text
+
+
+def _timezone(text: str) -> str:
+    try:
+        ZoneInfo(text)
+    except (KeyError, ValueError):
+        raise ValueError(f"'{text}' is no IANA time zone such as Europe/Paris") from None
+    return text
+
+
+Model = TypeVar("Model", bound=BaseModel)
+Identifier = Annotated[str, AfterValidator(_identifier)]
+TimeZone = Annotated[str, AfterValidator(_timezone)]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Column(Strict):
+    """One column: its type, whether it may be empty, and the values that are allowed in it."""
+
+    type: str
+    description: str = ""
+    unit: str = ""
+    nullable: bool = False
+    min: float | None = None
+    max: float | None = None
+    allowed: tuple[str, ...] = ()
+
+    @cached_property
+    def arrow(self) -> pa.DataType:
+        if found := DECIMAL.match(self.type.replace(" ", "")):
+            return pa.decimal128(int(found[1]), int(found[2]))
+        return PLAIN_TYPES[self.type]
+
+    @model_validator(mode="after")
+    def _type_is_known(self) -> Self:
+        if self.type not in PLAIN_TYPES and not DECIMAL.match(self.type.replace(" ", "")):
+            raise ValueError(f"type '{self.type}' is unknown: use {', '.join(PLAIN_TYPES)} or decimal(p,s); money and measures are decimal")
+        return self
+
+
+class Format(Strict):
+    type: Literal["csv", "parquet"]
+    delimiter: str = Field(default=",", min_length=1, max_length=1)
+    encoding: str = "utf-8"
+
+
+class EventTime(Strict):
+    """The column that says when a row happened, the zone of texts without an offset, and the zone of the business day."""
+
+    column: str
+    timezone: TimeZone = "UTC"
+    business_timezone: TimeZone = "UTC"
+
+
+class Validity(Strict):
+    """First and last date (both included) for which a row holds."""
+
+    start: str
+    end: str
+
+
+class Condition(Strict):
+    """A named condition on one column: it is null, or it is one of some values."""
+
+    rule: Identifier
+    column: str
+    null: bool = False
+    values: tuple[str | int, ...] = ()
+
+
+class Lookup(Strict):
+    """Columns taken from a snapshot source; rows that find nothing there are quarantined under the rule `missing`."""
+
+    source: Identifier
+    match: tuple[str, ...]
+    take: tuple[str, ...]
+    missing: Identifier
+
+
+class Duplicates(Strict):
+    """How rows with one key become one: the newest row, with the greatest value of each column in `greatest`."""
+
+    greatest: tuple[str, ...] = ()
+
+
+class Covariate(Strict):
+    """A known-future column of the panel, made from the rows that hold for a series on a date.
+
+    share: the share of the lookup's members of the series whose `column` is not one of `unless`; mean: the mean of `column`.
+    """
+
+    name: Identifier
+    kind: Literal["share", "mean"]
+    column: str
+    unless: tuple[str, ...] = ()
+
+
+class Panel(Strict):
+    """What a source adds to the panel: the target (with its weight), or covariates.
+
+    `scope`: key columns; where a source has no row at all for a value of them, its covariates are missing and not 0.
+    """
+
+    target: bool = False
+    covariates: tuple[Covariate, ...] = ()
+    scope: tuple[str, ...] = ()
+
+
+class SourceContract(Strict):
+    """One declared feed. `{day}` in `path` is the drop day as YYYY-MM-DD, `*` any text without a slash."""
+
+    name: Identifier
+    kind: Literal["events", "snapshot"]
+    description: str
+    owner: str = Field(pattern=r"^team:[a-z][a-z0-9-]*$|^[^@\s]+@[^@\s]+$", description="team:name or an e-mail address, as Dagster takes it")
+    path: str
+    format: Format
+    columns: Mapping[str, Column]
+    key: tuple[str, ...]
+    time: EventTime | None = None
+    validity: Validity | None = None
+    lookups: tuple[Lookup, ...] = ()
+    exclude: tuple[Condition, ...] = ()
+    notice: tuple[Condition, ...] = Field(default=(), description="conditions that are kept, and counted")
+    duplicates: Duplicates = Duplicates()
+    drops_per_day: int = Field(default=1, ge=1, description="loaded drops that make a day complete")
+    max_quarantined: float = Field(default=0.5, ge=0, le=1, description="share of a run's rows above which nothing is committed")
+    panel: Panel = Panel()
+
+    @model_validator(mode="after")
+    def _columns_exist(self) -> Self:
+        taken = [name for lookup in self.lookups for name in lookup.take]
+        own = [*self.key, *(lookup_key for lookup in self.lookups for lookup_key in lookup.match), *self.duplicates.greatest]
+        own += [self.time.column] if self.time else []
+        own += [self.validity.start, self.validity.end] if self.validity else []
+        own += [c.column for c in self.panel.covariates]
+        for name in own:
+            if name not in self.columns:
+                raise ValueError(f"column '{name}' is used but not declared; declared are {', '.join(self.columns)}")
+        for condition in (*self.exclude, *self.notice):
+            if condition.column not in {*self.columns, *taken}:
+                raise ValueError(f"rule '{condition.rule}' needs column '{condition.column}', which is neither declared nor taken by a lookup")
+        for name in (*self.columns, *taken):
+            if name in PROVENANCE:
+                raise ValueError(f"column '{name}' is reserved for provenance: rename it")
+        return self
+
+    @model_validator(mode="after")
+    def _times_are_clear(self) -> Self:
+        if self.kind == "events" and (self.time is None) == (self.validity is None):
+            raise ValueError("an events source declares either `time` (a row happened then) or `validity` (a row holds from, to)")
+        if self.kind == "events" and "{day}" not in self.path:
+            raise ValueError("the path of an events source names its drop day: write {day} where it stands")
+        return self
+
+    @property
+    def bronze(self) -> str:
+        return f"raw_{self.name}"
+
+    @property
+    def silver(self) -> str:
+        return f"{self.name}_history" if self.kind == "events" else f"{self.name}_current"
+
+    @cached_property
+    def path_pattern(self) -> re.Pattern[str]:
+        parts = re.split(r"(\{day\}|\*)", self.path)
+        known = {"{day}": r"(?P<day>\d{4}-\d{2}-\d{2})", "*": r"[^/]*"}
+        return re.compile("^" + "".join(known.get(part, re.escape(part)) for part in parts) + "$")
+
+    @cached_property
+    def bronze_spec(self) -> TableSpec:
+        columns = {name: column.arrow for name, column in self.columns.items()} | PROVENANCE
+        by_day = ("drop_day",) if self.kind == "events" else ()
+        return TableSpec(f"bronze/{self.bronze}", pa.schema(list(columns.items())), by_day, f"{self.description} As landed, with provenance.")
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Changes where the contract changes: silver tables made under another one are made anew."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+
+
+class Contracts(Strict):
+    """All sources of one configuration folder, checked against each other."""
+
+    sources: tuple[SourceContract, ...]
+
+    def __getitem__(self, name: str) -> SourceContract:
+        for source in self.sources:
+            if source.name == name:
+                return source
+        raise ContractError(f"no source is called '{name}'; declared are {', '.join(s.name for s in self.sources)}")
+
+    @property
+    def target(self) -> SourceContract:
+        """The source that carries the target of the panel."""
+        return next(source for source in self.sources if source.panel.target)
+
+    @property
+    def covariates(self) -> tuple[SourceContract, ...]:
+        return tuple(source for source in self.sources if source.panel.covariates)
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        names = [source.name for source in self.sources]
+        if len(set(names)) != len(names):
+            raise ValueError(f"two sources have one name: {sorted(names)}")
+        if sum(source.panel.target for source in self.sources) != 1:
+            raise ValueError("exactly one source carries the target: set `panel: {target: true}` there")
+        if self.target.time is None:
+            raise ValueError(f"source '{self.target.name}' carries the target, so it needs `time`")
+        for source in self.sources:
+            for lookup in source.lookups:
+                other = self[lookup.source]
+                lost = [c for c in (*lookup.match, *lookup.take) if c not in other.columns]
+                if other.kind != "snapshot" or lost:
+                    raise ValueError(f"source '{source.name}' looks up '{other.name}', which must be a snapshot with the columns {lost or list(lookup.take)}")
+        return self
+
+
+def load_contracts(folder: Path) -> Contracts:
+    """Read `folder`/sources/*.yaml; ContractError names the file, the field and what is wrong with it."""
+    files = sorted((folder / "sources").glob("*.yaml"))
+    if not files:
+        raise ContractError(f"no source contracts in {folder / 'sources'}: write one YAML file per source, or set ML_PLATFORM_CONFIGS")
+    sources = [validated(SourceContract, read_yaml(path), path) for path in files]
+    return validated(Contracts, {"sources": sources}, folder / "sources")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML mapping; ContractError names the file and the line."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ContractError(f"{path} does not exist") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as why:
+        raise ContractError(f"{path} is no YAML: {why}") from None
+    if not isinstance(content, dict):
+        raise ContractError(f"{path} must hold a mapping of names to values, not {type(content).__name__}")
+    return content
+
+
+def validated(model: type[Model], content: Mapping[str, Any], place: Path) -> Model:
+    """`content` as `model`; ContractError lists every field that is wrong."""
+    try:
+        return model.model_validate(content)
+    except ValidationError as why:
+        raise ContractError(f"{place}: " + "; ".join(_problems(why))) from None
+
+
+def _problems(why: ValidationError) -> Iterable[str]:
+    for problem in why.errors():
+        field = ".".join(str(part) for part in problem["loc"])
+        text = "this key is unknown" if problem["type"] == "extra_forbidden" else problem["msg"].removeprefix("Value error, ")
+        yield f"{field}: {text}" if field else text

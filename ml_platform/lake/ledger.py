@@ -1,0 +1,131 @@
+"""The ledger: one row per drop and its final state, a projection of what the bronze commits carry.
+
+Belongs here: ledger rows, their way into and out of commit metadata, and the questions the platform asks of them. Does not
+belong here: deciding a drop's state (ingestion).
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import date, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ml_platform.lake.schemas import LEDGER, QUARANTINE
+from ml_platform.lake.store import Lake, folder
+
+LEDGER_KEY = "ml_platform.ledger"
+REFUSED_KEY = "ml_platform.refused"
+LOADED, DUPLICATE, REPLACED, QUARANTINED = "loaded", "duplicate", "replaced", "quarantined"
+
+
+@dataclass(frozen=True)
+class LedgerRow:
+    """A drop and what became of it at bronze; rows_in = rows_loaded + rows_quarantined + rows_duplicate + rows_erased."""
+
+    drop_id: str
+    source: str
+    path: str
+    etag: str
+    length: int
+    content_sha256: str
+    drop_day: date
+    state: str
+    reason: str | None
+    rows_in: int
+    rows_loaded: int
+    rows_quarantined: int
+    rows_duplicate: int
+    rows_erased: int
+    table_version: int
+    run_id: str
+    first_seen_at: datetime
+    settled_at: datetime
+
+    @property
+    def balanced(self) -> bool:
+        return self.rows_in == self.rows_loaded + self.rows_quarantined + self.rows_duplicate + self.rows_erased
+
+    def superseded_by(self, drop_id: str) -> "LedgerRow":
+        return replace(self, state=REPLACED, reason=f"replaced by drop {drop_id}")
+
+
+def rows_of(table: pa.Table) -> list[LedgerRow]:
+    return [LedgerRow(**row) for row in table.to_pylist()]
+
+
+def to_metadata(rows: Sequence[LedgerRow]) -> str:
+    return json.dumps([asdict(row) for row in rows], default=lambda value: value.isoformat())
+
+
+def _from_metadata(text: str, version: int) -> list[LedgerRow]:
+    return [LedgerRow(**{**_dated(row), "table_version": version}) for row in json.loads(text)]
+
+
+def _dated(row: dict[str, Any]) -> dict[str, Any]:
+    instants = {name: datetime.fromisoformat(row[name]) for name in ("first_seen_at", "settled_at")}
+    return {**row, **instants, "drop_day": date.fromisoformat(row["drop_day"])}
+
+
+def of_source(lake: Lake, source: str) -> list[LedgerRow]:
+    """All settled drops of a source."""
+    if not lake.exists(LEDGER.name):
+        return []
+    return rows_of(lake.read(LEDGER.name, where=pc.field("source") == source))
+
+
+def loaded_drops(lake: Lake, source: str) -> list[str]:
+    """Drops whose rows a reader may see: those that are in the ledger as loaded."""
+    return sorted(row.drop_id for row in of_source(lake, source) if row.state == LOADED)
+
+
+def complete_days(lake: Lake, source: str, drops_per_day: int) -> list[date]:
+    """Days with at least `drops_per_day` loaded drops, oldest first."""
+    days = [row.drop_day for row in of_source(lake, source) if row.state == LOADED]
+    return sorted(day for day in set(days) if days.count(day) >= drops_per_day)
+
+
+def project(lake: Lake, source: str, bronze: str) -> int:
+    """Complete ledger and quarantine from the bronze commits they do not know yet; return how many commits that were.
+
+    Safe to repeat: rows of a drop take the place of older ones.
+    """
+    known = max((row.table_version for row in of_source(lake, source)), default=-1)
+    commits = [c for c in lake.commits_after(bronze, known) if LEDGER_KEY in c.metadata]
+    for commit in commits:
+        rows = _from_metadata(commit.metadata[LEDGER_KEY], commit.version)
+        if staged := commit.metadata.get(REFUSED_KEY):
+            _project_refused(lake, bronze, staged, rows)
+        upsert(lake, rows)
+    return len(commits)
+
+
+def upsert(lake: Lake, rows: Iterable[LedgerRow]) -> None:
+    found = list(rows)
+    data = pa.Table.from_pylist([asdict(row) for row in found], schema=LEDGER.schema)
+    old = pc.field("drop_id").isin([row.drop_id for row in found])
+    if lake.count(LEDGER.name, old):
+        lake.replace(LEDGER, data, _in("drop_id", [row.drop_id for row in found]))
+    else:
+        lake.append(LEDGER, data)
+
+
+def _project_refused(lake: Lake, bronze: str, staged: str, rows: Sequence[LedgerRow]) -> None:
+    """Move staged refusals into the quarantine table, once."""
+    path = folder(lake, bronze) / staged
+    present = pc.field("drop_id").isin([row.drop_id for row in rows]) & (pc.field("stage") == "bronze")
+    if path.exists():
+        if not lake.count(QUARANTINE.name, present):
+            lake.append(QUARANTINE, pq.read_table(path, schema=QUARANTINE.schema))
+        path.unlink()
+
+
+def _in(column: str, values: Sequence[str]) -> str:
+    """A SQL predicate; values are our own hexadecimal ids, so nothing has to be quoted away."""
+    return f"{column} IN ({', '.join(repr(value) for value in values)})"
+
+
+in_predicate = _in

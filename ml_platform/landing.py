@@ -1,0 +1,75 @@
+"""Landing: which drops lie in the landing folder.
+
+Belongs here: listing, naming and dating drops. Does not belong here: opening them (formats) or remembering them (ledger).
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from ml_platform.contracts import SourceContract
+
+
+@dataclass(frozen=True)
+class Drop:
+    """One version of one landed file; `path` is relative to the landing folder, `day` its drop day, `named` whether the contract's pattern matches."""
+
+    source: str
+    path: str
+    etag: str
+    length: int
+    day: date
+    named: bool
+    arrived_at: datetime
+
+    @property
+    def drop_id(self) -> str:
+        return hashlib.sha256("|".join((self.source, self.path, self.etag, str(self.length))).encode()).hexdigest()[:24]
+
+
+def list_drops(landing: Path, contract: SourceContract) -> list[Drop]:
+    """Every file of a source, oldest drop day first; names that begin with . or _ are no drops, links are not followed."""
+    folder = landing / contract.name
+    if not folder.is_dir():
+        return []
+    drops = [_drop(entry, landing, contract) for entry in _files(folder)]
+    return sorted(drops, key=lambda drop: (drop.day, drop.arrived_at, drop.path))
+
+
+def undeclared(landing: Path, declared: set[str]) -> list[str]:
+    """Folders with files that no contract declares."""
+    if not landing.is_dir():
+        return []
+    folders = [entry for entry in landing.iterdir() if entry.is_dir() and entry.name not in declared and not entry.name.startswith((".", "_"))]
+    return sorted(folder.name for folder in folders if next(_files(folder), None))
+
+
+def _files(folder: Path) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith((".", "_")):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files(Path(entry.path))
+            elif entry.is_file(follow_symlinks=False):
+                yield entry
+
+
+def _drop(entry: os.DirEntry[str], landing: Path, contract: SourceContract) -> Drop:
+    status = entry.stat(follow_symlinks=False)
+    arrived = datetime.fromtimestamp(status.st_mtime, UTC)
+    path = Path(entry.path).relative_to(landing).as_posix()
+    found = contract.path_pattern.match(path.removeprefix(f"{contract.name}/"))
+    day = _day(found.groupdict().get("day")) if found else None
+    named = found is not None and (day is not None or contract.kind == "snapshot")
+    return Drop(contract.name, path, f"{status.st_mtime_ns:x}", status.st_size, day or arrived.date(), named, arrived)
+
+
+def _day(text: str | None) -> date | None:
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        return None

@@ -1,0 +1,189 @@
+"""Rules of values: texts become typed values, and rows that break the contract are set apart with the reason.
+
+Belongs here: parsing and the rules that need one row alone. Does not belong here: rules that need another source (preparation).
+"""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ml_platform.contracts import Column, SourceContract
+from ml_platform.formats import Opened
+from ml_platform.lake.schemas import INSTANT
+
+REFUSED = pa.schema([("row_number", pa.int64()), ("rule", pa.string()), ("value", pa.string()), ("raw", pa.string())])
+TIMESTAMP = re.compile(r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:\d{2})?$")
+PATTERNS = {"int64": r"^[+-]?\d{1,18}$", "bool": r"^(true|false)$", "date": r"^\d{4}-\d{2}-\d{2}$"}
+EXACT = 1e-6
+
+
+@dataclass(frozen=True)
+class Screened:
+    """Rows that keep the contract (its columns and `row_number`), and those that do not (REFUSED); together every row of the file."""
+
+    accepted: pa.Table
+    refused: pa.Table
+
+
+@dataclass
+class _Verdicts:
+    """The first broken rule of each row, and the value that broke it."""
+
+    rule: pa.Array
+    value: pa.Array
+
+    def add(self, broken: pa.Array, rule: str, values: pa.Array) -> None:
+        new = pc.and_(pc.fill_null(broken, False), pc.is_null(self.rule))
+        if pc.any(new).as_py():
+            self.rule = pc.if_else(new, rule, self.rule)
+            self.value = pc.if_else(new, values.cast(pa.string()), self.value)
+
+
+def screen(opened: Opened, contract: SourceContract) -> Screened:
+    """Type every column of an opened file and part its rows into accepted and refused."""
+    rows = opened.table.num_rows
+    verdicts = _Verdicts(pa.nulls(rows, pa.string()), pa.nulls(rows, pa.string()))
+    timezone = contract.time.timezone if contract.time else "UTC"
+    typed = {}
+    for name, column in contract.columns.items():
+        raw = opened.table[name].combine_chunks()
+        typed[name], unreadable = typed_values(raw, column, timezone)
+        verdicts.add(unreadable, f"not_{column.type}:{name}", raw)
+        _constrain(name, column, raw, typed[name], verdicts)
+    good = pc.is_null(verdicts.rule)
+    accepted = pa.table({**typed, "row_number": opened.row_numbers}).filter(good)
+    return Screened(accepted, _refused(opened, verdicts, pc.invert(good)))
+
+
+def _constrain(name: str, column: Column, raw: pa.Array, typed: pa.Array, verdicts: _Verdicts) -> None:
+    if not column.nullable:
+        verdicts.add(pc.is_null(raw), f"empty:{name}", pa.nulls(len(raw), pa.string()))
+    if column.min is not None:
+        verdicts.add(pc.less(typed, _bound(column.min, column)), f"below_minimum:{name}", raw)
+    if column.max is not None:
+        verdicts.add(pc.greater(typed, _bound(column.max, column)), f"above_maximum:{name}", raw)
+    if column.allowed:
+        known = pc.is_in(typed.cast(pa.string()), value_set=pa.array(column.allowed))
+        verdicts.add(pc.and_(pc.is_valid(typed), pc.invert(known)), f"not_allowed:{name}", raw)
+
+
+def _bound(limit: float, column: Column) -> pa.Scalar:
+    return pa.scalar(Decimal(str(limit)) if column.type.startswith("decimal") else limit)
+
+
+def _refused(opened: Opened, verdicts: _Verdicts, bad: pa.Array) -> pa.Table:
+    rows = opened.table.filter(bad).to_pylist()
+    parts = [
+        pa.table(
+            {
+                "row_number": opened.row_numbers.filter(bad),
+                "rule": verdicts.rule.filter(bad),
+                "value": verdicts.value.filter(bad),
+                "raw": pa.array([json.dumps(row, default=str, ensure_ascii=False) for row in rows], pa.string()),
+            },
+            schema=REFUSED,
+        )
+    ]
+    lines = opened.malformed
+    parts.append(
+        pa.table(
+            [[m.row_number for m in lines], ["malformed_row"] * len(lines), [m.value for m in lines], [m.raw for m in lines]], schema=REFUSED
+        )
+    )
+    return pa.concat_tables(parts)
+
+
+def typed_values(raw: pa.Array, column: Column, timezone: str) -> tuple[pa.Array, pa.Array]:
+    """Values in the column's type, null where they cannot be read, and a mask of those; nothing is rounded or cut."""
+    target = column.arrow
+    if pa.types.is_dictionary(raw.type):
+        raw = raw.dictionary_decode()
+    if raw.type == target:
+        return raw, pa.repeat(pa.scalar(False), len(raw))
+    if pa.types.is_floating(raw.type) and (target == pa.int64() or pa.types.is_decimal(target)):
+        return _exact_numbers(raw, target)
+    if pa.types.is_timestamp(raw.type) and target == INSTANT:
+        aware = raw if raw.type.tz else pc.assume_timezone(raw, timezone, ambiguous="earliest", nonexistent="latest")
+        return aware.cast(INSTANT, safe=False), pa.repeat(pa.scalar(False), len(raw))
+    return _from_text(raw.cast(pa.string()), column, timezone)
+
+
+def _exact_numbers(raw: pa.Array, target: pa.DataType) -> tuple[pa.Array, pa.Array]:
+    scale = target.scale if pa.types.is_decimal(target) else 0
+    limit = 10.0 ** ((target.precision - scale) if pa.types.is_decimal(target) else 15)
+    rounded = pc.round(raw.cast(pa.float64()), scale)
+    exact = pc.and_(pc.less(pc.abs(pc.subtract(raw, rounded)), EXACT), pc.less(pc.abs(rounded), limit))
+    exact = pc.fill_null(exact, False)
+    return pc.if_else(exact, rounded, None).cast(target), pc.and_(pc.is_valid(raw), pc.invert(exact))
+
+
+def _from_text(text: pa.Array, column: Column, timezone: str) -> tuple[pa.Array, pa.Array]:
+    """The whole array at once where every value is clean, else value by value: both give the same."""
+    try:
+        fast = _cast(text, column, timezone)
+    except pa.ArrowInvalid:
+        fast = None
+    if fast is not None:
+        return fast, pa.repeat(pa.scalar(False), len(text))
+    read = reader(column, timezone)
+    values = [None if one is None else read(one) for one in text.to_pylist()]
+    typed = pa.array(values, column.arrow)
+    return typed, pc.and_(pc.is_valid(text), pc.is_null(typed))
+
+
+def _cast(text: pa.Array, column: Column, timezone: str) -> pa.Array | None:
+    """Arrow's own cast, or None where it would accept more than the contract does."""
+    if column.type == "string":
+        return text
+    pattern = _pattern(column)
+    if not pc.all(pc.match_substring_regex(text, pattern), min_count=0).as_py():
+        return None
+    if column.type != "timestamp":
+        return text.cast(column.arrow)
+    zoned = pc.match_substring_regex(text, r"(Z|[+-]\d{2}:\d{2})$")
+    if pc.all(zoned, min_count=0).as_py():
+        return text.cast(INSTANT)
+    if pc.any(zoned, min_count=0).as_py():
+        return None
+    naive = text.cast(pa.timestamp("us"))
+    return pc.assume_timezone(naive, timezone, ambiguous="earliest", nonexistent="latest").cast(INSTANT)
+
+
+def _pattern(column: Column) -> str:
+    if pa.types.is_decimal(column.arrow):
+        scale = column.arrow.scale
+        return rf"^[+-]?\d{{1,{column.arrow.precision - scale}}}(\.\d{{1,{scale}}})?$"
+    return TIMESTAMP.pattern if column.type == "timestamp" else PATTERNS[column.type]
+
+
+def reader(column: Column, timezone: str) -> Callable[[str], Any]:
+    """A function from one text to its value, or to None where the text is no such value."""
+    pattern = re.compile(_pattern(column)) if column.type != "string" else re.compile("")
+    convert: Callable[[str], Any] = {
+        "int64": int,
+        "bool": lambda text: text == "true",
+        "date": date.fromisoformat,
+        "timestamp": lambda text: _instant(text, timezone),
+        "string": str,
+    }.get(column.type, Decimal)
+
+    def read(text: str) -> Any:
+        try:
+            return convert(text) if pattern.search(text) else None
+        except (ValueError, InvalidOperation, OverflowError):
+            return None
+
+    return read
+
+
+def _instant(text: str, timezone: str) -> datetime:
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo else found.replace(tzinfo=ZoneInfo(timezone))
