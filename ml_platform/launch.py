@@ -1,0 +1,110 @@
+"""Starting Dagster work as a subprocess and following it: the library never imports Dagster.
+
+Belongs here: finding the project, the subprocess, its events. Does not belong here: what a job does (sensors) or how progress looks
+(console).
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+from ml_platform.settings import Settings
+
+WORKSPACE = "workspace.yaml"
+
+
+class LaunchError(RuntimeError):
+    """Dagster work could not be started; names what is missing."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened in a run: kind is step_start, step_end, progress or run_end; seconds are of the step or the run."""
+
+    kind: str
+    step: str = ""
+    seconds: float | None = None
+    message: str = ""
+    success: bool | None = None
+    run_id: str = ""
+
+
+def find_project(start: Path | None = None) -> Path | None:
+    """The nearest folder from `start` (the current one) upwards that holds workspace.yaml; None where there is none."""
+    here = (start or Path.cwd()).resolve()
+    return next((folder for folder in (here, *here.parents) if (folder / WORKSPACE).is_file()), None)
+
+
+def require_project(start: Path | None = None) -> Path:
+    """As `find_project`, with LaunchError where there is none."""
+    if found := find_project(start):
+        return found
+    raise LaunchError(f"no {WORKSPACE} in {(start or Path.cwd()).resolve()} or above: change into the project's folder")
+
+
+def log_path(settings: Settings, job: str) -> Path:
+    """Where a run's human log goes; the folder is made."""
+    folder = settings.dagster_home / "logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{job}.log"
+
+
+def run_job(settings: Settings, project: Path, job: str, first: date, last: date, log: Path) -> Iterator[Event]:
+    """Run a job over days in one run and yield its events as they happen; what it logs goes to `log`.
+
+    The last event is always `run_end`; it reports failure too where the process ends without one. Leaving the loop early ends the process
+    and its children.
+    """
+    command = [sys.executable, "-m", "sensors.launch", job, "--from", first.isoformat(), "--to", last.isoformat()]
+    yield from follow(command, project, {**os.environ, "ML_PLATFORM_HOME": str(settings.root)}, log)
+
+
+def follow(command: list[str], folder: Path, environment: dict[str, str], log: Path) -> Iterator[Event]:
+    """Run any command that prints events, one JSON object per line; other lines go to the log."""
+    ended, patience = False, 0.0
+    with log.open("a", encoding="utf-8") as out:
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=out, text=True, start_new_session=True
+        )
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                event = parse_event(line)
+                if event is None:
+                    out.write(line)
+                    continue
+                ended = ended or event.kind == "run_end"
+                yield event
+            patience = 30.0  # its output is closed: it is on its way out by itself
+        finally:
+            code = _end(process, patience)
+    if not ended:
+        yield Event("run_end", message=f"the process ended with exit code {code} and no word", success=False)
+
+
+def parse_event(line: str) -> Event | None:
+    """An event from its line of JSON; None where the line is something else."""
+    with contextlib.suppress(ValueError):
+        found: Any = json.loads(line)
+        if isinstance(found, dict) and isinstance(found.get("event"), str):
+            known = {name: found[name] for name in Event.__dataclass_fields__ if found.get(name) is not None}
+            return Event(found["event"], **known)
+    return None
+
+
+def _end(process: subprocess.Popen[str], patience: float) -> int:
+    """Wait for the process so many seconds; then end it and its children, first politely, then surely. Returns its exit code."""
+    for seconds, force in ((patience, signal.SIGTERM), (20.0, signal.SIGKILL)):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(seconds)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, force)
+    return process.wait()

@@ -1,0 +1,327 @@
+"""The state of a home in figures: drops, rows, series, errors, release, freshness.
+
+Belongs here: reading tables of the lake and adding them up into frozen dataclasses. Does not belong here: printing them (console) or
+changing anything.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ml_platform.lake import Lake
+
+LEDGER, FATES, QUARANTINE, PUBLISHED = "ops/ledger", "ops/row_fates", "ops/quarantine", "ops/published"
+FLEET, EVALUATION, PROMOTIONS = "gold/candidate_fleet", "gold/fleet_evaluation", "gold/promoted_release"
+CATALOGUE, FORECASTS = "silver/series_catalogue", "gold/forecasts"
+COUNTED = ("rows_in", "rows_loaded", "rows_quarantined", "rows_duplicate", "rows_erased")
+
+
+@dataclass(frozen=True)
+class SourceStatus:
+    """One source's drops and rows at bronze; `newest_day` is the newest drop day that is loaded."""
+
+    source: str
+    states: Mapping[str, int]
+    rows_in: int
+    rows_loaded: int
+    rows_quarantined: int
+    rows_duplicate: int
+    rows_erased: int
+    newest_day: date | None
+    newest_arrival: datetime | None
+
+    @property
+    def drops(self) -> int:
+        return sum(self.states.values())
+
+    @property
+    def balanced(self) -> bool:
+        return self.rows_in == self.rows_loaded + self.rows_quarantined + self.rows_duplicate + self.rows_erased
+
+
+@dataclass(frozen=True)
+class Fate:
+    """Rows of a source that met one fate at one stage; `rule` is empty where none applied."""
+
+    source: str
+    stage: str
+    fate: str
+    rule: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Refused rows or files of one rule, with the newest one as an example."""
+
+    source: str
+    stage: str
+    rule: str
+    count: int
+    example: str
+
+
+@dataclass(frozen=True)
+class FleetStatus:
+    """The newest candidate fleet: series by state, by reason, and by winning family."""
+
+    as_of: date
+    states: Mapping[str, int]
+    reasons: Mapping[str, int]
+    families: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Score:
+    """One contender on the newest judged fold, over the whole fleet; `skill` = 1 - error / error of the best floor."""
+
+    contender: str
+    weighted_rmsse: float
+    skill: float | None
+    wape: float | None
+    bias: float | None
+    intervals: Mapping[str, float]
+
+    @property
+    def is_floor(self) -> bool:
+        return self.contender.startswith("floor_")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One rule of the gate with its value and its limit."""
+
+    name: str
+    value: float | None
+    limit: float | None
+    passed: bool
+    explanation: str
+
+
+@dataclass(frozen=True)
+class ReleaseStatus:
+    """A judged release and why it was promoted, or not."""
+
+    as_of: date
+    release_id: str
+    promoted: bool
+    decided_at: datetime
+    approved_by: str | None
+    rules: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True)
+class PublishedStatus:
+    """What the marts show: the newest published as-of day."""
+
+    as_of: date
+    release_id: str
+    published_at: datetime
+    series: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """A home at one moment. Parts whose tables do not exist yet are empty or None."""
+
+    sources: tuple[SourceStatus, ...] = ()
+    complete_day: date | None = None
+    fates: tuple[Fate, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    catalogue: Mapping[str, int] = field(default_factory=dict)
+    fleet: FleetStatus | None = None
+    scores: tuple[Score, ...] = ()
+    champion: ReleaseStatus | None = None
+    judged: ReleaseStatus | None = None
+    published: PublishedStatus | None = None
+
+    @property
+    def newest_arrival(self) -> datetime | None:
+        """When the newest drop of any source was settled: freshness is measured on arrival, never on dates in the data."""
+        return max((source.newest_arrival for source in self.sources if source.newest_arrival), default=None)
+
+
+def read_status(lake: Lake, target: str | None = None, drops_per_day: int = 1) -> Status:
+    """Read the state of a lake; `target` names the source whose days count as complete with `drops_per_day` loaded drops."""
+    ledger = _table(lake, LEDGER)
+    judged = releases(lake)
+    return Status(
+        sources=sources(ledger),
+        complete_day=complete_day(ledger, target, drops_per_day),
+        fates=fates(_table(lake, FATES)),
+        refusals=refusals(_table(lake, QUARANTINE)),
+        catalogue=_counts(_table(lake, CATALOGUE, ["state"]), "state"),
+        fleet=fleet(lake),
+        scores=scores(_newest(_table(lake, EVALUATION))),
+        champion=next((release for release in judged if release.promoted), None),
+        judged=judged[0] if judged else None,
+        published=published(lake),
+    )
+
+
+def sources(ledger: pa.Table) -> tuple[SourceStatus, ...]:
+    """One entry per source of ops/ledger, by name."""
+    return tuple(_source(name, _where(ledger, "source", name)) for name in sorted(_values(ledger, "source")))
+
+
+def _source(name: str, drops: pa.Table) -> SourceStatus:
+    loaded = _where(drops, "state", "loaded")
+    return SourceStatus(
+        name,
+        _counts(drops, "state"),
+        **{column: pc.sum(drops[column]).as_py() or 0 for column in COUNTED},
+        newest_day=pc.max(loaded["drop_day"]).as_py(),
+        newest_arrival=pc.max(drops["settled_at"]).as_py(),
+    )
+
+
+def complete_day(ledger: pa.Table, target: str | None, drops_per_day: int = 1) -> date | None:
+    """The newest day with enough loaded drops of the source `target`; None where there is none."""
+    loaded = (
+        _where(_where(ledger, "source", target), "state", "loaded")
+        if target and ledger.num_rows
+        else ledger.slice(0, 0)
+    )
+    days = _counts(loaded, "drop_day")
+    return max((day for day, count in days.items() if count >= drops_per_day), default=None)
+
+
+def fates(row_fates: pa.Table) -> tuple[Fate, ...]:
+    """Rows by source, stage, fate and rule, the largest first within a source and stage."""
+    if not row_fates.num_rows:
+        return ()
+    keys = ["source", "stage", "fate", "rule"]
+    found = [
+        Fate(row["source"], row["stage"], row["fate"], row["rule"] or "", row["rows_sum"])
+        for row in row_fates.group_by(keys).aggregate([("rows", "sum")]).to_pylist()
+    ]
+    return tuple(sorted(found, key=lambda one: (one.source, one.stage, -one.rows, one.fate, one.rule)))
+
+
+def refusals(quarantine: pa.Table) -> tuple[Refusal, ...]:
+    """What was refused, by source, stage and rule, most frequent first."""
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    if quarantine.num_rows:
+        columns = ["source", "stage", "rule", "path", "row_number", "value", "quarantined_at"]
+        for row in quarantine.select([c for c in columns if c in quarantine.column_names]).to_pylist():
+            groups.setdefault((row["source"], row["stage"], row["rule"]), []).append(row)
+    found = [Refusal(*key, len(rows), _example(max(rows, key=_when))) for key, rows in groups.items()]
+    return tuple(sorted(found, key=lambda one: (-one.count, one.source, one.rule)))
+
+
+def _when(row: Mapping[str, Any]) -> tuple[str, int]:
+    return str(row["quarantined_at"]), row["row_number"] or 0
+
+
+def _example(row: Mapping[str, Any]) -> str:
+    place = str(row.get("path") or "").rsplit("/", 1)[-1]
+    line = f" row {row['row_number']}" if row["row_number"] is not None else ""
+    return f"{place}{line}: {row['value']}" if row["value"] is not None else f"{place}{line}"
+
+
+def fleet(lake: Lake) -> FleetStatus | None:
+    """The newest candidate fleet; None before the first training."""
+    rows = _newest(_table(lake, FLEET, ["as_of", "state", "reason", "family"]))
+    if not rows.num_rows:
+        return None
+    explained = rows.filter(pc.and_(pc.is_valid(rows["reason"]), pc.not_equal(rows["state"], "fitted")))
+    fitted = _where(rows, "state", "fitted")
+    return FleetStatus(
+        rows["as_of"][0].as_py(), _counts(rows, "state"), _counts(explained, "reason"), _counts(fitted, "family")
+    )
+
+
+def scores(evaluation: pa.Table) -> tuple[Score, ...]:
+    """Fleet-level errors of one as-of day, the best first; families that only took part in a blend are left out."""
+    if not evaluation.num_rows:
+        return ()
+    rows = [row for row in _where(evaluation, "level", "fleet").to_pylist() if row["weighted_rmsse"] is not None]
+    floor = min((row["weighted_rmsse"] for row in rows if row["contender"].startswith("floor_")), default=None)
+    shown = [row for row in rows if not row["contender"].startswith("family_")]
+    return tuple(_score(row, floor) for row in sorted(shown, key=lambda row: (row["weighted_rmsse"], row["contender"])))
+
+
+def _score(row: Mapping[str, Any], floor: float | None) -> Score:
+    intervals = {
+        name.removeprefix("coverage_"): share
+        for name, share in row.items()
+        if name.startswith("coverage_") and share is not None
+    }
+    skill = 1 - row["weighted_rmsse"] / floor if floor else None
+    return Score(row["contender"], row["weighted_rmsse"], skill, row.get("wape"), row.get("bias"), intervals)
+
+
+def releases(lake: Lake) -> tuple[ReleaseStatus, ...]:
+    """Judged releases, the newest as-of day first; within a day the newest verdict."""
+    rows = _table(lake, PROMOTIONS).to_pylist()
+    rows.sort(key=lambda row: (row["as_of"], row["decided_at"]), reverse=True)
+    return tuple(
+        ReleaseStatus(
+            row["as_of"],
+            row["release_id"],
+            row["promoted"],
+            row["decided_at"],
+            row["approved_by"],
+            verdicts(row["rules"]),
+        )
+        for row in rows
+    )
+
+
+def verdicts(rules: str | None) -> tuple[Verdict, ...]:
+    """The gate's rules from their JSON."""
+    names = Verdict.__dataclass_fields__
+    return tuple(Verdict(**{name: rule.get(name) for name in names}) for rule in json.loads(rules or "[]"))
+
+
+def published(lake: Lake) -> PublishedStatus | None:
+    """The newest published as-of day and how much of it there is; None before the first publication."""
+    rows = _table(lake, PUBLISHED).to_pylist()
+    if not rows:
+        return None
+    newest = max(rows, key=lambda row: (row["as_of"], row["published_at"]))
+    where = (pc.field("as_of") == newest["as_of"]) & (pc.field("release_id") == newest["release_id"])
+    ids = (
+        lake.read(FORECASTS, ["series_id"], where)["series_id"]
+        if lake.exists(FORECASTS)
+        else pa.chunked_array([], pa.string())
+    )
+    return PublishedStatus(
+        newest["as_of"], newest["release_id"], newest["published_at"], pc.count_distinct(ids).as_py(), len(ids)
+    )
+
+
+def _table(lake: Lake, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """The table, or one without rows and columns where it does not exist yet."""
+    return lake.read(name, columns) if lake.exists(name) else pa.table({})
+
+
+def _newest(table: pa.Table) -> pa.Table:
+    return _where(table, "as_of", pc.max(table["as_of"])) if table.num_rows else table
+
+
+def _where(table: pa.Table, column: str, value: Any) -> pa.Table:
+    return table.filter(pc.equal(table[column], value)) if table.num_rows else table
+
+
+def _values(table: pa.Table, column: str) -> list[Any]:
+    values: list[Any] = pc.unique(table[column]).to_pylist() if table.num_rows else []
+    return values
+
+
+def _counts(table: pa.Table, column: str) -> dict[Any, int]:
+    """Rows per value, the most frequent first; null values are not counted."""
+    if not table.num_rows:
+        return {}
+    pairs = [
+        (one["values"], one["counts"])
+        for one in pc.value_counts(table[column]).to_pylist()
+        if one["values"] is not None
+    ]
+    return dict(sorted(pairs, key=lambda pair: (-pair[1], str(pair[0]))))
