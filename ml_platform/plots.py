@@ -143,19 +143,21 @@ def ledger_balance(ledger: pa.Table) -> str:
     figure, axes = _figure(8, 1.5 * max(len(names), 1) + 0.3, max(len(names), 1))
     for axis, name in zip(axes, names, strict=False):
         _one_balance(axis, name, daily[daily["source"] == name].sort_values("drop_day"))
-        axis.set_xlim(daily["drop_day"].min() - pd.Timedelta(days=4), daily["drop_day"].max() + pd.Timedelta(days=4))
     return _markdown(figure, "Ledger: rows in, and what became of them")
 
 
 def _one_balance(axis: "Axes", name: str, rows: pd.DataFrame) -> None:
     base, totals = np.zeros(len(rows)), []
-    width = 1.0 if len(rows) < 2 else rows["drop_day"].diff().dt.days.median()
+    days = rows["drop_day"].to_numpy("datetime64[D]")
+    width = float(np.median(np.diff(days).astype(int))) if len(days) > 1 else 1.0
     for part in FATES:
         values = rows[f"rows_{part}"].to_numpy(float)
-        axis.bar(rows["drop_day"], values, bottom=base, width=width, color=STATE_COLOURS[part])
+        axis.bar(days, values, bottom=base, width=width, color=STATE_COLOURS[part])
         base = base + values
         totals += [f"{int(values.sum()):,} {part}"] if part == "loaded" or values.any() else []
-    axis.plot(rows["drop_day"], rows["rows_in"], color="black", linewidth=0.7, marker="." if len(rows) < 3 else None)
+    axis.plot(days, rows["rows_in"], color="black", linewidth=0.7, marker="." if len(rows) < 3 else None)
+    axis.set_xlim(days.min() - np.timedelta64(int(4 * width), "D"), days.max() + np.timedelta64(int(4 * width), "D"))
+    axis.margins(y=0.1)
     axis.set_title(f"{name}: {rows['rows_in'].sum():,} rows in = {' + '.join(totals)}", fontsize=8, loc="left")
 
 

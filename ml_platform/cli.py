@@ -1,0 +1,235 @@
+"""The command line `ml-platform`: words to functions of the library, functions' results to the terminal.
+
+Belongs here: options, help that teaches, exit codes. Does not belong here: anything that another caller could want; Dagster, which is
+started as a subprocess.
+"""
+
+import functools
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ParamSpec, TypeVar
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from ml_platform import console as show
+from ml_platform.launch import LaunchError, find_project, log_path, require_project, run_job
+from ml_platform.settings import Settings
+
+if TYPE_CHECKING:
+    from ml_platform.status import Status
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Day = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Land the sample up to this day.")]
+
+app = typer.Typer(
+    name="ml-platform",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="From a file drop to a promoted fleet of forecasting models and a forecast that SQL can read.\n\n"
+    "Everything lies below ML_PLATFORM_HOME (default `.platform`). Begin with `ml-platform doctor`, then `ml-platform demo`.",
+)
+
+
+def _errors_in_words(command: Callable[P, R]) -> Callable[P, R]:
+    """Errors that name the thing and the way out are printed as they are, without a traceback; exit code 1."""
+
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        from ml_platform.contracts import ContractError
+        from ml_platform.forecasting.config import ConfigError
+        from ml_platform.lake import LakeError
+        from ml_platform.samples.complete_journey import SampleError
+
+        try:
+            return command(*args, **kwargs)
+        except (ConfigError, ContractError, LakeError, LaunchError, SampleError, ValidationError, OSError) as why:
+            typer.echo(f"ml-platform: {why}", err=True)
+            raise typer.Exit(1) from why
+
+    return wrapped
+
+
+@app.command()
+@_errors_in_words
+def demo() -> None:
+    """Land the grocery sample and run the whole chain on it: about two minutes on two cores.
+
+    Lands 2017-01-01 to 2017-12-17 as 351 daily files with products and promotions, ingests them, trains a model per series, judges the
+    fleet, promotes it and publishes its forecasts. Run twice, the second run changes nothing.
+
+    Example: `ml-platform demo && ml-platform status`, then `make ui`.
+    """
+    from ml_platform.samples import complete_journey as sample
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the run below is ended too
+    settings, project, console, watch = Settings(), require_project(), show.terminal(), show.Stopwatch()
+    started = time.monotonic()
+    console.print(f"[bold]The sample through the whole chain[/], home {settings.root}\n")
+    _land_sample(settings, console, watch, sample.LAST_DAY)
+    _run(settings, project, console, watch, "ingest", sample.FIRST_DAY, sample.LAST_DAY)
+    _run(settings, project, console, watch, "retrain", sample.LAST_DAY, sample.LAST_DAY)
+    console.print()
+    show.show_seconds(console, watch)
+    show.show_status(console, _status(settings))
+    _show_next_steps(settings, console, time.monotonic() - started)
+
+
+def _land_sample(settings: Settings, console: Console, watch: show.Stopwatch, last_day: date) -> list[Path]:
+    from ml_platform.samples.complete_journey import land_until
+
+    started = time.monotonic()
+    with show.landing_progress(console) as progress:
+        tasks = {
+            source: progress.add_task(f"landing {source}", total=None) for source in ("products", "promotions", "sales")
+        }
+        report = lambda source, done, total: progress.update(tasks[source], completed=done, total=total)  # noqa: E731
+        written = land_until(settings.landing, last_day, progress=report)
+    seconds = time.monotonic() - started
+    watch.note("land", "whole run", seconds)
+    console.print(f"{seconds:7.1f} s  {'land':8}  {len(written)} files written to {settings.landing}")
+    return written
+
+
+def _run(
+    settings: Settings, project: Path, console: Console, watch: show.Stopwatch, job: str, first: date, last: date
+) -> None:
+    """Run a job and wait; where it fails, say where its log is and exit with code 1."""
+    log = log_path(settings, job)
+    end = show.follow(console, job, run_job(settings, project, job, first, last, log), watch)
+    if not end.success:
+        typer.echo(
+            f"ml-platform: job {job} for {first} to {last} failed: {end.message or 'see its log'}\n  log: {log}",
+            err=True,
+        )
+        raise typer.Exit(1)
+
+
+def _show_next_steps(settings: Settings, console: Console, seconds: float) -> None:
+    warehouse = os.path.relpath(settings.warehouse)
+    console.print(f"\n[bold]Done in {seconds:.0f} s.[/] Where to look next:")
+    console.print("  make ui                          the graph, the checks and the pictures, on http://127.0.0.1:3000")
+    console.print("  .venv/bin/ml-platform status     these figures at any time")
+    console.print(
+        "  .venv/bin/ml-platform land --sample-days 1    the next day arrives; with `make ui` running it is forecast by itself"
+    )
+    console.print(
+        '  SQL: .venv/bin/python -c "import duckdb; duckdb.connect(' + repr(warehouse) + ", read_only=True)",
+        end="",
+        markup=False,
+    )
+    console.print(".sql('from marts.forecast_latest limit 10').show()\"", markup=False)
+    console.print("  docs/index.md                    how it works, and how to bring your own data")
+
+
+@app.command()
+@_errors_in_words
+def land(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Files of yours, together with --source.", exists=True, dir_okay=False)
+    ] = None,
+    source: Annotated[str, typer.Option(help="Declared source that the files belong to.")] = "",
+    sample_days: Annotated[int | None, typer.Option(min=1, help="Land the next N business days of the sample.")] = None,
+    until: Day = None,
+) -> None:
+    """Put files where the platform finds them, whole: under a hidden name first, then renamed.
+
+    Nothing else is needed: with `make ui` running, the drop sensor picks them up within a minute.
+
+    Example: `ml-platform land --sample-days 1` lands the sample's next business day, `ml-platform land --until 2017-03-31` its first
+    quarter, `ml-platform land --source sales sales_2018-01-01.csv` a file of yours
+    """
+    from ml_platform.samples import complete_journey as sample
+
+    settings, console = Settings(), show.terminal()
+    if files or source:
+        written = _land_files(settings, files or [], source)
+    elif sample_days:
+        written = sample.land_next(settings.landing, sample_days)
+    else:
+        written = _land_sample(settings, console, show.Stopwatch(), until.date() if until else sample.LAST_DAY)
+    for path in written if len(written) <= 10 else []:
+        console.print(f"landed {path}", markup=False)
+    if not written:
+        console.print("nothing to land: those days are landed already, or the sample has ended (2017-12-31)")
+
+
+def _land_files(settings: Settings, files: list[Path], source: str) -> list[Path]:
+    from ml_platform.contracts import load_contracts
+
+    if not files or not source:
+        raise typer.BadParameter("name both: ml-platform land --source NAME FILE...")
+    folder = settings.landing / load_contracts(settings.configs)[source].name
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in files:
+        unfinished = folder / f".{path.name}.{os.getpid()}"
+        shutil.copyfile(path, unfinished)
+        unfinished.replace(folder / path.name)
+    return [folder / path.name for path in files]
+
+
+@app.command()
+@_errors_in_words
+def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False) -> None:
+    """Show ledger, quarantine, fleet, errors, release and freshness.
+
+    Examples: `ml-platform status`, `ml-platform status --json | jq .complete_day`
+    """
+    found = _status(Settings())
+    if as_json:
+        typer.echo(json.dumps(asdict(found), default=str, indent=2, ensure_ascii=False))
+    else:
+        show.show_status(show.terminal(), found)
+
+
+def _status(settings: Settings) -> "Status":
+    from ml_platform.contracts import load_contracts
+    from ml_platform.lake import Lake
+    from ml_platform.status import read_status
+
+    target = load_contracts(settings.configs).target
+    return read_status(Lake(settings.lake), target.name, target.drops_per_day)
+
+
+@app.command()
+@_errors_in_words
+def doctor(port: Annotated[int, typer.Option(help="Port that `make ui` will use.")] = 3000) -> None:
+    """Say what is missing for the current settings and how to get it; exit code 1 if something required is.
+
+    Example: `ML_PLATFORM_ENGINE=jvm ml-platform doctor` checks for Java too
+    """
+    from ml_platform.doctor import examine
+
+    checks = examine(Settings(), find_project(), port)
+    show.show_checks(show.terminal(), checks)
+    raise typer.Exit(int(any(check.required and not check.ok for check in checks)))
+
+
+@app.command()
+@_errors_in_words
+def forecast(
+    config: Annotated[Path, typer.Option(help="forecast.yaml: series, time, target, frequency, horizon and more.")],
+    history: Annotated[Path, typer.Option(help="Observed rows, Parquet or CSV.")],
+    out: Annotated[Path, typer.Option(help="Where the forecasts go, Parquet or CSV by the ending.")],
+    future: Annotated[Path | None, typer.Option(help="Rows after the history with known-future covariates.")] = None,
+    static: Annotated[Path | None, typer.Option(help="One row of attributes per series.")] = None,
+) -> None:
+    """Forecast tables of yours with the kernel alone: no lake, no Dagster.
+
+    Example: `ml-platform forecast --config forecast.yaml --history sales.parquet --out forecasts.csv`
+    """
+    from ml_platform.jobs.forecast import run_forecast
+
+    run_forecast(config=config, history=history, future=future, static=static, out=out)
+    typer.echo(f"forecasts written to {out}")
