@@ -1,0 +1,51 @@
+"""Coverage: is every expected series accounted for, exactly once, with a reason where it has no model of its own?
+
+Belongs here: counting series of catalogue, fleet and forecasts. Does not belong here: how good a forecast is (evaluation).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+NOT_EXPECTED = ("excluded", "quarantined")
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Expected series against what the fleet says of them: exact when every one has one row, in a known state, with its reason."""
+
+    expected: int
+    states: Mapping[str, int]
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    doubled: int = 0
+    unexplained: int = 0
+
+    @property
+    def share(self) -> float:
+        """Share of the expected series that are accounted for."""
+        return 1.0 if not self.expected else 1.0 - len(self.missing) / self.expected
+
+    @property
+    def exact(self) -> bool:
+        return not (self.missing or self.unexpected or self.doubled or self.unexplained)
+
+
+def count_coverage(catalogue: pa.Table, fleet: pa.Table) -> Coverage:
+    """Compare the catalogue as of a day (series_id, state) with the fleet of that day (series_id, state, reason)."""
+    states = dict(zip(catalogue["series_id"].to_pylist(), catalogue["state"].to_pylist(), strict=True))
+    expected = {one for one, state in states.items() if state not in NOT_EXPECTED}
+    there = fleet["series_id"].to_pylist()
+    strangers = {one for one in there if one not in states or states[one] == "excluded"}
+    counted = pc.value_counts(fleet["state"]).to_pylist()
+    silent = pc.and_(pc.is_in(fleet["state"], pa.array(["fallback", "quarantined"])), pc.is_null(fleet["reason"]))
+    return Coverage(
+        expected=len(expected),
+        states={one["values"]: one["counts"] for one in sorted(counted, key=lambda one: str(one["values"]))},
+        missing=tuple(sorted(expected - set(there))),
+        unexpected=tuple(sorted(strangers)),
+        doubled=len(there) - len(set(there)),
+        unexplained=int(pc.sum(silent).as_py() or 0),
+    )

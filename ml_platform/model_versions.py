@@ -1,0 +1,140 @@
+"""MLflow: one run and one model version per release, and the aliases of the model.
+
+Belongs here: every call to MLflow. Does not belong here: release files (manifest, registry), the decision to move an alias (promotion).
+"""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlparse
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+CHATTY = ("alembic", "mlflow.store.db.utils", "mlflow.store.model_registry", "mlflow.store.tracking")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Opening the store creates about 60 tables and says so, line by line; warnings still pass."""
+    loggers = [logging.getLogger(name) for name in CHATTY]
+    before = [one.level for one in loggers]
+    for one in loggers:
+        one.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for one, level in zip(loggers, before, strict=True):
+            one.setLevel(level)
+
+
+@dataclass(frozen=True)
+class ModelVersions:
+    """The versions of one MLflow model; a version is found by its tag `release_id`, so nothing is ever registered twice."""
+
+    tracking_uri: str
+    artifacts: Path
+    model: str
+
+    @cached_property
+    def client(self) -> "MlflowClient":
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        where = urlparse(self.tracking_uri)
+        if where.scheme == "sqlite":
+            Path(where.path.replace("//", "/")).parent.mkdir(parents=True, exist_ok=True)
+        with _quiet():
+            from mlflow import MlflowClient
+
+            client = MlflowClient(self.tracking_uri)
+            client.get_experiment_by_name(self.model)  # the store opens with the first call
+        return client
+
+    def find(self, release_id: str) -> "ModelVersion | None":
+        """The version of a release; None before it was registered."""
+        found = self.client.search_model_versions(f"name = '{self.model}' and tags.release_id = '{release_id}'")
+        return next(iter(sorted(found, key=lambda one: int(one.version))), None)
+
+    def register(
+        self,
+        release_id: str,
+        source: Path,
+        params: Mapping[str, str],
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+    ) -> str:
+        """The version of a release, made with its run where it is missing; a run left by a crash is used again."""
+        known = self.find(release_id)
+        if known is not None:
+            return str(known.version)
+        self._ensure_model()
+        run = self._run(release_id, params, metrics, tags)
+        everything = {**tags, "release_id": release_id}
+        made = self.client.create_model_version(self.model, source.resolve().as_uri(), run, tags=everything)
+        return str(made.version)
+
+    def _run(
+        self, release_id: str, params: Mapping[str, str], metrics: Mapping[str, float], tags: Mapping[str, str]
+    ) -> str:
+        from mlflow.entities import Metric, Param
+
+        experiment = self._experiment()
+        left = self.client.search_runs([experiment], f"tags.release_id = '{release_id}'", max_results=1)
+        run = (
+            left[0]
+            if left
+            else self.client.create_run(experiment, run_name=release_id, tags={**tags, "release_id": release_id})
+        )
+        run_id, moment = str(run.info.run_id), int(run.info.start_time)
+        self.client.log_batch(
+            run_id, [Metric(k, v, moment, 0) for k, v in metrics.items()], [Param(k, v) for k, v in params.items()]
+        )
+        self.client.set_terminated(run_id)
+        return run_id
+
+    def _experiment(self) -> str:
+        known = self.client.get_experiment_by_name(self.model)
+        if known is not None:
+            return str(known.experiment_id)
+        self.artifacts.mkdir(parents=True, exist_ok=True)
+        return str(self.client.create_experiment(self.model, artifact_location=self.artifacts.resolve().as_uri()))
+
+    def _ensure_model(self) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client.get_registered_model(self.model)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            self.client.create_registered_model(
+                self.model, description="Fleets of series models; a version's source is its release folder."
+            )
+
+    def tags_of(self, alias: str) -> dict[str, Any]:
+        """The tags of the version that an alias names (release_id, as_of); empty where nobody set it."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return dict(self.client.get_model_version_by_alias(self.model, alias).tags)
+        except MlflowException as error:
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return {}
+            raise
+
+    def point(self, alias: str, release_id: str) -> bool:
+        """Let an alias name the version of a release; False where it does already."""
+        if self.tags_of(alias).get("release_id") == release_id:
+            return False
+        version = self.find(release_id)
+        if version is None:
+            raise LookupError(
+                f"release {release_id} has no version of model {self.model}: materialize promoted_release of its as-of day first"
+            )
+        self.client.set_registered_model_alias(self.model, alias, version.version)
+        return True

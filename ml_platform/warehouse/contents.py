@@ -1,0 +1,152 @@
+"""What the warehouse shows: the published slices of the lake as Arrow tables.
+
+Belongs here: reading and cutting lake tables for SQL. Does not belong here: a database's own code (duckdb.py), marts (dbt/).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ml_platform.evaluation import FLEET, segment_labels
+from ml_platform.forecasting import ForecastConfig
+from ml_platform.lake import Lake, schemas
+from ml_platform.warehouse.protocol import WarehouseError
+
+CATALOGUE, PANEL = "silver/series_catalogue", "gold/series_panel"
+FLEETS, FOLDS, FORECASTS = "gold/candidate_fleet", "gold/fold_metrics", "gold/forecasts"
+FLEET_SCHEMA = pa.schema(
+    [
+        ("as_of", pa.date32()),
+        ("series_id", pa.string()),
+        ("family", pa.string()),
+        ("state", pa.string()),
+        ("reason", pa.string()),
+    ]
+)
+FOLD_SCHEMA = pa.schema(
+    [
+        ("as_of", pa.date32()),
+        ("series_id", pa.string()),
+        ("family", pa.string()),
+        ("fold", pa.int32()),
+        ("squared_error", pa.float64()),
+        ("scale", pa.float64()),
+        ("absolute_error", pa.float64()),
+        ("rows", pa.int64()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """The release whose forecasts are shown for an as-of day."""
+
+    as_of: date
+    release_id: str
+    published_at: datetime
+
+
+def published(lake: Lake) -> list[Pointer]:
+    """The newest pointer of every as-of day, oldest day first."""
+    if not lake.exists(schemas.PUBLISHED.name):
+        return []
+    rows = sorted(lake.read(schemas.PUBLISHED.name).to_pylist(), key=lambda row: (row["as_of"], row["published_at"]))
+    return [Pointer(**row) for row in {row["as_of"]: row for row in rows}.values()]
+
+
+def pointers_after(lake: Lake, as_of: date | None, release_id: str | None) -> list[Pointer]:
+    """The pointers as they will be once (as_of, release_id) is published; a pointer that stands keeps its time."""
+    standing = {one.as_of: one for one in published(lake)}
+    if (
+        as_of is not None
+        and release_id is not None
+        and (as_of not in standing or standing[as_of].release_id != release_id)
+    ):
+        standing[as_of] = Pointer(as_of, release_id, datetime.now(UTC))
+    return sorted(standing.values(), key=lambda one: one.as_of)
+
+
+def pointer_table(pointers: Sequence[Pointer]) -> pa.Table:
+    """Pointers as rows of ops/published."""
+    rows = [{"as_of": one.as_of, "release_id": one.release_id, "published_at": one.published_at} for one in pointers]
+    return pa.Table.from_pylist(rows, schema=schemas.PUBLISHED.schema)
+
+
+def forecast_type(config: ForecastConfig) -> pa.DataType:
+    """Arrow type of `date`: a day, or an instant where a step is shorter than a day."""
+    return schemas.INSTANT if config.subdaily else pa.date32()
+
+
+def no_forecasts(config: ForecastConfig) -> pa.Table:
+    """The forecast table without rows, for a warehouse before the first publication."""
+    return schemas.forecasts(config.interval_columns, forecast_type(config)).schema.empty_table()
+
+
+def forecast_slice(lake: Lake, pointer: Pointer) -> pa.Table:
+    """The forecasts that a pointer names; WarehouseError where the lake holds none."""
+    where = (pc.field("as_of") == pa.scalar(pointer.as_of)) & (pc.field("release_id") == pointer.release_id)
+    if not lake.count(FORECASTS, where):
+        raise WarehouseError(
+            f"{FORECASTS} has no forecasts of release {pointer.release_id} as of {pointer.as_of}: materialize `forecasts` of that day first"
+        )
+    return lake.read(FORECASTS, where=where)
+
+
+def catalogue(lake: Lake, config: ForecastConfig) -> pa.Table:
+    """The newest series catalogue with the segment of every series; empty before the first catalogue."""
+    if lake.exists(CATALOGUE):
+        rows = lake.read(CATALOGUE)
+        labels = segment_labels(rows, config)
+        return rows.append_column(
+            "segment", pa.array([labels[one] for one in rows["series_id"].to_pylist()], pa.string())
+        )
+    names = dict.fromkeys(["series_id", *config.series, "state", "reason", *config.static, "segment"])
+    return pa.schema([(name, pa.string()) for name in names]).empty_table()
+
+
+def fleet_states(lake: Lake) -> pa.Table:
+    """as_of, state, reason, family of every fleet row ever trained, without its parameters."""
+    columns = ["as_of", "state", "reason", "family"]
+    return lake.read(FLEETS, columns) if lake.exists(FLEETS) else FLEET_SCHEMA.empty_table().select(columns)
+
+
+def fold_metrics(lake: Lake, as_of: date | None) -> pa.Table:
+    """Errors per series, family and fold of one day, as selection saw them."""
+    if as_of is None or not lake.exists(FOLDS):
+        return FOLD_SCHEMA.empty_table()
+    return lake.read(FOLDS, FOLD_SCHEMA.names, pc.field("as_of") == pa.scalar(as_of))
+
+
+def evaluations(lake: Lake, config: ForecastConfig, as_of: date | None) -> pa.Table:
+    """Fleet rows of every judged day, segment rows of `as_of` only."""
+    spec = schemas.fleet_evaluation(config.intervals)
+    if as_of is None or not lake.exists(spec.name):
+        return spec.schema.empty_table()
+    return lake.read(spec.name, where=(pc.field("level") == FLEET) | (pc.field("as_of") == pa.scalar(as_of)))
+
+
+def decisions(lake: Lake) -> pa.Table:
+    """Every judged release: the verdict with its rules."""
+    spec = schemas.PROMOTED_RELEASE
+    return lake.read(spec.name) if lake.exists(spec.name) else spec.schema.empty_table()
+
+
+def settled(lake: Lake, config: ForecastConfig, pointers: Sequence[Pointer]) -> tuple[pa.Table, pa.Table]:
+    """Published forecasts whose dates may have actuals, and those actuals (series_id, date, target): of the newest days, at most two horizons."""
+    past = pointers[-2 * config.horizon - 1 : -1]
+    if past and lake.exists(PANEL):
+        first = _instant(past[0].as_of) if config.subdaily else pa.scalar(past[0].as_of)
+        actuals = lake.read(
+            PANEL, ["series_id", "date", "target"], (pc.field("date") > first) & pc.field("target").is_valid()
+        )
+        if actuals.num_rows:
+            return pa.concat_tables([forecast_slice(lake, one) for one in past]), actuals
+    none = pa.schema([("series_id", pa.string()), ("date", forecast_type(config)), ("target", pa.int64())])
+    return no_forecasts(config), none.empty_table()
+
+
+def _instant(day: date) -> pa.Scalar:
+    return pa.scalar(datetime(day.year, day.month, day.day, tzinfo=UTC), schemas.INSTANT)

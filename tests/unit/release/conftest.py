@@ -1,0 +1,228 @@
+"""A small fleet in a real lake: synthetic tables with the schemas that training writes.
+
+Belongs here: fixtures of the judging, releasing and warehouse tests. Does not belong here: fitted models (tests of the kernel).
+"""
+
+import json
+import shutil
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from ml_platform.evaluation import evaluate, store_evaluation
+from ml_platform.forecasting import ForecastConfig
+from ml_platform.gate import GateConfig
+from ml_platform.lake import Lake, TableSpec, schemas
+from ml_platform.registry import Registry
+
+DAY = date(2024, 3, 31)
+HORIZON = 14
+FAMILIES = ("mean_28", "ses")
+FLOORS = ("zero", "seasonal_naive", "mean_28")
+CONFIG = ForecastConfig(
+    series=["site", "item"], time="date", target="amount", frequency="D", horizon=HORIZON, segments=["site"]
+)
+
+
+def series_ids(count: int) -> list[str]:
+    return [f"{i:016x}" for i in range(count)]
+
+
+def make_catalogue(count: int) -> pa.Table:
+    return pa.table(
+        {
+            "series_id": series_ids(count),
+            "site": pa.array([1 + i % 3 for i in range(count)], pa.int64()),
+            "item": [f"item {i}" for i in range(count)],
+            "shard": pa.array([0] * count, pa.int32()),
+            "first_date": pa.array([date(2023, 1, 1)] * count),
+            "last_date": pa.array([DAY] * count),
+            "active_days": pa.array([300] * count, pa.int64()),
+            "state": ["active"] * count,
+            "reason": pa.array([None] * count, pa.string()),
+        }
+    )
+
+
+def make_fold(count: int, as_of: date, error: float = 0.5, bias: float = 0.0, seed: int = 7) -> pa.Table:
+    """Judged rows: family ses errs by `error` standard deviations and `bias`, family mean_28 by 1; the challenger is ses."""
+    rng = np.random.default_rng(seed)
+    rows = count * HORIZON
+    actual = rng.gamma(4.0, 2.0, rows)
+    noise = rng.normal(0, 2.0, rows)
+    ses = np.maximum(actual * (1 + bias) + error * noise, 0)
+    steps = np.tile(np.arange(1, HORIZON + 1), count)
+    origin = as_of - timedelta(days=HORIZON)
+    columns = {
+        "as_of": pa.array([as_of] * rows),
+        "series_id": np.repeat(series_ids(count), HORIZON),
+        "step": pa.array(steps, pa.int32()),
+        "date": pa.array([origin + timedelta(days=int(step)) for step in steps]),
+        "actual": actual,
+        "mean": ses,
+        "lo_80": actual - 1.0,
+        "hi_80": np.where(steps % 5 == 0, actual - 0.5, actual + 1.0),
+        "lo_95": actual - 2.0,
+        "hi_95": actual + 2.0,
+        "weight": np.repeat(1.0 + np.arange(count), HORIZON),
+        "scale": np.full(rows, 4.0),
+        "family_mean_28": np.maximum(actual + noise, 0),
+        "family_ses": ses,
+        "floor_zero": np.zeros(rows),
+        "floor_seasonal_naive": np.maximum(actual + 2 * noise, 0),
+        "floor_mean_28": np.maximum(actual + noise, 0),
+    }
+    return pa.table(columns)
+
+
+def make_fleet(count: int, as_of: date, family: str = "ses") -> pa.Table:
+    return pa.table(
+        {
+            "as_of": pa.array([as_of] * count),
+            "series_id": series_ids(count),
+            "family": [family] * count,
+            "state": ["fallback"] + ["fitted"] * (count - 1),
+            "reason": pa.array(["too_short"] + [None] * (count - 1), pa.string()),
+            "parameters": [World.recipe(**{family: 1.0}).replace("}}", '}, "level": %d}' % i) for i in range(count)],
+            "fingerprint": ["f" * 64] * count,
+        }
+    )
+
+
+def make_fold_metrics(count: int, as_of: date) -> pa.Table:
+    rows = [
+        {
+            "as_of": as_of,
+            "series_id": one,
+            "family": family,
+            "fold": fold,
+            "squared_error": 14.0 + fold,
+            "scale": 4.0,
+            "absolute_error": 10.0,
+            "bias": 0.5,
+            "rows": HORIZON,
+        }
+        for one in series_ids(count)
+        for family in FAMILIES
+        for fold in range(3)
+    ]
+    types = {
+        "as_of": pa.date32(),
+        "fold": pa.int32(),
+        "rows": pa.int64(),
+        "series_id": pa.string(),
+        "family": pa.string(),
+    }
+    return pa.Table.from_pylist(rows, pa.schema([(name, types.get(name, pa.float64())) for name in rows[0]]))
+
+
+def make_forecasts(count: int, as_of: date, release_id: str) -> pa.Table:
+    rng = np.random.default_rng(as_of.toordinal())
+    rows = count * HORIZON
+    steps = np.tile(np.arange(1, HORIZON + 1), count)
+    mean = rng.gamma(4.0, 2.0, rows)
+    spec = schemas.forecasts(CONFIG.interval_columns, pa.date32())
+    columns = {
+        "as_of": [as_of] * rows,
+        "release_id": [release_id] * rows,
+        "series_id": np.repeat(series_ids(count), HORIZON),
+        "step": steps,
+        "date": [as_of + timedelta(days=int(step)) for step in steps],
+        "mean": mean,
+        "point": mean,
+        "lo_95": mean * 0.2,
+        "lo_80": mean * 0.5,
+        "hi_80": mean * 1.5,
+        "hi_95": mean * 2.0,
+        "family": ["ses"] * rows,
+    }
+    return pa.table([pa.array(columns[f.name], f.type) for f in spec.schema], schema=spec.schema)
+
+
+def put(lake: Lake, name: str, rows: pa.Table) -> None:
+    """Append rows to a table of their own schema."""
+    lake.append(TableSpec(name, rows.schema), rows)
+
+
+@dataclass
+class World:
+    """A home with one synthetic fleet per trained day, and the makers of its tables."""
+
+    catalogue_of = staticmethod(make_catalogue)
+    fold_of = staticmethod(make_fold)
+    fleet_of = staticmethod(make_fleet)
+    forecasts_of = staticmethod(make_forecasts)
+
+    home: Path
+    count: int = 12
+    config: ForecastConfig = CONFIG
+    gate: GateConfig = field(default_factory=GateConfig)
+
+    @property
+    def day(self) -> date:
+        return DAY
+
+    @staticmethod
+    def recipe(**weights: float) -> str:
+        """Parameters of a series as a fleet holds them."""
+        return json.dumps({"weights": weights})
+
+    @property
+    def lake(self) -> Lake:
+        return Lake(str(self.home / "lake"))
+
+    @property
+    def registry(self) -> Registry:
+        return Registry(
+            self.home / "releases", f"sqlite:///{self.home}/mlflow/mlflow.db", self.home / "mlflow" / "artifacts"
+        )
+
+    @property
+    def catalogue(self) -> pa.Table:
+        return make_catalogue(self.count)
+
+    def put(self, name: str, rows: pa.Table) -> None:
+        put(self.lake, name, rows)
+
+    def evaluate(self, as_of: date) -> None:
+        """Judge the trained day without a champion."""
+        fold = make_fold(self.count, as_of)
+        store_evaluation(self.lake, evaluate(fold, self.catalogue, self.config, as_of), self.config, as_of)
+
+    def train(self, as_of: date, error: float = 0.5, bias: float = 0.0) -> None:
+        put(self.lake, "gold/candidate_fleet", make_fleet(self.count, as_of))
+        put(self.lake, "gold/fold_metrics", make_fold_metrics(self.count, as_of))
+        put(self.lake, "gold/judged_fold", make_fold(self.count, as_of, error, bias))
+        put(self.lake, "gold/fleet_pools", pa.table({"as_of": [as_of], "name": ["profiles"], "payload": ["[]"]}))
+
+
+@pytest.fixture(scope="session")
+def blank_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database with its tables: making them takes a second, copying them a millisecond."""
+    database = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    client = Registry(database.parent, f"sqlite:///{database}", database.parent).versions.client
+    client._tracking_client.store.engine.dispose()
+    return database
+
+
+@pytest.fixture
+def world(tmp_path: Path, blank_mlflow: Path) -> World:
+    (tmp_path / "mlflow").mkdir()
+    shutil.copy(blank_mlflow, tmp_path / "mlflow" / "mlflow.db")
+    return World(tmp_path)
+
+
+@pytest.fixture
+def plain_world(tmp_path: Path) -> World:
+    """A home in which MLflow was never used, for tests that do not, or that see it begin."""
+    return World(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def new_world() -> type[World]:
+    """For homes that several tests share."""
+    return World

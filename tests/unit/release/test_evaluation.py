@@ -1,0 +1,144 @@
+"""Metrics on the judged fold, against figures computed by hand."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from ml_platform.evaluation import evaluate, store_evaluation
+
+
+def hand_made(world, **changes):
+    """Two series in two segments, three steps; errors that a person can check."""
+    fold = {
+        "series_id": ["a", "a", "a", "b", "b", "b"],
+        "step": pa.array([1, 2, 3] * 2, pa.int32()),
+        "date": pa.array(np.array(["2024-03-01", "2024-03-02", "2024-03-09"] * 2, "datetime64[D]")),
+        "actual": [2.0, 0.0, 4.0, 10.0, 10.0, 10.0],
+        "mean": [1.0, 1.0, 4.0, 13.0, 10.0, 10.0],
+        "lo_80": [0.0, 0.5, 3.0, 11.0, 9.0, 9.0],
+        "hi_80": [3.0, 1.5, 5.0, 14.0, 11.0, 11.0],
+        "lo_95": [0.0] * 6,
+        "hi_95": [20.0] * 6,
+        "weight": [1.0] * 3 + [3.0] * 3,
+        "scale": [2.0] * 3 + [4.0] * 3,
+        "family_x": [2.0, 0.0, 4.0, 20.0, 20.0, 20.0],
+        "family_y": [0.0] * 6,
+        "floor_zero": [0.0] * 6,
+    } | changes
+    catalogue = pa.table({"series_id": ["a", "b"], "site": [1, 2], "item": ["i", "j"], "state": ["active"] * 2})
+    return pa.table(fold), catalogue
+
+
+def row(table, contender, segment="fleet"):
+    return next(r for r in table.to_pylist() if (r["contender"], r["segment"]) == (contender, segment))
+
+
+def test_weighted_rmsse_takes_the_root_once(world):
+    found = row(evaluate(*hand_made(world), world.config, world.day), "challenger")
+    expected = np.sqrt((1 * (2 / 3 / 2) + 3 * (9 / 3 / 4)) / 4)
+    assert found["weighted_rmsse"] == pytest.approx(expected, abs=1e-12)
+    assert found["wape"] == pytest.approx(5 / 36)
+    assert found["bias"] == pytest.approx(39 / 36 - 1)
+    assert (found["series"], found["rows"], found["unscaled"], found["weight"]) == (2, 6, 0, 4.0)
+
+
+def test_wape_by_week_sums_before_it_compares(world):
+    # week 0 of series a: 2 sold, 2 forecast, though every day is wrong; series b: 20 against 23
+    found = row(evaluate(*hand_made(world), world.config, world.day), "challenger")
+    assert found["wape_week"] == pytest.approx(3 / 36)
+    assert row(evaluate(*hand_made(world), world.config, world.day), "challenger", "1")["wape_week"] == 0.0
+
+
+def test_interval_coverage_counts_actuals_inside(world):
+    found = row(evaluate(*hand_made(world), world.config, world.day), "challenger")
+    assert found["coverage_80"] == pytest.approx(4 / 6)  # 0.0 lies below 0.5, 10 below 11
+    assert found["coverage_95"] == 1.0
+    assert row(evaluate(*hand_made(world), world.config, world.day), "floor_zero")["coverage_80"] is None
+
+
+def test_series_without_scale_are_counted_not_judged(world):
+    fold, catalogue = hand_made(world, scale=[0.0] * 3 + [4.0] * 3)
+    found = row(evaluate(fold, catalogue, world.config, world.day), "challenger")
+    assert found["unscaled"] == 1
+    assert found["weighted_rmsse"] == pytest.approx(np.sqrt(9 / 3 / 4))
+    assert row(evaluate(fold, catalogue, world.config, world.day), "challenger", "1")["weighted_rmsse"] is None
+
+
+def test_weights_that_are_all_null_are_equal(world):
+    fold, catalogue = hand_made(world, weight=pa.array([None] * 6, pa.float64()))
+    found = row(evaluate(fold, catalogue, world.config, world.day), "challenger")
+    assert found["weighted_rmsse"] == pytest.approx(np.sqrt((2 / 3 / 2 + 9 / 3 / 4) / 2))
+
+
+def test_a_missing_forecast_counts_as_zero_and_is_counted(world):
+    fold, catalogue = hand_made(world, mean=[1.0, 1.0, None, 13.0, float("inf"), 10.0])
+    found = row(evaluate(fold, catalogue, world.config, world.day), "challenger")
+    assert found["rows"] == 4
+    assert found["weighted_rmsse"] == pytest.approx(np.sqrt((18 / 3 / 2 + 3 * 109 / 3 / 4) / 4))
+
+
+def test_a_missing_actual_is_not_judged(world):
+    fold, catalogue = hand_made(world, actual=[2.0, None, 4.0, 10.0, 10.0, 10.0])
+    found = row(evaluate(fold, catalogue, world.config, world.day), "challenger")
+    assert found["rows"] == 5
+    assert found["weighted_rmsse"] == pytest.approx(np.sqrt((1 / 2 / 2 + 3 * 9 / 3 / 4) / 4))
+
+
+def test_the_champion_is_judged_by_its_recipe(world):
+    parameters = pa.table({"series_id": ["a", "b"], "parameters": [world.recipe(x=1.0), world.recipe(x=0.25, y=0.75)]})
+    found = evaluate(*hand_made(world), world.config, world.day, parameters, "2024-03-30-abc")
+    champion = row(found, "champion")
+    assert champion["release_id"] == "2024-03-30-abc"
+    assert champion["weighted_rmsse"] == pytest.approx(np.sqrt(3 * (25 / 4) / 4))  # a is exact, b forecasts 5 of 10
+
+
+def test_a_series_that_the_champion_lacks_takes_the_mean_of_its_segment_else_of_the_fleet(world):
+    parameters = pa.table({"series_id": ["b"], "parameters": [world.recipe(x=0.5, y=0.5)]})
+    champion = row(evaluate(*hand_made(world), world.config, world.day, parameters), "champion", "1")
+    assert champion["bias"] == pytest.approx(-0.5)
+
+
+def test_rows_in_any_order_give_the_same_bits(world):
+    fold, catalogue = world.fold_of(40, world.day), world.catalogue_of(40)
+    mixed = fold.take(pa.array(np.random.default_rng(1).permutation(fold.num_rows)))
+    first = evaluate(fold, catalogue, world.config, world.day)
+    assert first.equals(evaluate(mixed, catalogue.slice(0).sort_by([("item", "descending")]), world.config, world.day))
+
+
+def test_every_segment_and_contender_has_its_row(world):
+    table = evaluate(world.fold_of(9, world.day), world.catalogue_of(9), world.config, world.day)
+    assert set(table["contender"].to_pylist()) == {
+        "challenger",
+        "family_mean_28",
+        "family_ses",
+        "floor_zero",
+        "floor_seasonal_naive",
+        "floor_mean_28",
+    }
+    segments = table.filter(pc.equal(table["level"], "segment"))
+    assert set(segments["segment"].to_pylist()) == {"1", "2", "3"}
+    assert segments.num_rows == 6 * 3
+
+
+def test_hours_are_judged_like_days(world):
+    instants = np.array(["2024-03-01T01", "2024-03-01T02", "2024-03-09T03"] * 2, "datetime64[us]")
+    fold, catalogue = hand_made(world, date=pa.array(instants, pa.timestamp("us", tz="UTC")))
+    assert row(evaluate(fold, catalogue, world.config, world.day), "challenger")["wape_week"] == pytest.approx(3 / 36)
+
+
+def test_an_empty_fold_says_nothing(world):
+    fold, catalogue = hand_made(world)
+    found = row(evaluate(fold.slice(0, 0), catalogue, world.config, world.day), "challenger")
+    assert (found["weighted_rmsse"], found["bias"], found["rows"]) == (None, None, 0)
+
+
+def test_storing_again_writes_nothing(world):
+    table = evaluate(world.fold_of(6, world.day), world.catalogue_of(6), world.config, world.day)
+    assert store_evaluation(world.lake, table, world.config, world.day)
+    version = world.lake.version("gold/fleet_evaluation")
+    assert not store_evaluation(world.lake, table, world.config, world.day)
+    assert world.lake.version("gold/fleet_evaluation") == version
+    changed = evaluate(world.fold_of(6, world.day, error=0.9), world.catalogue_of(6), world.config, world.day)
+    assert store_evaluation(world.lake, changed, world.config, world.day)
+    assert world.lake.count("gold/fleet_evaluation") == table.num_rows

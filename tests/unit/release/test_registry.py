@@ -1,0 +1,197 @@
+"""Releases: sealed once, verified byte by byte, known to MLflow."""
+
+import json
+import shutil
+from datetime import timedelta
+
+import pyarrow as pa
+import pytest
+
+from ml_platform.manifest import Manifest, ReleaseError, seal
+from ml_platform.registry import ReleaseContents
+
+
+def contents(world, **changes):
+    values = {
+        "as_of": world.day,
+        "parameters": world.fleet_of(5, world.day).drop_columns(["as_of", "fingerprint"]),
+        "pools": pa.table({"name": ["profiles"], "payload": ["[1]"]}),
+        "fold_metrics": pa.table({"series_id": ["a"], "family": ["ses"], "fold": [0], "squared_error": [1.0]}),
+        "evaluation": pa.table(
+            {"contender": ["challenger"], "level": ["fleet"], "segment": ["fleet"], "weighted_rmsse": [0.8]}
+        ),
+        "config": world.config,
+        "evidence": {"promoted": True},
+        "code_commit": "abc",
+        "data_versions": {"gold/series_panel": 3},
+    }
+    return ReleaseContents(**(values | changes))
+
+
+def snapshot(folder):
+    return {str(p): (p.stat().st_mtime_ns, p.stat().st_ino) for p in sorted(folder.rglob("*"))}
+
+
+def test_a_release_is_a_folder_named_by_its_content(world):
+    release = world.registry.build(contents(world))
+    assert release.created
+    assert release.release_id.startswith("2024-03-31-")
+    manifest = json.loads((release.folder / "manifest.json").read_text())
+    assert manifest["release_id"] == release.folder.name
+    assert set(manifest["files"]) == {p.name for p in release.folder.iterdir()} - {"manifest.json"}
+    assert manifest["code_commit"] == "abc"
+    assert manifest["data_versions"] == {"gold/series_panel": 3}
+    assert world.registry.evidence(release.release_id) == {"promoted": True}
+    assert world.registry.parameters(release.release_id)["series_id"].to_pylist() == [f"{i:016x}" for i in range(5)]
+
+
+def test_the_same_contents_give_the_same_release_and_write_nothing(world):
+    first = world.registry.build(contents(world))
+    before = snapshot(world.registry.root)
+    shuffled = contents(world).parameters.take([3, 1, 4, 0, 2])
+    again = world.registry.build(
+        contents(world, parameters=shuffled, code_commit="later", data_versions={"gold/series_panel": 9})
+    )
+    assert (again.release_id, again.created) == (first.release_id, False)
+    assert again.manifest.code_commit == "abc"
+    assert snapshot(world.registry.root) == before
+
+
+def test_other_parameters_or_another_day_are_another_release(world):
+    base = world.registry.build(contents(world)).release_id
+    other = world.fleet_of(5, world.day, "mean_28").drop_columns(["as_of", "fingerprint"])
+    assert world.registry.build(contents(world, parameters=other)).release_id != base
+    assert world.registry.build(contents(world, as_of=world.day - timedelta(days=1))).release_id.startswith(
+        "2024-03-30-"
+    )
+    assert len(list(world.registry.root.iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "parameters.parquet",
+        "pools.parquet",
+        "fold_metrics.parquet",
+        "evaluation.parquet",
+        "forecast.yaml",
+        "evidence.json",
+        "manifest.json",
+    ],
+)
+def test_one_flipped_bit_anywhere_is_refused_by_name(world, name):
+    release = world.registry.build(contents(world))
+    path = release.folder / name
+    content = bytearray(path.read_bytes())
+    for place in {0, len(content) // 2, len(content) - 1}:
+        flipped = content.copy()
+        flipped[place] ^= 1
+        path.write_bytes(flipped)
+        with pytest.raises(ReleaseError, match=name.replace(".", r"\.")):
+            world.registry.verify(release.release_id)
+    path.write_bytes(content)
+    assert world.registry.verify(release.release_id).as_of == world.day
+
+
+def test_missing_and_foreign_files_are_refused_by_name(world):
+    release = world.registry.build(contents(world))
+    extra = release.folder / "sub" / "model.pkl"
+    extra.parent.mkdir()
+    extra.write_bytes(b"")
+    with pytest.raises(ReleaseError, match=r"model\.pkl was added"):
+        world.registry.verify(release.release_id)
+    shutil.rmtree(extra.parent)
+    (release.folder / "pools.parquet").unlink()
+    with pytest.raises(ReleaseError, match=r"pools\.parquet is missing"):
+        world.registry.verify(release.release_id)
+    shutil.rmtree(release.folder)
+    with pytest.raises(ReleaseError, match=r"manifest\.json is missing"):
+        world.registry.verify(release.release_id)
+
+
+def test_a_renamed_folder_is_refused(world):
+    release = world.registry.build(contents(world))
+    other = release.folder.rename(release.folder.with_name("2024-03-31-000000000000"))
+    with pytest.raises(ReleaseError, match="does not belong to release 2024-03-31-000000000000"):
+        world.registry.verify(other.name)
+    with pytest.raises(ReleaseError, match="no release id"):
+        world.registry.verify("../" + other.name)
+
+
+def test_a_manifest_that_was_sealed_anew_over_changed_files_is_another_release(world):
+    release = world.registry.build(contents(world))
+    (release.folder / "evidence.json").write_bytes(b"{}\n")
+    files = {p.name: p.read_bytes() for p in release.folder.iterdir() if p.name != "manifest.json"}
+    forged = seal(world.day, "fleet", files, "abc", {"gold/series_panel": 3})
+    (release.folder / "manifest.json").write_bytes(forged.to_bytes())
+    with pytest.raises(ReleaseError, match=r"manifest\.json does not belong"):
+        world.registry.verify(release.release_id)
+    relabelled = forged.model_copy(update={"release_id": release.release_id})
+    (release.folder / "manifest.json").write_bytes(relabelled.to_bytes())
+    with pytest.raises(ReleaseError, match=r"manifest\.json does not belong"):
+        world.registry.verify(release.release_id)
+
+
+def test_a_folder_left_half_built_is_built_anew(world):
+    release = world.registry.build(contents(world))
+    release.folder.rename(world.registry.root / f".building-{release.release_id}")
+    again = world.registry.build(contents(world))
+    assert (again.release_id, again.created) == (release.release_id, True)
+    assert [p.name for p in world.registry.root.iterdir()] == [release.release_id]
+
+
+def test_a_damaged_neighbour_stops_no_new_release(world):
+    release = world.registry.build(contents(world))
+    (release.folder / "manifest.json").write_text("{")
+    assert world.registry.build(contents(world, evidence={})).created
+
+
+def test_a_manifest_refuses_fields_it_does_not_know(world):
+    release = world.registry.build(contents(world))
+    with pytest.raises(ValueError, match="approved"):
+        Manifest.model_validate({**release.manifest.model_dump(), "approved": True})
+
+
+def test_mlflow_holds_one_version_per_release_and_no_pickle(plain_world, capfd, caplog):
+    release = plain_world.registry.build(contents(plain_world))
+    versions = plain_world.registry.versions
+    assert (
+        versions.register(release.release_id, release.folder, {"horizon": "14"}, {"m": 0.8}, {"as_of": "2024-03-31"})
+        == "1"
+    )
+    assert (
+        versions.register(release.release_id, release.folder, {"horizon": "14"}, {"m": 0.8}, {"as_of": "2024-03-31"})
+        == "1"
+    )
+    version = versions.find(release.release_id)
+    assert version.source == release.folder.resolve().as_uri()
+    assert version.tags == {"release_id": release.release_id, "as_of": "2024-03-31"}
+    run = versions.client.get_run(version.run_id)
+    assert (run.info.status, run.data.params, run.data.metrics) == ("FINISHED", {"horizon": "14"}, {"m": 0.8})
+    assert run.info.artifact_uri.startswith(plain_world.registry.artifacts.resolve().as_uri())
+    assert not list(plain_world.home.rglob("*.pkl"))
+    chatter = [one for one in caplog.records if one.name.startswith(("alembic", "mlflow"))]
+    assert not chatter
+    assert "alembic" not in capfd.readouterr().err
+
+
+def test_a_run_left_without_version_is_used_again(world):
+    release = world.registry.build(contents(world))
+    versions = world.registry.versions
+    versions._ensure_model()
+    run = versions._run(release.release_id, {"a": "b"}, {"m": 1.0}, {})
+    versions.register(release.release_id, release.folder, {"a": "b"}, {"m": 1.0}, {})
+    assert versions.find(release.release_id).run_id == run
+
+
+def test_an_alias_names_a_registered_release_only(world):
+    release = world.registry.build(contents(world))
+    versions = world.registry.versions
+    assert versions.tags_of("champion") == {}
+    with pytest.raises(LookupError, match="no version of model fleet"):
+        versions.point("champion", release.release_id)
+    versions.register(release.release_id, release.folder, {}, {}, {"as_of": "2024-03-31"})
+    assert versions.tags_of("champion") == {}
+    assert versions.point("champion", release.release_id)
+    assert not versions.point("champion", release.release_id)
+    assert versions.tags_of("champion")["release_id"] == release.release_id
