@@ -81,8 +81,8 @@ def demo() -> None:
     _run(settings, project, console, watch, "ingest", sample.FIRST_DAY, sample.LAST_DAY)
     _run(settings, project, console, watch, "retrain", sample.LAST_DAY, sample.LAST_DAY)
     console.print()
-    show.show_seconds(console, watch)
     show.show_status(console, _status(settings))
+    show.show_seconds(console, watch)
     _show_next_steps(settings, console, time.monotonic() - started)
 
 
@@ -118,19 +118,17 @@ def _run(
 
 def _show_next_steps(settings: Settings, console: Console, seconds: float) -> None:
     warehouse = os.path.relpath(settings.warehouse)
+    query = f"duckdb.connect({warehouse!r}, read_only=True).sql('from marts.forecast_latest limit 10').show()"
+    lines = {
+        "make ui": "the graph, the checks and the pictures, on 127.0.0.1:3000",
+        ".venv/bin/ml-platform status": "these figures at any time",
+        ".venv/bin/ml-platform land --sample-days 1": "the next day arrives; while `make ui` runs it is forecast without a click",
+        f'.venv/bin/python -c "import duckdb; {query}"': "the forecasts in SQL",
+        "docs/index.md": "how it works, and how to bring your own data",
+    }
     console.print(f"\n[bold]Done in {seconds:.0f} s.[/] Where to look next:")
-    console.print("  make ui                          the graph, the checks and the pictures, on http://127.0.0.1:3000")
-    console.print("  .venv/bin/ml-platform status     these figures at any time")
-    console.print(
-        "  .venv/bin/ml-platform land --sample-days 1    the next day arrives; with `make ui` running it is forecast by itself"
-    )
-    console.print(
-        '  SQL: .venv/bin/python -c "import duckdb; duckdb.connect(' + repr(warehouse) + ", read_only=True)",
-        end="",
-        markup=False,
-    )
-    console.print(".sql('from marts.forecast_latest limit 10').show()\"", markup=False)
-    console.print("  docs/index.md                    how it works, and how to bring your own data")
+    for command, what in lines.items():
+        console.print(f"  {command}\n      {what}", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -184,7 +182,7 @@ def _land_files(settings: Settings, files: list[Path], source: str) -> list[Path
 def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False) -> None:
     """Show ledger, quarantine, fleet, errors, release and freshness.
 
-    Examples: `ml-platform status`, `ml-platform status --json | jq .complete_day`
+    Example: `ml-platform status`, for scripts `ml-platform status --json | jq .complete_day`
     """
     found = _status(Settings())
     if as_json:

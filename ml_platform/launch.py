@@ -74,8 +74,8 @@ def follow(command: list[str], folder: Path, environment: dict[str, str], log: P
         process = subprocess.Popen(
             command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=out, text=True, start_new_session=True
         )
+        assert process.stdout is not None
         try:
-            assert process.stdout is not None
             for line in process.stdout:
                 event = parse_event(line)
                 if event is None:
@@ -86,6 +86,7 @@ def follow(command: list[str], folder: Path, environment: dict[str, str], log: P
             patience = 30.0  # its output is closed: it is on its way out by itself
         finally:
             code = _end(process, patience)
+            process.stdout.close()
     if not ended:
         yield Event("run_end", message=f"the process ended with exit code {code} and no word", success=False)
 

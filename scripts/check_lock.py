@@ -13,7 +13,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ENTRY = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)(\[.*?])?==(?P<version>[^ ;\\]+)")
+ENTRY = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)(\[.*?])?==(?P<version>[^\s;\\]+)")
 
 
 def direct(pyproject: dict[str, object]) -> list[Requirement]:

@@ -1,0 +1,251 @@
+"""The command line as a person types it; Dagster's side is played by a small module that prints the agreed events."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import date
+from pathlib import Path
+from types import SimpleNamespace
+
+import pyarrow as pa
+import pytest
+from typer.testing import CliRunner
+
+from ml_platform import doctor, launch
+from ml_platform.cli import app
+from ml_platform.lake import Lake
+from ml_platform.lake.schemas import LEDGER
+from ml_platform.launch import Event
+from ml_platform.samples import complete_journey
+from ml_platform.settings import Settings
+
+FAKE = """
+import json, os, sys, time
+say = lambda **event: print(json.dumps(event), flush=True)
+print("words of a library")
+print("log of the run", file=sys.stderr)
+if "hang" in os.environ.get("FAKE", ""):
+    print("pid", os.getpid(), file=sys.stderr, flush=True)
+    say(event="progress", step="waiting", message=str(os.getpid()))
+    time.sleep(60)
+say(event="step_start", step="raw_meter")
+say(event="step_end", step="raw_meter", seconds=1.5, success=True, message="3 [drops]")
+if os.environ.get("FAKE") != "dies":
+    say(event="run_end", success=os.environ.get("FAKE") != sys.argv[1], run_id="r1", message="step x failed", args=sys.argv[1:])
+else:
+    sys.exit(3)
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Path:
+    """A folder with a workspace and a stand-in for sensors.launch; the current folder lies below it."""
+    folder = tmp_path / "project"
+    (folder / "sensors").mkdir(parents=True)
+    (folder / "below").mkdir()
+    (folder / "workspace.yaml").touch()
+    (folder / "sensors" / "__init__.py").touch()
+    (folder / "sensors" / "launch.py").write_text(FAKE)
+    monkeypatch.chdir(folder / "below")
+    return folder
+
+
+@pytest.fixture
+def tiny_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sample's loader, told to land one file."""
+
+    def land(landing: Path, last_day: date, progress: complete_journey.Progress) -> list[Path]:
+        progress("sales", 1, 1)
+        return [landing / f"{last_day}.csv"]
+
+    monkeypatch.setattr(complete_journey, "land_until", land)
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.output
+
+
+@pytest.mark.parametrize("command", ["demo", "land", "status", "doctor", "forecast"])
+def test_help_teaches_by_example(command: str) -> None:
+    code, text = run(command, "--help")
+    assert (code, "Example:" in text, f"ml-platform {command}" in text or command == "doctor") == (0, True, True)
+
+
+def test_without_a_command_the_help_names_the_first_steps() -> None:
+    _, text = run()
+    assert "ml-platform doctor" in text
+
+
+@pytest.mark.usefixtures("tiny_sample")
+def test_demo_runs_both_jobs_and_ends_with_the_figures(project: Path, settings: Settings) -> None:
+    code, text = run("demo")
+    assert code == 0, text
+    assert text.count("raw_meter") == 4, "a line per step and run, and a row each in the table of seconds"
+    assert "3 [drops]" in text, "messages are shown as they are, brackets too"
+    for part in ("ingest", "retrain", "Seconds per stage", "make ui", "marts.forecast_latest"):
+        assert part in text
+    logs = sorted((settings.dagster_home / "logs").iterdir())
+    assert [log.name.split("-")[1] for log in logs] == ["ingest.log", "retrain.log"]
+    assert logs[0].read_text().splitlines() == ["log of the run", "words of a library"]
+
+
+@pytest.mark.usefixtures("tiny_sample", "project")
+@pytest.mark.parametrize(
+    ("fake", "what"), [("ingest", "step x failed"), ("retrain", "step x failed"), ("dies", "exit code 3")]
+)
+def test_demo_fails_with_the_name_of_the_log(monkeypatch: pytest.MonkeyPatch, fake: str, what: str) -> None:
+    monkeypatch.setenv("FAKE", fake)
+    code, text = run("demo")
+    assert code == 1
+    assert what in text
+    log = next(line.split("log: ")[1] for line in text.splitlines() if "log: " in line)
+    assert Path(log).read_text()
+
+
+def test_demo_outside_a_project_says_where_to_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, text = run("demo")
+    assert (code, "workspace.yaml" in text) == (1, True)
+
+
+def test_jobs_get_days_and_an_absolute_home(project: Path, settings: Settings, tmp_path: Path) -> None:
+    (project / "sensors" / "launch.py").write_text(
+        "import json, os, sys\nprint(json.dumps({'event': 'run_end', 'success': True, 'message': ' '.join([os.environ['ML_PLATFORM_HOME'], *sys.argv[1:]])}))"
+    )
+    (end,) = launch.run_job(settings, project, "ingest", date(2017, 1, 1), date(2017, 1, 3), tmp_path / "log")
+    assert end.message == f"{settings.root} ingest --from 2017-01-01 --to 2017-01-03"
+
+
+def test_leaving_early_ends_the_process(
+    project: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE", "hang")
+    events = launch.run_job(settings, project, "ingest", date(2017, 1, 1), date(2017, 1, 1), tmp_path / "log")
+    pid = int(next(events).message)
+    events.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_a_demo_that_is_told_to_stop_stops_its_run(project: Path, settings: Settings) -> None:
+    settings.landing.mkdir(parents=True)
+    code = "from ml_platform.samples import complete_journey as c; c.land_until = lambda *a, **k: []; from ml_platform.cli import app; app()"
+    environment = {**os.environ, "FAKE": "hang", "ML_PLATFORM_HOME": str(settings.root)}
+    with subprocess.Popen([sys.executable, "-c", code, "demo"], env=environment, stdout=subprocess.DEVNULL) as process:
+        pid = _wait_for_pid(settings.dagster_home / "logs")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 143
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def _wait_for_pid(folder: Path) -> int:
+    """The process id that the stand-in writes to its log."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        for log in folder.glob("*.log"):
+            for line in log.read_text().splitlines():
+                if line.startswith("pid "):
+                    return int(line.split()[1])
+        time.sleep(0.05)
+    raise AssertionError("the run did not start")
+
+
+@pytest.mark.parametrize(
+    ("line", "event"),
+    [
+        ('{"event": "step_end", "step": "a", "seconds": 1.5, "unknown": 1}', Event("step_end", "a", 1.5)),
+        ('{"event": "run_end", "success": false, "message": null}', Event("run_end", success=False)),
+        ('{"other": 1}', None),
+        ("[1]", None),
+        ("words", None),
+    ],
+)
+def test_lines_that_are_events(line: str, event: Event | None) -> None:
+    assert launch.parse_event(line) == event
+
+
+def test_land_puts_whole_files_of_a_declared_source(tmp_path: Path, settings: Settings) -> None:
+    (tmp_path / "mine.csv").write_text("a,b\n1,2\n")
+    code, _ = run("land", "--source", "sales", str(tmp_path / "mine.csv"))
+    assert code == 0
+    assert [(p.name, p.read_text()) for p in (settings.landing / "sales").iterdir()] == [("mine.csv", "a,b\n1,2\n")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["--source", "nothing", "FILE"], "no source is called 'nothing'"),
+        (["FILE"], "name both"),
+        (["--source", "sales"], "name both"),
+    ],
+)
+def test_land_names_what_is_wrong(tmp_path: Path, settings: Settings, arguments: list[str], hint: str) -> None:
+    (tmp_path / "mine.csv").touch()
+    code, text = run("land", *(str(tmp_path / "mine.csv") if one == "FILE" else one for one in arguments))
+    assert code != 0
+    assert hint in " ".join(text.split())
+
+
+def test_land_sample_days_says_what_it_landed(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    monkeypatch.setattr(
+        complete_journey, "land_next", lambda landing, days: [landing / f"{n}.csv" for n in range(days)]
+    )
+    assert run("land", "--sample-days", "2") == (
+        0,
+        f"landed {settings.landing}/0.csv\nlanded {settings.landing}/1.csv\n",
+    )
+    monkeypatch.setattr(complete_journey, "land_next", lambda landing, days: [])
+    assert "nothing to land" in run("land", "--sample-days", "2")[1]
+
+
+def test_status_of_an_empty_home_says_how_to_begin(settings: Settings) -> None:
+    code, text = run("status")
+    assert (code, "ml-platform land" in text) == (0, True)
+
+
+def test_status_as_words_and_as_json(settings: Settings) -> None:
+    row = {"drop_id": "a", "source": "sales", "drop_day": date(2017, 1, 1), "state": "loaded"}
+    counts = {"rows_in": 1234, "rows_loaded": 1234, "rows_quarantined": 0, "rows_duplicate": 0, "rows_erased": 0}
+    Lake(settings.lake).append(LEDGER, pa.Table.from_pylist([row | counts], schema=LEDGER.schema))
+    _, text = run("status")
+    assert "1,234" in text
+    assert "Newest complete day 2017-01-01" in text
+    found = json.loads(run("status", "--json")[1])
+    assert (found["complete_day"], found["sources"][0]["rows_loaded"]) == ("2017-01-01", 1234)
+
+
+@pytest.mark.parametrize(("required", "code"), [(True, 1), (False, 0)])
+def test_doctor_fails_only_for_what_is_required(monkeypatch: pytest.MonkeyPatch, required: bool, code: int) -> None:
+    monkeypatch.setattr(doctor, "examine", lambda *_: [doctor.Check("thing", False, "not here", "get it", required)])
+    found, text = run("doctor")
+    assert (found, "thing: not here" in text, "get it" in text) == (code, True, True)
+
+
+def test_wrong_settings_are_told_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ML_PLATFORM_ENGINE", "hadoop")
+    code, text = run("status")
+    assert (code, "ML_PLATFORM_ENGINE" in text, "Traceback" in text) == (1, True, False)
+
+
+def test_forecast_hands_its_files_to_the_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen: dict[str, object] = {}
+    monkeypatch.setitem(sys.modules, "ml_platform.jobs", SimpleNamespace())
+    monkeypatch.setitem(
+        sys.modules, "ml_platform.jobs.forecast", SimpleNamespace(run_forecast=lambda **given: seen.update(given))
+    )
+    code, _ = run("forecast", "--config", "c.yaml", "--history", "h.parquet", "--out", "o.csv")
+    assert code == 0
+    assert seen == {
+        "config": Path("c.yaml"),
+        "history": Path("h.parquet"),
+        "future": None,
+        "static": None,
+        "out": Path("o.csv"),
+    }
