@@ -4,6 +4,21 @@ Belongs here: arrays of a shard, families, backtest, selection, intervals, the f
 orchestration, release.
 """
 
+from ml_platform.forecasting.api import ForecastResult, forecast
 from ml_platform.forecasting.config import FAMILIES, FLOORS, ConfigError, ForecastConfig, load_config
+from ml_platform.forecasting.fleet import Fleet, fleet_weights, predict
+from ml_platform.forecasting.frames import InputError
 
-__all__ = ["FAMILIES", "FLOORS", "ConfigError", "ForecastConfig", "load_config"]
+__all__ = [
+    "FAMILIES",
+    "FLOORS",
+    "ConfigError",
+    "Fleet",
+    "ForecastConfig",
+    "ForecastResult",
+    "InputError",
+    "fleet_weights",
+    "forecast",
+    "load_config",
+    "predict",
+]

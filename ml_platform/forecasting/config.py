@@ -11,7 +11,7 @@ from pandas.tseries.frequencies import to_offset
 from pandas.tseries.offsets import Tick
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-FAMILIES = ("seasonal_naive", "mean_28", "mean_56", "mean_182", "ses", "tsb", "ridge")
+FAMILIES = ("seasonal_naive", "mean_28", "mean_56", "mean_182", "ses_01", "ses_05", "ses_20", "tsb", "ridge")
 FLOORS = ("zero", "seasonal_naive", "mean_28", "mean_56", "mean_182")
 
 Name = Annotated[str, Field(min_length=1)]

@@ -1,0 +1,101 @@
+"""A shard as dense arrays: series in series_id order, steps in time order.
+
+Belongs here: the Shard and how cells become arrays. Does not belong here: reading tables (frames) and any model.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from ml_platform.forecasting.calendar import Floats, Ints, Times
+
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Series as arrays (S series, T observed steps, K covariates, H steps of horizon).
+
+    y (S, T): NaN = not observed, also before the first step of a series. known (S, K, T + H): NaN = unknown.
+    first (S,): first observed step, T where there is none. active (S,): observed dates with a row.
+    weight (S, back + 1): fleet weight at the origin `back` horizons before the end. segment (S,): code into `segments`.
+    times (T + H,): naive times of the steps. position: season position of step 0.
+    broken (S,): the series held a value that is not finite and is left out.
+    """
+
+    series_id: npt.NDArray[np.object_]
+    y: Floats
+    known: Floats
+    first: Ints
+    active: Ints
+    weight: Floats
+    segment: Ints
+    segments: tuple[str, ...]
+    times: Times
+    position: int
+    broken: Bools
+
+    def __len__(self) -> int:
+        return len(self.series_id)
+
+    @property
+    def steps(self) -> int:
+        return self.y.shape[1]
+
+    def take(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_] | slice) -> "Shard":
+        """The same shard with some of its series."""
+        parts = ("series_id", "y", "known", "first", "active", "weight", "segment", "broken")
+        return replace(self, **{name: getattr(self, name)[rows] for name in parts})
+
+    def chunks(self, size: int) -> list["Shard"]:
+        """Consecutive pieces of at most `size` series; views, no copies."""
+        return [self.take(slice(at, at + size)) for at in range(0, len(self), size)]
+
+
+def scatter(shape: tuple[int, int], codes: Ints, steps: Ints, values: Floats) -> Floats:
+    """A (series, steps) array with NaN where no cell is given; the order of cells does not matter."""
+    out = np.full(shape, np.nan)
+    out[codes, steps] = values
+    return out
+
+
+def first_observed(y: Floats) -> Ints:
+    """First step with a value per series; T where there is none."""
+    seen = ~np.isnan(y)
+    return np.where(seen.any(axis=1), seen.argmax(axis=1), y.shape[1])
+
+
+def fill_zero(y: Floats, first: Ints) -> Floats:
+    """Missing rule `zero`: unobserved steps from the first one on become 0, in place."""
+    steps = np.arange(y.shape[1])
+    y[np.isnan(y) & (steps >= first[:, None])] = 0.0
+    return y
+
+
+def carry_forward(known: Floats) -> Floats:
+    """Unknown covariate values take the last known one, in place over the last axis; what was never known stays NaN."""
+    gap = np.isnan(known)
+    if gap.any():
+        at = np.where(gap, 0, np.arange(known.shape[-1]))
+        np.maximum.accumulate(at, axis=-1, out=at)
+        known[:] = np.take_along_axis(known, at, axis=-1)
+    return known
+
+
+def trailing_sums(values: Floats, ends: Sequence[int], width: int) -> Floats:
+    """Sums of the `width` columns before each end, NaN as 0; shape (S, len(ends)). Adds in time order."""
+    filled = np.nan_to_num(values, nan=0.0)
+    return np.stack([filled[:, max(0, end - width) : max(0, end)].sum(axis=1) for end in ends], axis=1)
+
+
+def sum_by(values: Floats, codes: Ints, groups: int) -> Floats:
+    """Sums of rows by code: (S, ...) to (groups, ...), rows of a group added in their order."""
+    out = np.zeros((groups, *values.shape[1:]))
+    if len(values):
+        order = np.argsort(codes, kind="stable")
+        ordered = codes[order]
+        starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+        out[ordered[starts]] = np.add.reduceat(values[order], starts, axis=0)
+    return out

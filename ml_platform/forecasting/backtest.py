@@ -1,0 +1,122 @@
+"""Backtest: what every family would have forecast at past origins.
+
+Belongs here: family forecasts of a shard at one or many origins, their errors. Does not belong here: choosing between families.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ml_platform.forecasting.arrays import Bools, Shard
+from ml_platform.forecasting.calendar import Floats, Ints
+from ml_platform.forecasting.levels import LEVELS, History, SeasonSums, level_array, seasonal_naive
+from ml_platform.forecasting.pools import (
+    DECAY,
+    PROFILE_VARIANCE,
+    Pools,
+    Setup,
+    Shared,
+    block_levels,
+    shrunk_profile,
+    usable,
+)
+from ml_platform.forecasting.ridge import RidgeData, respond, running_grams, solve_series
+
+RIDGE_ROWS = {"counts": 300.0, "real": 100.0, "positive": 15.0}  # rows that say what the segment says, per unit of noise
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """Forecasts of N judged series at E past origins, oldest first.
+
+    rows (N,): places in the shard. past (N, E, H, F); actual (N, E, H), NaN where not observed. begun (N, E): whether
+    the series had begun. scale (N, E): see difference_scale. betas (N, F'): ridge coefficients fitted at the end.
+    """
+
+    rows: Ints
+    past: Floats
+    actual: Floats
+    begun: Bools
+    scale: Floats
+    betas: Floats
+
+
+def fit_shard(shard: Shard, pools: Pools, setup: Setup) -> Backtest:
+    """Pass two over a shard: every family at every evaluated past origin, and the newest ridge coefficients."""
+    plan, rows = setup.plan, np.flatnonzero(usable(shard, setup.config))
+    judged = shard.take(rows)
+    history = History(judged, setup.config.missing)
+    origins = [plan.origin(back) for back in plan.evaluated[:-1]]
+    past = np.zeros((len(rows), len(origins), plan.horizon, len(setup.config.family_names)))
+    actual = np.zeros(past.shape[:3])
+    levels = level_array(history, [*origins, plan.steps], plan.season)
+    seasons = SeasonSums(history, plan.season)
+    for e, origin in enumerate(origins):
+        shared = pools.at(e, judged.segment)
+        past[:, e] = family_forecasts(history, seasons, levels[:, e], shared, origin, setup)
+        actual[:, e] = judged.y[:, origin : origin + plan.horizon]
+    betas = _ridge(history, pools, setup, past) if setup.with_ridge else np.zeros((len(rows), 0))
+    for e, origin in enumerate(origins):
+        clip_forecasts(past[:, e], judged.y[:, :origin], setup.kind)
+    begun = judged.first[:, None] < np.asarray(origins, dtype=int)[None, :]
+    return Backtest(rows, past, actual, begun, difference_scale(judged.y, origins), betas)
+
+
+def family_forecasts(
+    history: History, seasons: SeasonSums, levels: Floats, shared: Shared, origin: int, setup: Setup
+) -> Floats:
+    """Every family but ridge after an origin, (S, H, F), before clipping; levels (S, L) of that origin."""
+    plan, names = setup.plan, setup.config.family_names
+    filled = np.where(np.isnan(levels), shared.mean[:, None], levels)
+    profile = _own_profile(seasons, shared, origin, setup)
+    out = np.zeros((len(levels), plan.horizon, len(names)))
+    for column, name in enumerate(names):
+        if name in LEVELS:
+            place = LEVELS.index(name)
+            out[:, :, column] = (filled[:, place] * shared.drift[:, place])[:, None] * profile
+        elif name == "seasonal_naive":
+            out[:, :, column] = seasonal_naive(history, origin, plan.horizon, plan.season, filled[:, 0])
+    return out
+
+
+def _own_profile(seasons: SeasonSums, shared: Shared, origin: int, setup: Setup) -> Floats:
+    """Profile of each series, shrunk to its segment's, for the steps after the origin: (S, H)."""
+    steps = (origin + np.arange(setup.plan.horizon)) % setup.plan.season
+    if setup.kind == "real":
+        return shared.profile[:, steps]
+    return shrunk_profile(*seasons.at(origin), shared.profile, shared.dispersion / PROFILE_VARIANCE)[:, steps]
+
+
+def _ridge(history: History, pools: Pools, setup: Setup, past: Floats) -> Floats:
+    """Write the ridge column of `past`, each origin with the newest coefficients fitted before it; returns the last."""
+    plan, segment = setup.plan, history.shard.segment
+    column = setup.config.family_names.index("ridge")
+    betas = pools.prior[segment, 0]
+    data = RidgeData(history, plan, setup.log)
+    for back, block, gram, _ in running_grams(data, block_levels(history, plan), DECAY[setup.kind]):
+        if back in plan.refit:
+            refit, e = plan.refit.index(back), plan.evaluated.index(back)
+            strength = RIDGE_ROWS[setup.kind] * (1.0 if setup.log else pools.dispersion[segment, e])
+            rows = np.broadcast_to(strength, segment.shape)
+            betas = solve_series(gram, pools.prior[segment, refit], pools.prior_gram[segment, refit], rows)
+        if back in plan.evaluated[:-1]:
+            past[:, plan.evaluated.index(back), :, column] = respond(block.x, betas, block.scale, setup.log)
+    return betas
+
+
+def difference_scale(y: Floats, origins: list[int]) -> Floats:
+    """Mean squared difference of neighbouring observed values since the first that is not 0, (S, O); NaN without any."""
+    started = np.maximum.accumulate(np.nan_to_num(y) != 0, axis=1)
+    both = started[:, :-1] & ~np.isnan(y[:, 1:]) & ~np.isnan(y[:, :-1])
+    squares = np.cumsum(np.where(both, np.diff(y, axis=1) ** 2, 0.0), axis=1)
+    counts = np.cumsum(both, axis=1)
+    ends = np.asarray(origins, dtype=int) - 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(counts[:, ends] > 0, squares[:, ends] / counts[:, ends], np.nan)
+
+
+def clip_forecasts(forecasts: Floats, y: Floats, kind: str) -> Floats:
+    """In place: nothing below 0 where no value of the fleet was, nothing beyond three times a series' largest value."""
+    top = 3.0 * np.abs(np.nan_to_num(y)).max(axis=1, initial=0.0).reshape(len(y), *(1,) * (forecasts.ndim - 1))
+    np.nan_to_num(forecasts, copy=False, nan=0.0)
+    return np.clip(forecasts, -top if kind == "real" else 0.0, top, out=forecasts)

@@ -1,0 +1,106 @@
+"""The calendar of a fleet: equally spaced steps, their place in the season, and where folds are cut.
+
+Belongs here: times, season positions, origins of folds. Does not belong here: values of any series.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pandas.tseries.frequencies import to_offset
+from pandas.tseries.offsets import Tick
+
+from ml_platform.forecasting.config import ForecastConfig, step_is_subdaily
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Times = npt.NDArray[np.datetime64]
+
+EPOCH = pd.Timestamp("1970-01-01")
+
+
+def step_times(first: pd.Timestamp, last: pd.Timestamp, extra: int, frequency: str) -> pd.DatetimeIndex:
+    """Steps from `first` to `last` and `extra` more after it; naive times (UTC below a day)."""
+    known = pd.date_range(first, last, freq=frequency)
+    if known.empty:
+        raise ValueError(f"no step of frequency {frequency} lies between {first} and {last}: check `frequency` and as_of")
+    later = pd.date_range(known[-1], periods=extra + 1, freq=frequency)[1:]
+    return known.append(later)
+
+
+def first_position(first: pd.Timestamp, frequency: str) -> int:
+    """Number of whole steps between the epoch and `first`: ties season positions to the calendar, not to the data."""
+    offset = to_offset(frequency)
+    if isinstance(offset, Tick):
+        return int((first - EPOCH).value // offset.nanos)
+    return len(pd.date_range(EPOCH, first, freq=frequency))
+
+
+def days_per_step(frequency: str) -> float:
+    """Mean length of a step in days."""
+    steps = pd.date_range("2020-01-06", periods=25, freq=frequency)
+    return float((steps[-1] - steps[0]) / pd.Timedelta(days=1)) / 24
+
+
+def wall_times(column: pd.Series, frequency: str) -> pd.Series:
+    """Times as naive: UTC below a day, else the local wall time, so that days keep their date where clocks change."""
+    times = column if pd.api.types.is_datetime64_any_dtype(column) else pd.to_datetime(column)
+    if times.dt.tz is not None:
+        times = times.dt.tz_convert("UTC").dt.tz_localize(None) if step_is_subdaily(frequency) else times.dt.tz_localize(None)
+    return times.astype("datetime64[ns]")
+
+
+def window(nominal: int, season: int) -> int:
+    """A trailing window in steps: whole seasons where the season is shorter than the nominal window."""
+    return -(-nominal // season) * season if season <= nominal else nominal
+
+
+def drift_window(season: int) -> int:
+    """Steps whose level is compared with the long one: four seasons, or a quarter of a long one."""
+    return 4 * season if season <= 31 else max(8, season // 4)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where a history of `steps` steps is cut; `back` counts horizons before the end, so origin = steps - back * horizon.
+
+    choosing: folds that choose, oldest first. judging: the fold that only judges (1) or 0. interval: residual origins.
+    refit: where ridge coefficients are fitted. train: first and last block with ridge rows (blocks count back from the end).
+    """
+
+    steps: int
+    horizon: int
+    season: int
+    judging: int
+    choosing: tuple[int, ...]
+    interval: tuple[int, ...]
+    refit: tuple[int, ...]
+    train: int
+
+    @property
+    def evaluated(self) -> tuple[int, ...]:
+        """Every `back` with family forecasts and actuals, oldest first, 0 (the future) last."""
+        return tuple(sorted({*self.interval, *self.folds, 0}, reverse=True))
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """Choosing folds oldest first, then the judging one."""
+        return self.choosing + ((self.judging,) if self.judging else ())
+
+    def origin(self, back: int) -> int:
+        return self.steps - back * self.horizon
+
+
+def plan_folds(config: ForecastConfig, steps: int, judging: bool) -> Plan:
+    """Place folds, residual origins and refits as far back as the history allows."""
+    horizon, season = config.horizon, config.season
+    earliest = max(4, horizon, min(2 * season, steps // 2))
+    most = max(0, (steps - earliest) // horizon)
+    first = 2 if judging and most >= 2 else 1
+    choosing = tuple(range(min(most, first + config.folds - 1), first - 1, -1))
+    interval = tuple(range(min(most, first + config.interval_origins - 1), first - 1, -1))
+    newest = {0, *choosing, *range(first)}
+    refit = newest | {back for back in interval if (back - first) % 3 == 2} | set(interval[:1])
+    train = max(0, (steps - max(1, min(season, steps // 4))) // horizon)
+    return Plan(steps, horizon, season, int(judging and most >= 2), choosing, interval, tuple(sorted(refit, reverse=True)), train)

@@ -1,0 +1,237 @@
+"""From tables people have to arrays, and back: pandas or Arrow in, a Shard and its keys out.
+
+Belongs here: reading history, future and static; checking them. Does not belong here: lake tables (training) and models.
+"""
+
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from ml_platform.forecasting.arrays import Bools, Shard, carry_forward, fill_zero, first_observed, scatter, trailing_sums
+from ml_platform.forecasting.calendar import (
+    Floats,
+    Ints,
+    Times,
+    days_per_step,
+    first_position,
+    step_times,
+    wall_times,
+)
+from ml_platform.forecasting.config import ForecastConfig
+
+LIMIT = 1e12  # larger numbers are no measurements: their squares would drown every other series of the pool
+WEIGHT_DAYS = 28
+MISSING_ATTRIBUTE = "(none)"
+Table = pd.DataFrame | pa.Table
+
+
+class InputError(ValueError):
+    """A table that cannot be forecast; names the table, an example and the way out."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Arrays of a fleet, the keys of its series (row s belongs to series s) and the covariates that had to be filled."""
+
+    shard: Shard
+    keys: pd.DataFrame
+    filled: tuple[str, ...]
+
+
+def to_pandas(table: Table, name: str, columns: list[str]) -> pd.DataFrame:
+    """The needed columns of a pandas or Arrow table. Raises InputError where one is missing."""
+    frame = table.to_pandas() if isinstance(table, pa.Table) else table
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise InputError(f"{name} lacks the columns {missing}; it has {[str(c) for c in frame.columns]}: see the configuration")
+    return frame[columns].reset_index(drop=True)
+
+
+def prepare(
+    history: Table, future: Table | None, static: Table | None, as_of: object, config: ForecastConfig
+) -> Prepared:
+    """Check the tables and lay them out as arrays that end at `as_of`, else at the newest time of the history."""
+    weight = [] if config.weight is None else [config.weight]
+    past = to_pandas(history, "history", [*config.series, config.time, config.target, *weight, *config.known_future])
+    if past[list(config.series)].isna().any(axis=None):
+        raise InputError(f"history holds rows without a key in {list(config.series)}: drop or name them")
+    times = _times(past, "history", config)
+    end = _origin(times, as_of, config)
+    keep = (times <= end).to_numpy()
+    past, times = past[keep].reset_index(drop=True), times[keep].reset_index(drop=True)
+    if past.empty:
+        raise InputError(f"history has no row up to {end}: check as_of and the column '{config.time}'")
+    keys, codes = factorize(past, config.series)
+    grid = step_times(times.min(), end, config.horizon, config.frequency)
+    steps = len(grid) - config.horizon
+    at = _places(times, grid[:steps], "history", config)
+    _refuse_doubles(codes, at, len(grid), past, config)
+    cells = (codes, at, (len(keys), steps))
+    known = _covariates(past, codes, at, future, keys, grid, config)
+    marks = _filled(known, steps)
+    segment, names = _segments(keys, static, config)
+    return Prepared(_shard(past, cells, known, segment, names, grid, config), keys, marks)
+
+
+def _times(frame: pd.DataFrame, name: str, config: ForecastConfig) -> pd.Series:
+    try:
+        times = wall_times(frame[config.time], config.frequency)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{name}: the column '{config.time}' holds a value that is no time: {error}") from error
+    if times.isna().any():
+        raise InputError(f"{name} holds rows without a time in '{config.time}': drop them")
+    return times
+
+
+def _origin(times: pd.Series, as_of: object, config: ForecastConfig) -> pd.Timestamp:
+    if times.empty:
+        raise InputError("history is empty: there is nothing to forecast from")
+    if as_of is None:
+        return pd.Timestamp(times.max())
+    return pd.Timestamp(wall_times(pd.Series([pd.Timestamp(str(as_of))]), config.frequency).iloc[0])
+
+
+def factorize(frame: pd.DataFrame, columns: tuple[str, ...]) -> tuple[pd.DataFrame, Ints]:
+    """Distinct keys in sorted order (types as given) and the row of each key per row of the frame."""
+    code = np.zeros(len(frame), dtype=np.int64)
+    for column in columns:
+        codes, values = pd.factorize(frame[column], sort=True)
+        code = code * len(values) + codes
+    _, first, inverse = np.unique(code, return_index=True, return_inverse=True)
+    keys = frame.loc[first, list(columns)].reset_index(drop=True)
+    return keys, inverse.astype(np.int64)
+
+
+def _places(times: pd.Series, grid: pd.DatetimeIndex, name: str, config: ForecastConfig) -> Ints:
+    unique, values = pd.factorize(times)
+    places = grid.get_indexer(pd.DatetimeIndex(values))
+    if (places < 0).any():
+        example = pd.DatetimeIndex(values)[places < 0][0]
+        raise InputError(f"{name}: {example} is no step of frequency {config.frequency} counted from {grid[0]}: round '{config.time}'")
+    return places.astype(np.int64)[unique]
+
+
+def _refuse_doubles(codes: Ints, at: Ints, width: int, past: pd.DataFrame, config: ForecastConfig) -> None:
+    cell = np.sort(codes * width + at)
+    double = np.flatnonzero(cell[1:] == cell[:-1])
+    if len(double):
+        row = int(np.flatnonzero(codes * width + at == cell[double[0]])[0])
+        example = {c: str(past[c].iloc[row]) for c in (*config.series, config.time)}
+        raise InputError(f"history has {len(double)} doubled rows per series and time, such as {example}: sum them or keep one")
+
+
+def _numbers(frame: pd.DataFrame, column: str, name: str) -> Floats:
+    try:
+        return np.asarray(frame[column].astype("float64"), dtype=np.float64)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{name}: the column '{column}' holds a value that is no number: {error}") from error
+
+
+def _covariates(
+    past: pd.DataFrame, codes: Ints, at: Ints, future: Table | None, keys: pd.DataFrame, grid: pd.DatetimeIndex, config: ForecastConfig
+) -> Floats:
+    """Known-future covariates (S, K, T + H), NaN where unknown."""
+    known = np.full((len(keys), len(config.known_future), len(grid)), np.nan)
+    for k, column in enumerate(config.known_future):
+        known[codes, k, at] = _numbers(past, column, "history")
+    if future is not None and config.known_future:
+        later = to_pandas(future, "future", [*config.series, config.time, *config.known_future])
+        rows = match(later, keys, config.series)
+        place = grid.get_indexer(pd.DatetimeIndex(_times(later, "future", config)))
+        inside = (rows >= 0) & (place >= len(grid) - config.horizon)
+        for k, column in enumerate(config.known_future):
+            known[rows[inside], k, place[inside]] = _numbers(later, column, "future")[inside]
+    known[~np.isfinite(known) | (np.abs(known) > LIMIT)] = np.nan
+    return known
+
+
+def match(frame: pd.DataFrame, keys: pd.DataFrame, columns: tuple[str, ...]) -> Ints:
+    """Row of `keys` for each row of a frame, -1 where there is none."""
+    numbered = keys[list(columns)].assign(**{"__row": np.arange(len(keys))})
+    joined = frame[list(columns)].merge(numbered, on=list(columns), how="left", validate="many_to_one")
+    return joined["__row"].fillna(-1).to_numpy(dtype=np.int64)
+
+
+def _filled(known: Floats, steps: int) -> tuple[str, ...]:
+    """Carry the covariates forward; says per series what was missing after the origin: '', carried or unknown."""
+    missing = np.isnan(known[:, :, steps:]).any(axis=(1, 2))
+    carry_forward(known)
+    unknown = np.isnan(known[:, :, steps:]).any(axis=(1, 2))
+    return tuple(np.where(unknown, "unknown", np.where(missing, "carried_forward", "")).tolist())
+
+
+def _segments(keys: pd.DataFrame, static: Table | None, config: ForecastConfig) -> tuple[Ints, tuple[str, ...]]:
+    """Segment code per series and the names of all segments, sorted."""
+    frame = keys.copy()
+    wanted = [name for name in config.static if name in config.segments]
+    if static is not None and wanted:
+        columns = to_pandas(static, "static", [*config.series, *wanted])
+        if columns.duplicated(list(config.series)).any():
+            example = columns[columns.duplicated(list(config.series))].iloc[0].astype(str).to_dict()
+            raise InputError(f"static has several rows of one series, such as {example}: keep one")
+        frame = frame.merge(columns, on=list(config.series), how="left", validate="one_to_one")
+    return segment_codes([frame[name] if name in frame else None for name in config.segments], len(keys))
+
+
+def segment_codes(columns: list[pd.Series | None], size: int) -> tuple[Ints, tuple[str, ...]]:
+    """Codes and sorted names of the segments that attribute columns span; a missing attribute is `(none)`."""
+    labels = pd.Series([""] * size, dtype=object)
+    for place, column in enumerate(columns):
+        text = pd.Series([MISSING_ATTRIBUTE] * size) if column is None else column.astype(object).where(column.notna(), MISSING_ATTRIBUTE)
+        labels = text.astype(str) if place == 0 else labels + "|" + text.astype(str)
+    codes, names = pd.factorize(labels.where(labels != "", "all"), sort=True)
+    return codes.astype(np.int64), tuple(str(name) for name in names)
+
+
+def _shard(
+    past: pd.DataFrame, cells: tuple[Ints, Ints, tuple[int, int]], known: Floats, segment: Ints,
+    names: tuple[str, ...], grid: pd.DatetimeIndex, config: ForecastConfig,
+) -> Shard:  # fmt: skip
+    codes, at, shape = cells
+    target = _numbers(past, config.target, "history")
+    broken = broken_series(target, codes, shape[0], config.missing)
+    y = scatter(shape, codes, at, np.where(broken[codes], np.nan, target))
+    weights = None if config.weight is None else scatter(shape, codes, at, np.nan_to_num(_numbers(past, config.weight, "history"), posinf=0.0, neginf=0.0))
+    active = np.bincount(codes[~np.isnan(target)], minlength=shape[0]).astype(np.int64)
+    ids = np.asarray([f"{row:08d}" for row in range(shape[0])], dtype=object)
+    return assemble(ids, y, known, active, weights, segment, names, np.asarray(grid), broken, config)
+
+
+def broken_series(target: Floats, codes: Ints, size: int, missing: str) -> Bools:
+    """Series with a value that is infinite, beyond LIMIT or, unless gaps are allowed, not a number; or without any."""
+    bad = ~(np.abs(np.nan_to_num(target)) <= LIMIT)
+    if missing == "zero":
+        bad |= np.isnan(target)
+    broken = np.bincount(codes[bad], minlength=size) > 0
+    return broken | (np.bincount(codes[~np.isnan(target)], minlength=size) == 0)
+
+
+def assemble(
+    ids: np.ndarray, y: Floats, known: Floats, active: Ints, weights: Floats | None, segment: Ints,
+    names: tuple[str, ...], times: Times, broken: Bools, config: ForecastConfig,
+) -> Shard:  # fmt: skip
+    """A Shard from dense arrays: first steps, missing rule, fleet weights at fold origins, season position."""
+    first = first_observed(y)
+    if config.missing == "zero":
+        fill_zero(y, first)
+    ends = [y.shape[1] - back * config.horizon for back in range(config.folds + 2)]
+    width = max(1, round(WEIGHT_DAYS / days_per_step(config.frequency)))
+    weight = np.ones((len(y), len(ends))) if weights is None else np.maximum(trailing_sums(weights, ends, width), 0.0)
+    weight = np.where(broken[:, None], 0.0, weight)
+    position = first_position(pd.Timestamp(times[0]), config.frequency) % config.season
+    return Shard(ids, y, known, first, active, weight, segment, names, times, position, broken)
+
+
+def give_back_times(times: pd.Series, like: pd.Series, frequency: str) -> pd.Series:
+    """Naive times in the type that the input's time column has: its time zone, its unit, or dates."""
+    if pd.api.types.is_datetime64_any_dtype(like):
+        if like.dt.tz is not None:
+            subdaily = not (times.dt.normalize() == times).all() or pd.tseries.frequencies.to_offset(frequency).name in ("h", "min")
+            times = times.dt.tz_localize("UTC").dt.tz_convert(like.dt.tz) if subdaily else times.dt.tz_localize(like.dt.tz)
+        return times.astype(like.dtype)
+    if len(like) and isinstance(like.iloc[0], date) and not isinstance(like.iloc[0], pd.Timestamp):
+        return times.dt.date
+    return times

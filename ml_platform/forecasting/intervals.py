@@ -1,0 +1,152 @@
+"""Intervals: how far actual values lay from the blend at past origins, by step.
+
+Belongs here: residual quantiles, step factors, the factor from blend to mean and to point. Does not belong here: choosing families.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ml_platform.forecasting.arrays import sum_by
+from ml_platform.forecasting.calendar import Floats, Ints
+from ml_platform.forecasting.config import ForecastConfig
+from ml_platform.forecasting.pools import Setup
+
+SEGMENT_CELLS = 40.0  # residuals of the segment that a series counts for its own
+STEP_CELLS = 200.0  # residuals of all steps that a step counts for its own
+CLASSES = 4  # series of a segment are compared with those of a like level
+
+
+@dataclass(frozen=True)
+class Spreads:
+    """Residual quantiles by series (N, Q) and by segment and level class (G, CLASSES, Q), in units of `unit`.
+
+    steps (G, H): factor on a step. mean (G,): actual over blend. point (N,), group_point (G,): point over mean, for mape.
+    edges (CLASSES - 1,): blend levels between the classes. Q is in the order of quantile_levels.
+    """
+
+    series: Floats
+    group: Floats
+    steps: Floats
+    mean: Floats
+    point: Floats
+    group_point: Floats
+    edges: Floats
+
+
+def quantile_levels(config: ForecastConfig) -> tuple[float, ...]:
+    """Probabilities of the interval bounds from the lowest to the highest, then the median."""
+    low = [(100 - level) / 200 for level in reversed(config.intervals)]
+    return (*low, *(1 - value for value in reversed(low)), 0.5)
+
+
+def unit(mean: Floats, scale: Floats, kind: str) -> Floats:
+    """What a residual is measured in: root of the mean for counts, the mean, or the typical difference (N,)."""
+    if kind == "real":
+        spread = np.sqrt(np.maximum(np.nan_to_num(scale), 1e-12))
+        return np.broadcast_to(spread.reshape(len(mean), *(1,) * (mean.ndim - 1)), mean.shape)
+    return np.maximum(np.sqrt(mean) if kind == "counts" else mean, 1e-6)
+
+
+def level_class(level: Floats, edges: Floats) -> Ints:
+    """Class of each blend level, 0 to CLASSES - 1."""
+    return np.searchsorted(edges, level).astype(np.int64)
+
+
+def measure(mean: Floats, actual: Floats, begun: np.ndarray, scale: Floats, segment: Ints, setup: Setup) -> Spreads:
+    """Spreads from blends and actuals (N, J, H) of J origins; begun (N, J), scale (N,)."""
+    groups, config = setup.segments, setup.config
+    seen = ~np.isnan(actual) & begun[:, :, None]
+    factor = _mean_factor(mean, actual, seen, segment, groups) if setup.log else np.ones(groups)
+    mean = mean * factor[segment][:, None, None]
+    residual = np.where(seen, (actual - mean) / unit(mean, scale, setup.kind), np.nan)
+    steps = _step_factors(residual, segment, groups)
+    residual = residual / steps[segment][:, None, :]
+    level = mean.mean(axis=(1, 2)) if mean.size else np.zeros(len(mean))
+    edges = np.quantile(level, np.arange(1, CLASSES) / CLASSES) if len(level) else np.zeros(CLASSES - 1)
+    flat = residual.reshape(len(residual), -1)
+    probabilities = quantile_levels(config)
+    group = _group_quantiles(flat, segment, level_class(level, edges), groups, probabilities)
+    own, count = row_quantiles(flat, probabilities)
+    series = _draw(own, count, group[segment, level_class(level, edges)])
+    point, group_point = _points(mean, actual, seen, segment, groups)
+    return Spreads(series, group, steps, factor, point, group_point, edges)
+
+
+def _draw(own: Floats, count: Floats, prior: Floats) -> Floats:
+    return (np.nan_to_num(own) * count[:, None] + SEGMENT_CELLS * prior) / (count[:, None] + SEGMENT_CELLS)
+
+
+def _mean_factor(mean: Floats, actual: Floats, seen: np.ndarray, segment: Ints, groups: int) -> Floats:
+    """Actual over blend by segment, drawn to the fleet's: a blend of logs is a median, not a mean."""
+    got = sum_by(np.where(seen, actual, 0.0).sum(axis=(1, 2)), segment, groups)
+    said = sum_by(np.where(seen, mean, 0.0).sum(axis=(1, 2)), segment, groups)
+    if said.sum() <= 0:
+        return np.ones(groups)
+    extra = 0.1 * said.sum()
+    return np.clip((got + extra * got.sum() / said.sum()) / (said + extra), 0.5, 2.0)
+
+
+def _step_factors(residual: Floats, segment: Ints, groups: int) -> Floats:
+    """Root mean square residual of a step over that of all steps, by segment, shrunk to 1: (G, H)."""
+    seen = ~np.isnan(residual)
+    squares = sum_by((np.where(seen, residual, 0.0) ** 2).sum(axis=1), segment, groups)
+    counts = sum_by(seen.sum(axis=1).astype(float), segment, groups)
+    overall = (squares.sum(axis=1) / np.maximum(counts.sum(axis=1), 1.0))[:, None]
+    drawn = (squares + STEP_CELLS * overall) / (counts + STEP_CELLS)
+    return np.sqrt(np.where(overall > 0, drawn / np.where(overall > 0, overall, 1.0), 1.0))
+
+
+def row_quantiles(values: Floats, probabilities: tuple[float, ...]) -> tuple[Floats, Floats]:
+    """Quantiles of each row's known values, (N, Q), NaN for an empty row, and how many there are, (N,)."""
+    count = (~np.isnan(values)).sum(axis=1)
+    if not values.shape[1]:
+        return np.full((len(values), len(probabilities)), np.nan), count.astype(float)
+    ordered = np.sort(values, axis=1)
+    place = np.maximum(count - 1, 0)[:, None] * np.asarray(probabilities)
+    low = np.floor(place).astype(int)
+    high = np.minimum(low + 1, np.maximum(count - 1, 0)[:, None])
+    below, above = np.take_along_axis(ordered, low, axis=1), np.take_along_axis(ordered, high, axis=1)
+    return below + (above - below) * (place - low), count.astype(float)
+
+
+def _group_quantiles(flat: Floats, segment: Ints, classes: Ints, groups: int, probabilities: tuple[float, ...]) -> Floats:
+    """Residual quantiles by segment and level class, drawn to those of the class in the whole fleet: (G, C, Q)."""
+    fleet = np.stack([row_quantiles(flat[classes == c].reshape(1, -1), probabilities)[0][0] for c in range(CLASSES)])
+    fleet = np.where(np.isnan(fleet), np.nan_to_num(np.nanmean(np.append(fleet, np.zeros((1, fleet.shape[1])), 0), 0)), fleet)
+    out = np.repeat(fleet[None], groups, axis=0)
+    order = np.lexsort((classes, segment))
+    cells = segment[order] * CLASSES + classes[order]
+    starts = np.flatnonzero(np.r_[True, cells[1:] != cells[:-1]]) if len(cells) else np.zeros(0, dtype=int)
+    for start, end in zip(starts, [*starts[1:], len(cells)], strict=True):
+        group, level = divmod(int(cells[start]), CLASSES)
+        own, count = row_quantiles(flat[order[start:end]].reshape(1, -1), probabilities)
+        out[group, level] = _draw(own, count / 10.0, fleet[level][None])[0]
+    return out
+
+
+def _points(mean: Floats, actual: Floats, seen: np.ndarray, segment: Ints, groups: int) -> tuple[Floats, Floats]:
+    """Factor on the mean with the least absolute percentage error, by series (N,) and by segment (G,).
+
+    The minimum of sum |a - c m| / a over c is the median of a / m weighted by m / a; zero actuals do not count.
+    """
+    usable = seen & (actual > 0) & (mean > 0)
+    ratio = np.where(usable, actual / np.where(mean > 0, mean, 1.0), np.nan).reshape(len(mean), -1)
+    fleet = _weighted_median(ratio.reshape(1, -1))[0][0] if np.isfinite(ratio).any() else 1.0
+    by_segment = np.full(groups, fleet)
+    for group in np.unique(segment):
+        own, count = _weighted_median(ratio[segment == group].reshape(1, -1))
+        by_segment[group] = (np.nan_to_num(own[0]) * count[0] + 100.0 * fleet) / (count[0] + 100.0)
+    own, count = _weighted_median(ratio)
+    return (np.nan_to_num(own) * count + SEGMENT_CELLS * by_segment[segment]) / (count + SEGMENT_CELLS), by_segment
+
+
+def _weighted_median(ratio: Floats) -> tuple[Floats, Floats]:
+    """Median of each row weighted by its inverse, (N,), and the number of values, (N,)."""
+    count = (~np.isnan(ratio)).sum(axis=1).astype(float)
+    if not ratio.shape[1]:
+        return np.zeros(len(ratio)), count
+    ordered = np.sort(ratio, axis=1)
+    weight = np.cumsum(np.nan_to_num(1.0 / ordered), axis=1)
+    place = (weight < weight[:, -1:] / 2).sum(axis=1)
+    return np.take_along_axis(ordered, np.minimum(place, ratio.shape[1] - 1)[:, None], axis=1)[:, 0], count

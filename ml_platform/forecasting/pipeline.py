@@ -1,0 +1,165 @@
+"""The passes in order: pools, backtest, selection, intervals, fleet.
+
+Belongs here: how the passes join, for one process or many. Does not belong here: tables people read (api, training).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from ml_platform.forecasting.arrays import Bools, Shard
+from ml_platform.forecasting.backtest import Backtest, fit_shard
+from ml_platform.forecasting.calendar import Floats, Ints, plan_folds
+from ml_platform.forecasting.config import ForecastConfig
+from ml_platform.forecasting.fleet import KINDS, POOL_SCHEMA, ROWS_SCHEMA, Fleet, Recipe, parameter_rows, pool_table
+from ml_platform.forecasting.intervals import CLASSES, Spreads, measure
+from ml_platform.forecasting.levels import LEVELS
+from ml_platform.forecasting.pools import (
+    Pools,
+    Setup,
+    cell_counts,
+    combine_pools,
+    derive_pools,
+    fleet_kind,
+    pool_sums,
+)
+from ml_platform.forecasting.selection import Selection, blend, error_products, select
+
+CHUNK = 2048  # series whose arrays are worked on at once: bounds memory, changes no result beyond the last digits
+MIN_FOLDS = 3
+
+
+@dataclass(frozen=True)
+class Part:
+    """One shard's identity and its backtest, with error products (N, folds, F, F); small beside the shard itself."""
+
+    series_id: np.ndarray
+    segment: Ints
+    active: Ints
+    broken: Bools
+    weight: Floats
+    backtest: Backtest
+    products: Floats
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The fleet, how it was selected, and the blend's forecasts (N, E, H) of the judged series of each part."""
+
+    fleet: Fleet
+    selection: Selection
+    spreads: Spreads
+    means: tuple[Floats, ...]
+
+
+def make_setup(shards: Sequence[Shard], config: ForecastConfig, judging: bool) -> Setup:
+    """What all passes agree on, from all shards of the fleet."""
+    counts = np.asarray([cell_counts(shard) for shard in shards]).sum(axis=0)
+    kind = fleet_kind(*(int(value) for value in counts))
+    return Setup(config, plan_folds(config, shards[0].steps, judging), kind, len(shards[0].segments))
+
+
+def fit_part(shard: Shard, pools: Pools, setup: Setup) -> Part:
+    """Pass two over one shard or chunk."""
+    backtest = fit_shard(shard, pools, setup)
+    products = error_products(backtest, setup)
+    return Part(shard.series_id, shard.segment, shard.active, shard.broken, shard.weight, backtest, products)
+
+
+def train(shard: Shard, config: ForecastConfig, judging: bool = False) -> tuple[Trained, list[Part], Setup]:
+    """Both passes over a whole fleet in one process, chunk by chunk."""
+    chunks = shard.chunks(CHUNK)
+    setup = make_setup(chunks, config, judging)
+    pools = derive_pools(combine_pools([pool_sums(chunk, setup) for chunk in chunks]), setup)
+    parts = [fit_part(chunk, pools, setup) for chunk in chunks]
+    return finish(parts, pools, setup, shard.segments, shard.position), parts, setup
+
+
+def finish(parts: Sequence[Part], pools: Pools, setup: Setup, segments: tuple[str, ...], position: int) -> Trained:
+    """After pass two of all shards: choose, measure the residuals, write the fleet."""
+    plan = setup.plan
+    segment = np.concatenate([part.segment[part.backtest.rows] for part in parts])
+    products = np.concatenate([part.products for part in parts])[:, : len(plan.choosing)]
+    weight = np.concatenate([part.weight[part.backtest.rows][:, list(plan.choosing)] for part in parts])
+    selection = select(products, weight, segment, setup.segments)
+    bounds = np.cumsum([0, *(len(part.backtest.rows) for part in parts)])
+    own = [selection.series[start:end] for start, end in zip(bounds[:-1], bounds[1:], strict=True)]
+    means = tuple(blend(part.backtest.past, weights, setup.log) for part, weights in zip(parts, own, strict=True))
+    places = [plan.evaluated.index(back) for back in plan.interval]
+    spreads = measure(
+        np.concatenate([mean[:, places] for mean in means]),
+        np.concatenate([part.backtest.actual[:, places] for part in parts]),
+        np.concatenate([part.backtest.begun[:, places] for part in parts]),
+        np.concatenate([_newest_scale(part, places) for part in parts]),
+        segment,
+        setup,
+    )
+    rows = _rows(parts, selection, spreads, bounds, setup)
+    tables = _pool_tables(pools, selection, spreads, setup, segments, position)
+    return Trained(Fleet(rows, tables, setup.config), selection, spreads, means)
+
+
+def _newest_scale(part: Part, places: Sequence[int]) -> Floats:
+    scale = part.backtest.scale
+    return scale[:, places[-1]] if places else np.zeros(len(scale))
+
+
+def _rows(parts: Sequence[Part], selection: Selection, spreads: Spreads, bounds: Ints, setup: Setup) -> pa.Table:
+    tables = []
+    for part, start, end in zip(parts, bounds[:-1], bounds[1:], strict=True):
+        judged = part.backtest.rows
+        weights, betas = selection.segment[part.segment], np.zeros((len(part.segment), part.backtest.betas.shape[1]))
+        quantiles, point = np.zeros((len(part.segment), spreads.series.shape[1])), np.ones(len(part.segment))
+        states, reasons = _states(part, setup)
+        fitted = states == "fitted"
+        weights[judged], betas[judged] = selection.series[start:end], part.backtest.betas
+        quantiles[judged], point[judged] = spreads.series[start:end], spreads.point[start:end]
+        weights[~fitted] = selection.segment[part.segment[~fitted]]
+        family = np.asarray(setup.config.family_names, dtype=object)[weights.argmax(axis=1)]
+        parameters = parameter_rows(Recipe(weights, betas, quantiles, point), fitted, setup.config.family_names)
+        columns = [part.series_id, family, states, reasons, parameters]
+        tables.append(pa.table([pa.array(column, pa.string()) for column in columns], ROWS_SCHEMA))
+    return pa.concat_tables(tables)
+
+
+def _states(part: Part, setup: Setup) -> tuple[np.ndarray, np.ndarray]:
+    """State and reason of each series: fitted, fallback(too_few_active_days | too_short), quarantined(non_finite)."""
+    needed = min(MIN_FOLDS, max(1, len(setup.plan.folds)))
+    places = [setup.plan.evaluated.index(back) for back in setup.plan.folds]
+    states = np.full(len(part.segment), "fallback", dtype=object)
+    reasons = np.full(len(part.segment), "too_few_active_days", dtype=object)
+    enough = part.backtest.begun[:, places].sum(axis=1) >= needed
+    states[part.backtest.rows] = np.where(enough, "fitted", "fallback")
+    reasons[part.backtest.rows] = np.where(enough, None, "too_short")
+    states[part.broken], reasons[part.broken] = "quarantined", "non_finite"
+    return states, reasons
+
+
+def _pool_tables(
+    pools: Pools, selection: Selection, spreads: Spreads, setup: Setup, segments: tuple[str, ...], position: int
+) -> dict[str, pa.Table]:
+    season = setup.plan.season
+    profile = np.roll(pools.profile[:, -1], position % season, axis=1)  # from step index to season position
+    prior = pools.prior[:, -1]
+    levels = range(spreads.group.shape[2])
+    arrays: dict[str, tuple[Floats, tuple[str, ...]]] = {
+        "profile": (profile, tuple(str(k) for k in range(season))),
+        "drift": (pools.drift[:, -1], LEVELS),
+        "dispersion": (pools.dispersion[:, -1:], ("dispersion",)),
+        "mean": (pools.mean[:, -1:], ("mean",)),
+        "prior": (prior, tuple(str(k) for k in range(prior.shape[1]))),
+        "weights": (selection.segment, setup.config.family_names),
+        "steps": (spreads.steps, tuple(str(k) for k in range(1, setup.plan.horizon + 1))),
+        "factors": (np.stack([spreads.mean, spreads.group_point], axis=1), ("mean", "point")),
+        "quantiles": (spreads.group, tuple(f"{c}:{q}" for c in range(CLASSES) for q in levels)),
+    }
+    tables = {name: pool_table(values, segments, items) for name, (values, items) in arrays.items()}
+    edges = {f"edge_{k}": float(value) for k, value in enumerate(spreads.edges)}
+    meta = {"kind": float(KINDS.index(setup.kind)), **edges}
+    empty = [pa.array([""] * len(meta), pa.string()), pa.array(list(meta), pa.string()), pa.array(list(meta.values()))]
+    tables["meta"] = pa.table(empty, POOL_SCHEMA)
+    return tables
+
+

@@ -1,0 +1,219 @@
+"""Pools: what series of a segment share. Pass one sums per shard, the driver adds, pass two reads.
+
+Belongs here: additive segment sums and the profiles, drifts and priors derived from them. Does not belong here: forecasts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+
+from ml_platform.forecasting.arrays import Shard, sum_by
+from ml_platform.forecasting.calendar import Floats, Ints, Plan, drift_window
+from ml_platform.forecasting.config import ForecastConfig
+from ml_platform.forecasting.levels import History, level_array
+from ml_platform.forecasting.ridge import RidgeData, running_grams, solve_prior
+
+Kind = Literal["counts", "positive", "real"]
+PROFILE_VARIANCE = 1 / 40  # how much weekday profiles differ between a segment's series, squared
+DRIFT_VARIANCE = 1 / 200  # how much a segment's level moves against its long mean, squared
+SEGMENT_ROWS = 500.0  # rows of the fleet that a segment's ridge prior counts for its own
+DECAY = {"counts": 0.0, "real": 0.0, "positive": 0.01}
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What every pass over shards agrees on; `kind` is how values behave: counts, positive (modelled in logs) or real."""
+
+    config: ForecastConfig
+    plan: Plan
+    kind: Kind
+    segments: int
+
+    @property
+    def log(self) -> bool:
+        return self.kind == "positive"
+
+    @property
+    def with_ridge(self) -> bool:
+        return "ridge" in self.config.family_names
+
+
+def fleet_kind(observed: int, positive: int, negative: int) -> Kind:
+    """Kind of a fleet from counts of its observed cells."""
+    if negative:
+        return "real"
+    return "positive" if positive >= 0.99 * max(observed, 1) else "counts"
+
+
+def cell_counts(shard: Shard) -> tuple[int, int, int]:
+    """Observed, positive and negative cells of a shard."""
+    return int((~np.isnan(shard.y)).sum()), int((shard.y > 0).sum()), int((shard.y < 0).sum())
+
+
+@dataclass(frozen=True)
+class PoolSums:
+    """Additive sums by segment (G): per step (T), evaluated origin (E), level (L), refit (R) and feature (F + 1)."""
+
+    total: Floats  # (G, T)
+    count: Floats  # (G, T)
+    level: Floats  # (G, E, L) sums of level x observed steps of the drift window
+    spread: Floats  # (G, E) sums of squared deviations from each series' mean
+    gram: Floats  # (G, R, F + 1, F + 1)
+    weight: Floats  # (G, R)
+
+    def to_table(self) -> pa.Table:
+        """One row per array: name, shape, values."""
+        arrays = [(field.name, getattr(self, field.name)) for field in fields(self)]
+        return pa.table({
+            "name": pa.array([name for name, _ in arrays], pa.string()),
+            "shape": pa.array([list(array.shape) for _, array in arrays], pa.list_(pa.int64())),
+            "values": pa.array([array.ravel() for _, array in arrays], pa.list_(pa.float64())),
+        })
+
+    @classmethod
+    def from_table(cls, table: pa.Table) -> "PoolSums":
+        """Read what to_table wrote."""
+        shapes = table["shape"].to_pylist()
+        values = table["values"].combine_chunks()
+        arrays = [np.asarray(values[row].values).reshape(shape).copy() for row, shape in enumerate(shapes)]
+        return cls(**dict(zip(table["name"].to_pylist(), arrays, strict=True)))
+
+
+def combine_pools(parts: Sequence[PoolSums]) -> PoolSums:
+    """Add the sums of shards in the order given."""
+    return PoolSums(**{field.name: sum(getattr(part, field.name) for part in parts) for field in fields(PoolSums)})
+
+
+def usable(shard: Shard, config: ForecastConfig) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Series that are judged and teach the ridge priors: sound, with enough active dates."""
+    return ~shard.broken & (shard.active >= config.min_active_days)
+
+
+def pool_sums(shard: Shard, setup: Setup) -> PoolSums:
+    """Pass one over a shard."""
+    plan, groups = setup.plan, setup.segments
+    history = History(shard, setup.config.missing)
+    origins = [plan.origin(back) for back in plan.evaluated]
+    levels = np.nan_to_num(level_array(history, origins, plan.season))
+    steps = np.stack([history.between(max(0, o - drift_window(plan.season)), o)[1] for o in origins], axis=1)
+    squares = np.cumsum(history.y**2, axis=1)
+    spread = np.stack([_spread(history, squares, origin) for origin in origins], axis=1)
+    gram, weight = _gram_sums(shard.take(usable(shard, setup.config)), setup)
+    return PoolSums(
+        total=sum_by(history.y, shard.segment, groups),
+        count=sum_by(history.seen.astype(float), shard.segment, groups),
+        level=sum_by(levels * steps[:, :, None], shard.segment, groups),
+        spread=sum_by(spread, shard.segment, groups),
+        gram=gram,
+        weight=weight,
+    )
+
+
+def _spread(history: History, squares: Floats, origin: int) -> Floats:
+    total, count = history.between(0, origin)
+    return np.maximum(squares[:, origin - 1] - total**2 / np.maximum(count, 1.0), 0.0)
+
+
+def _gram_sums(shard: Shard, setup: Setup) -> tuple[Floats, Floats]:
+    plan, groups = setup.plan, setup.segments
+    history = History(shard, setup.config.missing)
+    data = RidgeData(history, plan, setup.log)
+    width = data.width() + 1 if setup.with_ridge else 1
+    gram, weight = np.zeros((groups, len(plan.refit), width, width)), np.zeros((groups, len(plan.refit)))
+    if setup.with_ridge and len(shard):
+        for back, _, own, rows in running_grams(data, block_levels(history, plan), DECAY[setup.kind]):
+            if back in plan.refit:
+                at = plan.refit.index(back)
+                gram[:, at], weight[:, at] = sum_by(own, shard.segment, groups), sum_by(rows, shard.segment, groups)
+    return gram, weight
+
+
+def block_levels(history: History, plan: Plan) -> Floats:
+    """Levels at the origins of all ridge blocks, oldest first: (S, train + 1, L)."""
+    return level_array(history, [plan.origin(back) for back in range(plan.train, -1, -1)], plan.season)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What each of S series gets from its segment at one origin."""
+
+    profile: Floats  # (S, season) by (step index mod season), mean 1
+    drift: Floats  # (S, L) factor on each level
+    dispersion: Floats  # (S,) variance over mean of a series
+    mean: Floats  # (S,) mean of an observed cell
+
+
+@dataclass(frozen=True)
+class Pools:
+    """What segments (G) share at evaluated origins (E) and refits (R)."""
+
+    profile: Floats  # (G, E, season)
+    drift: Floats  # (G, E, L)
+    dispersion: Floats  # (G, E)
+    mean: Floats  # (G, E)
+    prior: Floats  # (G, R, F)
+    prior_gram: Floats  # (G, R, F, F)
+
+    def at(self, e: int, segment: Ints) -> Shared:
+        """The pools of evaluated origin `e`, spread over series with these segment codes (S,)."""
+        parts = (self.profile, self.drift, self.dispersion, self.mean)
+        return Shared(*(part[segment, e] for part in parts))
+
+
+def derive_pools(sums: PoolSums, setup: Setup) -> Pools:
+    """Profiles, drifts and priors from the sums of the whole fleet."""
+    plan = setup.plan
+    origins = [plan.origin(back) for back in plan.evaluated]
+    total, count = np.cumsum(sums.total, axis=1), np.cumsum(sums.count, axis=1)
+    at = np.asarray(origins) - 1
+    whole, cells = np.maximum(total[:, at], 1e-12), np.maximum(count[:, at], 1.0)
+    dispersion = np.maximum(sums.spread, 1e-9) / whole
+    fleet = sums.spread.sum(axis=0) / np.maximum(whole.sum(axis=0), 1e-12)
+    dispersion = np.where(total[:, at] > 0, dispersion, fleet)
+    if setup.kind == "real":
+        profile, drift = np.ones((setup.segments, len(origins), plan.season)), np.ones_like(sums.level)
+    else:
+        profile = np.stack([_profile(sums, origin, plan.season, dispersion[:, e]) for e, origin in enumerate(origins)], axis=1)
+        drift = _drift(sums, total, origins, plan.season, dispersion)
+    prior, prior_gram = _priors(sums)
+    return Pools(profile, drift, dispersion, total[:, at] / cells, prior, prior_gram)
+
+
+def _profile(sums: PoolSums, origin: int, season: int, dispersion: Floats) -> Floats:
+    """Season profile of each segment, shrunk to the fleet's: (G, season)."""
+    place = np.arange(origin) % season
+    total = np.stack([sums.total[:, :origin][:, place == k].sum(axis=1) for k in range(season)], axis=1)
+    count = np.stack([sums.count[:, :origin][:, place == k].sum(axis=1) for k in range(season)], axis=1)
+    strength = dispersion / PROFILE_VARIANCE
+    fleet = shrunk_profile(total.sum(axis=0)[None], count.sum(axis=0)[None], np.ones((1, season)), strength.mean(keepdims=True))
+    return shrunk_profile(total, count, fleet, strength)
+
+
+def shrunk_profile(total: Floats, count: Floats, parent: Floats, strength: Floats) -> Floats:
+    """(total + strength x parent) / (expected + strength), scaled to mean 1; rows are groups or series."""
+    mean = total.sum(axis=1, keepdims=True) / np.maximum(count.sum(axis=1, keepdims=True), 1.0)
+    weight = np.maximum(strength[:, None], 1e-12)
+    ratio = (total + weight * parent) / (mean * count + weight)
+    return np.asarray(ratio / np.maximum(ratio.mean(axis=1, keepdims=True), 1e-12))
+
+
+def _drift(sums: PoolSums, total: Floats, origins: Sequence[int], season: int, dispersion: Floats) -> Floats:
+    """How a segment's recent total compares with what its levels say, shrunk to 1: (G, E, L)."""
+    padded = np.concatenate([np.zeros((len(total), 1)), total], axis=1)
+    ends = np.asarray(origins)
+    recent = padded[:, ends] - padded[:, np.maximum(0, ends - drift_window(season))]
+    strength = (dispersion / DRIFT_VARIANCE)[:, :, None]
+    return np.clip((recent[:, :, None] + strength) / (sums.level + strength), 0.5, 2.0)
+
+
+def _priors(sums: PoolSums) -> tuple[Floats, Floats]:
+    groups, refits, width = sums.gram.shape[:3]
+    if width == 1:
+        return np.zeros((groups, refits, 0)), np.zeros((groups, refits, 0, 0))
+    solved = [solve_prior(sums.gram[:, r], sums.weight[:, r], SEGMENT_ROWS) for r in range(refits)]
+    return np.stack([prior for prior, _ in solved], axis=1), np.stack([gram for _, gram in solved], axis=1)
+
+
