@@ -127,7 +127,7 @@ def _contents(
     as_of: date,
     evidence: Mapping[str, object],
 ) -> ReleaseContents:
-    pools = lake.read(POOLS_TABLE, ["name", "payload"], pc.field("as_of") == pa.scalar(as_of))
+    pools = _day(lake, POOLS_TABLE, as_of).drop_columns(["as_of"])
     return ReleaseContents(
         as_of=as_of,
         parameters=fleet.drop_columns([name for name in ("as_of", "fingerprint") if name in fleet.column_names]),

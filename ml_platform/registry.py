@@ -134,8 +134,15 @@ def champion_as_of(lake: Lake, day: date, same_day: bool) -> Champion | None:
 
 
 def fleet_tables(parameters: pa.Table, pools: pa.Table, config: ForecastConfig) -> "Fleet":
-    """A Fleet from its parameter rows and its pool rows (name, payload), as lake and release hold them."""
-    raise NotImplementedError
+    """A Fleet from its parameter rows and its pool rows (name, segment, item, value), as lake and release hold them.
+
+    The order of a pool's rows has a meaning, so it is kept.
+    """
+    from ml_platform.forecasting.fleet import POOL_SCHEMA, ROWS_SCHEMA, Fleet
+
+    names = pc.unique(pools["name"]).to_pylist()
+    tables = {name: pools.filter(pc.equal(pools["name"], name)).select(POOL_SCHEMA.names).cast(POOL_SCHEMA) for name in names}
+    return Fleet(parameters.select(ROWS_SCHEMA.names).cast(ROWS_SCHEMA), tables, config)
 
 
 def _files(contents: ReleaseContents) -> dict[str, bytes]:
@@ -151,10 +158,13 @@ def _files(contents: ReleaseContents) -> dict[str, bytes]:
 
 
 def _parquet(table: pa.Table) -> bytes:
-    """The same bytes for the same rows in any order: sorted by every key column there is, one row group, no metadata."""
+    """The same bytes for the same rows in any order: sorted by every key column there is, one row group, no metadata.
+
+    Pools (with a column `item`) stay as they are: the order of their rows has a meaning.
+    """
     keys = [
         name
-        for name in ("series_id", "contender", "level", "segment", "name", "family", "fold")
+        for name in ("series_id", "contender", "level", "segment", "family", "fold")
         if name in table.column_names
     ]
     ordered = table.sort_by([(name, "ascending") for name in keys]) if keys else table

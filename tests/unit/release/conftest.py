@@ -143,6 +143,11 @@ def make_forecasts(count: int, as_of: date, release_id: str) -> pa.Table:
     return pa.table([pa.array(columns[f.name], f.type) for f in spec.schema], schema=spec.schema)
 
 
+def make_pools(as_of: date) -> pa.Table:
+    values = {"name": ["profile"] * 2, "segment": ["1", "1"], "item": ["10", "2"], "value": [1.5, 0.5]}
+    return pa.table({"as_of": pa.array([as_of] * 2), **values})
+
+
 def put(lake: Lake, name: str, rows: pa.Table) -> None:
     """Append rows to a table of their own schema."""
     lake.append(TableSpec(name, rows.schema), rows)
@@ -155,6 +160,7 @@ class World:
     catalogue_of = staticmethod(make_catalogue)
     fold_of = staticmethod(make_fold)
     fleet_of = staticmethod(make_fleet)
+    pools_of = staticmethod(make_pools)
     forecasts_of = staticmethod(make_forecasts)
 
     home: Path
@@ -197,7 +203,7 @@ class World:
         put(self.lake, "gold/candidate_fleet", make_fleet(self.count, as_of))
         put(self.lake, "gold/fold_metrics", make_fold_metrics(self.count, as_of))
         put(self.lake, "gold/judged_fold", make_fold(self.count, as_of, error, bias))
-        put(self.lake, "gold/fleet_pools", pa.table({"as_of": [as_of], "name": ["profiles"], "payload": ["[]"]}))
+        put(self.lake, "gold/fleet_pools", make_pools(as_of))
 
 
 @pytest.fixture(scope="session")

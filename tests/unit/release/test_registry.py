@@ -15,7 +15,7 @@ def contents(world, **changes):
     values = {
         "as_of": world.day,
         "parameters": world.fleet_of(5, world.day).drop_columns(["as_of", "fingerprint"]),
-        "pools": pa.table({"name": ["profiles"], "payload": ["[1]"]}),
+        "pools": world.pools_of(world.day).drop_columns(["as_of"]),
         "fold_metrics": pa.table({"series_id": ["a"], "family": ["ses"], "fold": [0], "squared_error": [1.0]}),
         "evaluation": pa.table(
             {"contender": ["challenger"], "level": ["fleet"], "segment": ["fleet"], "weighted_rmsse": [0.8]}
@@ -43,6 +43,13 @@ def test_a_release_is_a_folder_named_by_its_content(world):
     assert manifest["data_versions"] == {"gold/series_panel": 3}
     assert world.registry.evidence(release.release_id) == {"promoted": True}
     assert world.registry.parameters(release.release_id)["series_id"].to_pylist() == [f"{i:016x}" for i in range(5)]
+
+
+def test_a_release_loads_as_the_fleet_it_was_made_of(world):
+    fleet = world.registry.load(world.registry.build(contents(world)).release_id)
+    assert fleet.config == world.config
+    assert fleet.rows.to_pylist() == contents(world).parameters.to_pylist()
+    assert fleet.pools["profile"]["item"].to_pylist() == ["10", "2"]
 
 
 def test_the_same_contents_give_the_same_release_and_write_nothing(world):
