@@ -112,7 +112,15 @@ def _tables(status: "Status") -> Iterator[Table]:
 
 def _table(title: str, *columns: str, text: int = 1) -> Table:
     """A plain table: the first `text` columns are words, the others numbers."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title=f"\n{title}",
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        show_edge=False,
+    )
+    table.min_width = len(title)  # else a long title over a narrow table is broken
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number < text else "right", overflow="fold")
     return table
@@ -174,7 +182,7 @@ def _errors(scores: tuple["Score", ...]) -> Table:
         shares = (_percent(score.intervals.get(level), scale=1) for level in levels)
         row = (
             f"{score.weighted_rmsse:.4f}",
-            _percent(score.skill),
+            _percent(score.skill, digits=2),
             _percent(score.wape),
             _percent(score.bias, sign=True),
             *shares,
@@ -183,8 +191,8 @@ def _errors(scores: tuple["Score", ...]) -> Table:
     return table
 
 
-def _percent(value: float | None, *, scale: float = 100, sign: bool = False) -> str:
-    return "-" if value is None else f"{value * scale:{'+' if sign else ''}.1f} %"
+def _percent(value: float | None, *, scale: float = 100, sign: bool = False, digits: int = 1) -> str:
+    return "-" if value is None else f"{value * scale:{'+' if sign else ''}.{digits}f} %"
 
 
 def _show_release(console: Console, status: "Status") -> None:

@@ -1,0 +1,98 @@
+"""What the terminal shows of a full home: every figure that a person asks for is there, once, with its unit."""
+
+from datetime import UTC, date, datetime
+
+import pytest
+from rich.console import Console
+
+from ml_platform import console as show
+from ml_platform.status import (
+    Fate,
+    FleetStatus,
+    PublishedStatus,
+    Refusal,
+    ReleaseStatus,
+    Score,
+    SourceStatus,
+    Status,
+    Verdict,
+)
+
+DAY, THEN = date(2017, 12, 17), datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+RULES = (
+    Verdict("fleet_bias", 0.02, 0.1, True, "off by +2.0% [fine]"),
+    Verdict("coverage", 1.0, 1.0, False, "all but one"),
+)
+CHAMPION = ReleaseStatus(DAY, "2017-12-17-abc", True, THEN, None, RULES[:1])
+STATUS = Status(
+    sources=(SourceStatus("meter", {"loaded": 351, "quarantined": 1}, 1_400_000, 1_399_990, 10, 0, 0, DAY, THEN),),
+    complete_day=DAY,
+    fates=(Fate("meter", "silver", "kept", "", 1_300_000), Fate("meter", "silver", "excluded", "unit", 99_990)),
+    refusals=(Refusal("meter", "bronze", "empty_file", 1, "a[1].csv"),),
+    catalogue={"active": 3},
+    fleet=FleetStatus(DAY, {"fitted": 3, "fallback": 1}, {"too_short": 1}, {"tsb": 2, "ses": 1}),
+    scores=(
+        Score("challenger", 0.7884, 0.0095, 1.2, -0.021, {"80": 81.2, "95": 94.9}),
+        Score("floor_mean_182", 0.796, 0.0, None, None, {}),
+    ),
+    champion=CHAMPION,
+    judged=ReleaseStatus(DAY, "2017-12-17-def", False, THEN, "ann", RULES),
+    published=PublishedStatus(DAY, "2017-12-17-abc", THEN, 4, 56),
+)
+
+
+def shown(status: Status) -> str:
+    console = Console(width=160, highlight=False)
+    with console.capture() as captured:
+        show.show_status(console, status)
+    return captured.get()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "351 loaded, 1 quarantined",
+        "1,400,000",
+        "excluded  unit",
+        "a[1].csv",
+        "Series by state, as of 2017-12-17",
+        "too_short",
+        "challenger",
+        "0.7884",
+        "0.95 %",
+        "-2.1 %",
+        "81.2 %",
+        "simple: mean 182",
+        "Champion 2017-12-17-abc, as of 2017-12-17: promoted by the gate",
+        "Newest verdict 2017-12-17-def, as of 2017-12-17: not promoted by ann",
+        "passed  fleet_bias: off by +2.0% [fine]",
+        "failed  coverage: all but one",
+        "56 forecasts of 4 series",
+        "Newest complete day 2017-12-17; newest drop settled 2026-01-02 03:04:05 UTC",
+    ],
+)
+def test_a_full_home(words: str) -> None:
+    assert " ".join(words.split()) in " ".join(shown(STATUS).split())
+
+
+def test_a_champion_that_is_the_newest_verdict_is_shown_once() -> None:
+    text = shown(Status(sources=STATUS.sources, champion=CHAMPION, judged=CHAMPION))
+    assert (text.count(CHAMPION.release_id), "Newest verdict" in text) == (1, False)
+
+
+def test_before_the_first_training_the_catalogue_gives_the_states() -> None:
+    text = shown(Status(sources=STATUS.sources, catalogue={"active": 3, "new": 1}))
+    assert "75.0%" in text
+
+
+def test_seconds_mark_the_whole_runs() -> None:
+    watch = show.Stopwatch()
+    watch.note("ingest", "raw_meter", 1.25)
+    watch.note("ingest", "whole run", 2.0)
+    console = Console(width=100)
+    with console.capture() as captured:
+        show.show_seconds(console, watch)
+    assert [line.split() for line in captured.get().splitlines() if "ingest" in line] == [
+        ["ingest", "raw_meter", "1.2"],
+        ["ingest", "whole", "run", "2.0"],
+    ]

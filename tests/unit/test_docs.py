@@ -1,0 +1,70 @@
+"""The guides against the code: keys, variables, commands and links that do not exist any more, or are not explained yet."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ml_platform.cli import app
+from ml_platform.contracts import SourceContract
+from ml_platform.forecasting.config import ForecastConfig
+from ml_platform.gate import GateConfig
+from ml_platform.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def text_of(page: str) -> str:
+    return (ROOT / "docs" / page).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    lost = [one for one in targets if "://" not in one and not (page.parent / one).exists()]
+    assert not lost
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_is_explained(name: str) -> None:
+    assert f"`ML_PLATFORM_{name.upper()}`" in text_of("settings.md")
+
+
+@pytest.mark.parametrize("name", SourceContract.model_fields)
+def test_every_key_of_a_contract_is_explained(name: str) -> None:
+    assert f"`{name}`" in text_of("sources.md")
+
+
+@pytest.mark.parametrize(("name", "field"), [*ForecastConfig.model_fields.items(), *GateConfig.model_fields.items()])
+def test_every_key_of_a_forecast_and_its_default_is_explained(name: str, field: object) -> None:
+    row = re.search(rf"^\| `{name}` \| ([^|]*) \|", text_of("forecasting.md"), re.MULTILINE)
+    assert row, f"docs/forecasting.md has no row for {name}"
+    default = getattr(field, "default", None)
+    shown = row[1].strip(" `").strip("[]")
+    if isinstance(default, tuple):
+        assert shown == (", ".join(map(str, default)) or "none")
+    elif isinstance(default, str | int):
+        assert shown == str(default)
+    elif isinstance(default, float):
+        assert float(shown) == default
+
+
+def test_every_variable_of_the_guides_exists() -> None:
+    named = {
+        name for page in PAGES for name in re.findall(r"ML_PLATFORM_([A-Z_]+)\b", page.read_text(encoding="utf-8"))
+    }
+    assert {name.lower() for name in named} <= set(Settings.model_fields)
+
+
+def test_every_command_of_the_guides_exists() -> None:
+    commands = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    named = {one for page in PAGES for one in re.findall(r"ml-platform ([a-z]+)", page.read_text(encoding="utf-8"))}
+    assert named <= commands
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    used = {
+        one
+        for page in PAGES
+        for one in re.findall(r"(?:^|`)make ([a-z]+)", page.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert used <= targets
