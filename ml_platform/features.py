@@ -1,0 +1,214 @@
+"""Features: silver history becomes the panel that models are trained on, one row per series and step.
+
+Belongs here: the calendar grid, target and weight, and recomputing exactly the months that changed. Does not belong here: lags
+and profiles (forecasting makes them per shard).
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ml_platform import expectations
+from ml_platform.catalogue import CATALOGUE
+from ml_platform.checks import CheckResult, require
+from ml_platform.covariates import with_covariates
+from ml_platform.lake import TableSpec
+from ml_platform.lake.schemas import INSTANT
+from ml_platform.lake.staging import Staging
+from ml_platform.panel_inputs import PanelInputs, to_arrow
+from ml_platform.preparation import INPUTS_KEY, MONTHS_KEY, doubled_keys
+from ml_platform.spark import session
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+PANEL = "gold/series_panel"
+CHECKS = ("complete_calendar", "target_balance", "no_future_target", "unique_key", expectations.NAME)
+
+
+@dataclass(frozen=True)
+class PanelReport:
+    """Months made anew, rows staged in them, the table's version, and the checks (empty where nothing had changed)."""
+
+    as_of: date
+    months: tuple[str, ...]
+    rows: int
+    version: int
+    checks: tuple[CheckResult, ...] = ()
+
+
+def panel_spec(inputs: PanelInputs) -> TableSpec:
+    config, types = inputs.config, {f.name: f.type for f in inputs.history_spec.schema}
+    columns = {"series_id": pa.string(), "date": INSTANT if inputs.step_seconds else pa.date32()}
+    columns |= {"target": _sum_type(types[config.target])}
+    columns |= {"weight": _sum_type(types[config.weight])} if config.weight else {}
+    columns |= {one.name: pa.float64() for _, own in inputs.covariates for one in own}
+    columns |= {"known_from": pa.date32(), "month": pa.string()}
+    text = "One row per series and step on a complete calendar: target, weight, known-future covariates; no target after the as-of day."
+    return TableSpec(PANEL, pa.schema(list(columns.items())), ("month",), text)
+
+
+def write_panel(inputs: PanelInputs, as_of: date) -> PanelReport:
+    """Make the months of the panel that new silver rows or new days touch; checks.Blocked where a check fails."""
+    lake, spec = inputs.lake, panel_spec(inputs)
+    table = lake.ensure(spec)
+    now, before = _versions(inputs, as_of), lake.last_metadata(PANEL, INPUTS_KEY)
+    if now == before:
+        return PanelReport(as_of, (), 0, table.version())
+    grid = _Grid(inputs, as_of, inputs.calendar(as_of), _first_touched(inputs, before, now))
+    inputs.progress(f"series_panel: {len(grid.months)} months as of {as_of}")
+    staging = Staging.open(lake, spec)
+    grid.panel(spec).write.partitionBy("month").mode("overwrite").parquet(staging.path)
+    checks = require(f"table {PANEL}", _checks(grid, staging))
+    stale = {month for month in lake.read(PANEL, ["month"])["month"].unique().to_pylist() if month >= grid.first_month}
+    metadata = {INPUTS_KEY: json.dumps(now), MONTHS_KEY: json.dumps(grid.months)}
+    version = staging.commit(sorted({*grid.months, *stale}), metadata)
+    return PanelReport(as_of, tuple(grid.months), staging.dataset().count_rows(), version, checks)
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """The calendar from `first_month` on ('' for all of it), and the rows of history that fall on it."""
+
+    inputs: PanelInputs
+    as_of: date
+    calendar: pd.DataFrame
+    first_month: str
+
+    @property
+    def months(self) -> list[str]:
+        return sorted(month for month in self.calendar["month"].unique() if month >= self.first_month)
+
+    @property
+    def low(self) -> int:
+        """The first position to make."""
+        return int(self.calendar.loc[self.calendar["month"] >= self.first_month, "position"].min())
+
+    def panel(self, spec: TableSpec) -> "DataFrame":
+        import pyspark.sql.functions as F
+
+        steps, sums = self._steps(), self.sums()
+        starts = sums.groupBy("series_id").agg(F.min("position").alias("start"))
+        span = F.sequence(F.greatest("start", F.lit(self.low)), F.lit(len(self.calendar) - 1))
+        grid = starts.select("series_id", F.explode(span).alias("position")).join(F.broadcast(steps), "position")
+        panel = grid.join(sums.where(f"position >= {self.low}"), ["series_id", "position"], "left")
+        if self.inputs.config.missing == "zero":
+            panel = panel.withColumns({name: F.when(F.col("past"), F.coalesce(name, F.lit(0).cast(kind))) for name, kind in self._measures().items()})
+        steps_made = self.calendar.loc[self.calendar["position"] >= self.low, "date"]
+        return with_covariates(self.inputs, panel, self.as_of, steps_made).select(*spec.schema.names)
+
+    def sums(self) -> "DataFrame":
+        """Target and weight by series_id and position, exact: integers and decimals only."""
+        import pyspark.sql.functions as F
+
+        inputs, measures = self.inputs, self._measures()
+        ids = inputs.table(CATALOGUE).where("state <> 'excluded'").select("series_id", *inputs.key)
+        rows = inputs.history(self.as_of).withColumn("date", inputs.moment())
+        if not inputs.step_seconds and inputs.config.frequency != "D":
+            rows = rows.join(F.broadcast(self._days()), "date").withColumn("date", F.col("_step")).drop("_step")
+        named = {"target": inputs.config.target, "weight": inputs.config.weight}
+        sums = rows.groupBy(*inputs.key, "date").agg(*(F.sum(str(named[name])).alias(name) for name in measures))
+        sums = sums.withColumns({name: F.col(name).cast(kind) for name, kind in measures.items()})
+        placed = sums.join(F.broadcast(self._steps().select("date", "position")), "date")
+        return placed.join(F.broadcast(ids), inputs.key).select("series_id", "position", *measures)
+
+    def _measures(self) -> dict[str, str]:
+        """Summed columns of the panel with their Spark types."""
+        spec = panel_spec(self.inputs).schema
+        return {f.name: _spark_type(f.type) for f in spec if f.name in ("target", "weight")}
+
+    def _steps(self) -> "DataFrame":
+        import pyspark.sql.functions as F
+
+        kind = "timestamp" if self.inputs.step_seconds else "date"
+        plain = self.calendar.assign(date=self.calendar["date"].dt.strftime("%Y-%m-%d %H:%M:%S"))
+        frame = session(self.inputs.engine).createDataFrame(plain)
+        return frame.withColumns({"date": F.col("date").cast(kind), "position": F.col("position").cast("int")})
+
+    def _days(self) -> "DataFrame":
+        """For calendars coarser than a day: the step (`_step`) that each date belongs to, the newest one that is not later."""
+        import pyspark.sql.functions as F
+
+        days = pd.date_range(self.calendar["date"].iloc[0], self.as_of)
+        text = pd.DataFrame({"date": days.strftime("%Y-%m-%d"), "_step": [self.inputs.offset.rollback(day).strftime("%Y-%m-%d") for day in days]})
+        frame = session(self.inputs.engine).createDataFrame(text)
+        return frame.withColumns({name: F.col(name).cast("date") for name in ("date", "_step")})
+
+
+def _versions(inputs: PanelInputs, as_of: date) -> dict[str, Any]:
+    """What the panel is made from: where this has not changed, neither has the panel."""
+    sources = [inputs.target, *(source for source, _ in inputs.covariates)]
+    return {
+        "as_of": as_of.isoformat(),
+        "config": [inputs.config.model_dump_json(), *(source.fingerprint for source in sources)],
+        "tables": {source.silver: inputs.lake.version(f"silver/{source.silver}") for source in sources},
+    }
+
+
+def _first_touched(inputs: PanelInputs, before: dict[str, Any], now: dict[str, Any]) -> str:
+    """The oldest month to make anew; every later one follows, because a series' calendar starts with its first date."""
+    if not before or before["config"] != now["config"] or before["as_of"] > now["as_of"]:
+        return ""
+    months = [before["as_of"][:7]]
+    for name, version in before["tables"].items():
+        for commit in inputs.lake.commits_after(f"silver/{name}", version):
+            months += json.loads(commit.metadata.get(MONTHS_KEY, "[]"))
+    return min(months)
+
+
+def _checks(grid: _Grid, staging: Staging) -> list[CheckResult]:
+    inputs, staged = grid.inputs, staging.dataset()
+    rows = staged.to_table(columns=["date", "target"])
+    end = pd.Timestamp(grid.calendar.loc[grid.calendar["past"], "date"].iloc[-1])
+    late = pc.greater(rows["date"].cast(pa.timestamp("us", rows["date"].type.tz if inputs.step_seconds else None)), _like(end, inputs))
+    late_targets = pc.sum(pc.and_(late, pc.is_valid(rows["target"]))).as_py() or 0
+    wanted, total = _wanted(grid)
+    found = pc.sum(rows["target"]).as_py() or 0
+    doubled = doubled_keys(staged, ["series_id", "date", "month"])
+    return [
+        CheckResult("complete_calendar", rows.num_rows == wanted, f"{rows.num_rows} rows, the calendars ask for {wanted}", {"rows": rows.num_rows}),
+        CheckResult("target_balance", found == total, f"the panel's target adds up to {found}, its history to {total}", {"target": float(found)}),
+        CheckResult("no_future_target", late_targets == 0, f"{late_targets} rows after {grid.as_of} have a target", {"late_targets": late_targets}),
+        CheckResult("unique_key", doubled == 0, f"{doubled} pairs of series and date occur twice", {"doubled_keys": doubled}),
+        expectations.validate(staged.head(4 * inputs.suite_rows), _expected(inputs), inputs.suite_rows),
+    ]
+
+
+def _wanted(grid: _Grid) -> tuple[int, Any]:
+    """Rows that the series' calendars ask for, and the sum of the target, both straight from history."""
+    import pyspark.sql.functions as F
+
+    sums = grid.sums()
+    starts = sums.groupBy("series_id").agg(F.min("position").alias("start"))
+    length = F.lit(len(grid.calendar)) - F.greatest("start", F.lit(grid.low))
+    rows = to_arrow(starts.agg(F.sum(length.cast("bigint")).alias("rows")))["rows"][0].as_py()
+    total = to_arrow(sums.where(f"position >= {grid.low}").agg(F.sum("target").alias("total")))["total"][0].as_py()
+    return rows or 0, total or 0
+
+
+def _like(moment: pd.Timestamp, inputs: PanelInputs) -> pa.Scalar:
+    return pa.scalar(moment.to_pydatetime(), pa.timestamp("us", "UTC" if inputs.step_seconds else None))
+
+
+def _expected(inputs: PanelInputs) -> expectations.Expected:
+    lowest = inputs.target.columns[inputs.config.target].min
+    return expectations.Expected(
+        columns=("fate", *panel_spec(inputs).schema.names),
+        not_null=("series_id", "date"),
+        unique=("series_id", "date"),
+        minimum={"target": lowest} if lowest is not None else {},
+    )
+
+
+def _sum_type(kind: pa.DataType) -> pa.DataType:
+    """Room for sums of a column: integers stay 64 bit, decimals get all 38 digits."""
+    return pa.decimal128(38, kind.scale) if pa.types.is_decimal(kind) else pa.int64()
+
+
+def _spark_type(kind: pa.DataType) -> str:
+    return f"decimal({kind.precision},{kind.scale})" if pa.types.is_decimal(kind) else "bigint"
