@@ -174,16 +174,22 @@ def _errors(scores: tuple["Score", ...]) -> Table:
     levels = sorted({level for score in scores for level in score.intervals}, key=int)
     inside = [f"inside {level} %" for level in levels]
     table = _table(
-        "Error on the newest fold, which chose nothing", "contender", "weighted RMSSE", "skill", "WAPE", "bias", *inside
+        "Error on the newest fold, which chose nothing",
+        "contender",
+        "weighted RMSSE",
+        "skill",
+        "WAPE by segment and week",
+        "bias",
+        *inside,
     )
     for score in scores:
         kind = "simple: " if score.is_floor else ""
         name = kind + score.contender.removeprefix("floor_").replace("_", " ")
-        shares = (_percent(score.intervals.get(level), scale=1) for level in levels)
+        shares = (_percent(score.intervals.get(level)) for level in levels)
         row = (
             f"{score.weighted_rmsse:.4f}",
             _percent(score.skill, digits=2),
-            _percent(score.wape),
+            _percent(score.wape_week),
             _percent(score.bias, sign=True),
             *shares,
         )
@@ -191,8 +197,8 @@ def _errors(scores: tuple["Score", ...]) -> Table:
     return table
 
 
-def _percent(value: float | None, *, scale: float = 100, sign: bool = False, digits: int = 1) -> str:
-    return "-" if value is None else f"{value * scale:{'+' if sign else ''}.{digits}f} %"
+def _percent(value: float | None, *, sign: bool = False, digits: int = 1) -> str:
+    return "-" if value is None else f"{value * 100:{'+' if sign else ''}.{digits}f} %"
 
 
 def _show_release(console: Console, status: "Status") -> None:

@@ -78,12 +78,16 @@ class FleetStatus:
 
 @dataclass(frozen=True)
 class Score:
-    """One contender on the newest judged fold, over the whole fleet; `skill` = 1 - error / error of the best floor."""
+    """One contender on the newest judged fold, over the whole fleet; all but the first figure are shares.
+
+    `skill` = 1 - error / error of the best floor; `wape` by series and date, `wape_week` by segment and week; `intervals`: level -> share inside.
+    """
 
     contender: str
     weighted_rmsse: float
     skill: float | None
     wape: float | None
+    wape_week: float | None
     bias: float | None
     intervals: Mapping[str, float]
 
@@ -254,7 +258,15 @@ def _score(row: Mapping[str, Any], floor: float | None) -> Score:
         if name.startswith("coverage_") and share is not None
     }
     skill = 1 - row["weighted_rmsse"] / floor if floor else None
-    return Score(row["contender"], row["weighted_rmsse"], skill, row.get("wape"), row.get("bias"), intervals)
+    return Score(
+        row["contender"],
+        row["weighted_rmsse"],
+        skill,
+        row.get("wape"),
+        row.get("wape_week"),
+        row.get("bias"),
+        intervals,
+    )
 
 
 def releases(lake: Lake) -> tuple[ReleaseStatus, ...]:

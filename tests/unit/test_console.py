@@ -32,8 +32,8 @@ STATUS = Status(
     catalogue={"active": 3},
     fleet=FleetStatus(DAY, {"fitted": 3, "fallback": 1}, {"too_short": 1}, {"tsb": 2, "ses": 1}),
     scores=(
-        Score("challenger", 0.7884, 0.0095, 1.2, -0.021, {"80": 81.2, "95": 94.9}),
-        Score("floor_mean_182", 0.796, 0.0, None, None, {}),
+        Score("challenger", 0.7884, 0.0095, 1.2, 0.253, -0.021, {"80": 0.812, "95": 0.949}),
+        Score("floor_mean_182", 0.796, 0.0, None, None, None, {}),
     ),
     champion=CHAMPION,
     judged=ReleaseStatus(DAY, "2017-12-17-def", False, THEN, "ann", RULES),
@@ -62,6 +62,7 @@ def shown(status: Status) -> str:
         "0.95 %",
         "-2.1 %",
         "81.2 %",
+        "25.3 %",
         "simple: mean 182",
         "Champion 2017-12-17-abc, as of 2017-12-17: promoted by the gate",
         "Newest verdict 2017-12-17-def, as of 2017-12-17: not promoted by ann",

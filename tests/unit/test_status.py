@@ -145,7 +145,7 @@ def contender(name: str, error: float | None, level: str = "fleet") -> dict[str,
         "weighted_rmsse": error,
         "wape": 1.1,
         "bias": -0.02,
-        "coverage_80": 81.0,
+        "coverage_80": 0.81,
         "coverage_95": None,
     }
 
@@ -163,7 +163,7 @@ def test_skill_is_measured_against_the_best_floor() -> None:
     )
     assert [round(one.skill or 0, 4) for one in found] == [0.1, 0.0, -0.25]
     assert (dict(found[0].intervals), found[0].bias, found[0].is_floor, found[1].is_floor) == (
-        {"80": 81.0},
+        {"80": 0.81},
         -0.02,
         False,
         True,
