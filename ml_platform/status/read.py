@@ -1,154 +1,33 @@
-"""The state of a home in figures: drops, rows, series, errors, release, freshness.
+"""Reading the state: tables of the lake, added up.
 
-Belongs here: reading tables of the lake and adding them up into frozen dataclasses. Does not belong here: printing them (console) or
-changing anything.
+Belongs here: one function per figure, from a table or a lake to the dataclasses of model. Does not belong here: changing anything.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ml_platform.lake import Lake
+from ml_platform.status.model import (
+    Fate,
+    FleetStatus,
+    PublishedStatus,
+    Refusal,
+    ReleaseStatus,
+    Score,
+    SourceStatus,
+    Status,
+    Verdict,
+)
 
 LEDGER, FATES, QUARANTINE, PUBLISHED = "ops/ledger", "ops/row_fates", "ops/quarantine", "ops/published"
 FLEET, EVALUATION, PROMOTIONS = "gold/candidate_fleet", "gold/fleet_evaluation", "gold/promoted_release"
 CATALOGUE, FORECASTS = "silver/series_catalogue", "gold/forecasts"
 COUNTED = ("rows_in", "rows_loaded", "rows_quarantined", "rows_duplicate", "rows_erased")
-
-
-@dataclass(frozen=True)
-class SourceStatus:
-    """One source's drops and rows at bronze; `newest_day` is the newest drop day that is loaded."""
-
-    source: str
-    states: Mapping[str, int]
-    rows_in: int
-    rows_loaded: int
-    rows_quarantined: int
-    rows_duplicate: int
-    rows_erased: int
-    newest_day: date | None
-    newest_arrival: datetime | None
-
-    @property
-    def drops(self) -> int:
-        return sum(self.states.values())
-
-    @property
-    def balanced(self) -> bool:
-        return self.rows_in == self.rows_loaded + self.rows_quarantined + self.rows_duplicate + self.rows_erased
-
-
-@dataclass(frozen=True)
-class Fate:
-    """Rows of a source that met one fate at one stage; `rule` is empty where none applied."""
-
-    source: str
-    stage: str
-    fate: str
-    rule: str
-    rows: int
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Refused rows or files of one rule, with the newest one as an example."""
-
-    source: str
-    stage: str
-    rule: str
-    count: int
-    example: str
-
-
-@dataclass(frozen=True)
-class FleetStatus:
-    """The newest candidate fleet: series by state, by reason, and by winning family."""
-
-    as_of: date
-    states: Mapping[str, int]
-    reasons: Mapping[str, int]
-    families: Mapping[str, int]
-
-
-@dataclass(frozen=True)
-class Score:
-    """One contender on the newest judged fold, over the whole fleet; all but the first figure are shares.
-
-    `skill` = 1 - error / error of the best floor; `wape` by series and date, `wape_week` by segment and week; `intervals`: level -> share inside.
-    """
-
-    contender: str
-    weighted_rmsse: float
-    skill: float | None
-    wape: float | None
-    wape_week: float | None
-    bias: float | None
-    intervals: Mapping[str, float]
-
-    @property
-    def is_floor(self) -> bool:
-        return self.contender.startswith("floor_")
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One rule of the gate with its value and its limit."""
-
-    name: str
-    value: float | None
-    limit: float | None
-    passed: bool
-    explanation: str
-
-
-@dataclass(frozen=True)
-class ReleaseStatus:
-    """A judged release and why it was promoted, or not."""
-
-    as_of: date
-    release_id: str
-    promoted: bool
-    decided_at: datetime
-    approved_by: str | None
-    rules: tuple[Verdict, ...]
-
-
-@dataclass(frozen=True)
-class PublishedStatus:
-    """What the marts show: the newest published as-of day."""
-
-    as_of: date
-    release_id: str
-    published_at: datetime
-    series: int
-    rows: int
-
-
-@dataclass(frozen=True)
-class Status:
-    """A home at one moment. Parts whose tables do not exist yet are empty or None."""
-
-    sources: tuple[SourceStatus, ...] = ()
-    complete_day: date | None = None
-    fates: tuple[Fate, ...] = ()
-    refusals: tuple[Refusal, ...] = ()
-    catalogue: Mapping[str, int] = field(default_factory=dict)
-    fleet: FleetStatus | None = None
-    scores: tuple[Score, ...] = ()
-    champion: ReleaseStatus | None = None
-    judged: ReleaseStatus | None = None
-    published: PublishedStatus | None = None
-
-    @property
-    def newest_arrival(self) -> datetime | None:
-        """When the newest drop of any source was settled: freshness is measured on arrival, never on dates in the data."""
-        return max((source.newest_arrival for source in self.sources if source.newest_arrival), default=None)
 
 
 def read_status(lake: Lake, target: str | None = None, drops_per_day: int = 1) -> Status:
