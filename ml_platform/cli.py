@@ -48,13 +48,25 @@ def _errors_in_words(command: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         from ml_platform.contracts import ContractError
+        from ml_platform.forecasting import InputError
         from ml_platform.forecasting.config import ConfigError
+        from ml_platform.gate import GateError
         from ml_platform.lake import LakeError
         from ml_platform.samples.complete_journey import SampleError
 
         try:
             return command(*args, **kwargs)
-        except (ConfigError, ContractError, LakeError, LaunchError, SampleError, ValidationError, OSError) as why:
+        except (
+            ConfigError,
+            ContractError,
+            GateError,
+            InputError,
+            LakeError,
+            LaunchError,
+            SampleError,
+            ValidationError,
+            OSError,
+        ) as why:
             typer.echo(f"ml-platform: {why}", err=True)
             raise typer.Exit(1) from why
 
@@ -229,5 +241,6 @@ def forecast(
     """
     from ml_platform.jobs.forecast import run_forecast
 
-    run_forecast(config=config, history=history, future=future, static=static, out=out)
-    typer.echo(f"forecasts written to {out}")
+    report = run_forecast(config=config, history=history, future=future, static=static, out=out)
+    states = ", ".join(f"{count:,} {state}" for state, count in report.states.items())
+    typer.echo(f"{report.rows:,} forecasts of {report.series:,} series ({states}) written to {report.out}")

@@ -8,8 +8,8 @@ import sys
 import time
 from datetime import date
 from pathlib import Path
-from types import SimpleNamespace
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
@@ -234,18 +234,23 @@ def test_wrong_settings_are_told_without_a_traceback(monkeypatch: pytest.MonkeyP
     assert (code, "ML_PLATFORM_ENGINE" in text, "Traceback" in text) == (1, True, False)
 
 
-def test_forecast_hands_its_files_to_the_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    seen: dict[str, object] = {}
-    monkeypatch.setitem(sys.modules, "ml_platform.jobs", SimpleNamespace())
-    monkeypatch.setitem(
-        sys.modules, "ml_platform.jobs.forecast", SimpleNamespace(run_forecast=lambda **given: seen.update(given))
+def test_forecast_reads_and_writes_files(tmp_path: Path) -> None:
+    days = pd.date_range("2026-01-01", periods=84)
+    pd.DataFrame({"site": "a", "day": days, "load": [float(n % 7) for n in range(84)]}).to_csv(
+        tmp_path / "history.csv", index=False
     )
-    code, _ = run("forecast", "--config", "c.yaml", "--history", "h.parquet", "--out", "o.csv")
-    assert code == 0
-    assert seen == {
-        "config": Path("c.yaml"),
-        "history": Path("h.parquet"),
-        "future": None,
-        "static": None,
-        "out": Path("o.csv"),
-    }
+    (tmp_path / "forecast.yaml").write_text("series: [site]\ntime: day\ntarget: load\nfrequency: D\nhorizon: 7\n")
+    files = ["--config", "forecast.yaml", "--history", "history.csv", "--out", "out/forecasts.parquet"]
+    code, text = run("forecast", *(str(tmp_path / one) if "." in one else one for one in files))
+    assert (code, "7 forecasts of 1 series" in text) == (0, True), text
+    written = pd.read_parquet(tmp_path / "out" / "forecasts.parquet")
+    assert written["step"].tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert (written["date"].min(), written["site"].unique().tolist()) == (pd.Timestamp("2026-03-26"), ["a"])
+
+
+def test_forecast_names_the_file_that_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "forecast.yaml").write_text("series: [site]\ntime: day\ntarget: load\nfrequency: D\nhorizon: 7\n")
+    code, text = run(
+        "forecast", "--config", str(tmp_path / "forecast.yaml"), "--history", str(tmp_path / "no.csv"), "--out", "o.csv"
+    )
+    assert (code, "no.csv" in text, "Traceback" in text) == (1, True, False)
