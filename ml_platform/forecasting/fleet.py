@@ -15,7 +15,7 @@ from ml_platform.forecasting.arrays import Bools, Shard
 from ml_platform.forecasting.backtest import clip_forecasts, family_forecasts
 from ml_platform.forecasting.calendar import Floats, Ints, plan_folds
 from ml_platform.forecasting.config import ForecastConfig
-from ml_platform.forecasting.intervals import CLASSES, level_class, unit
+from ml_platform.forecasting.intervals import CLASSES, level_class, quantile_levels, unit
 from ml_platform.forecasting.levels import LEVELS, History, SeasonSums, level_array
 from ml_platform.forecasting.pools import Kind, Setup, Shared
 from ml_platform.forecasting.ridge import RidgeData, respond
@@ -77,6 +77,15 @@ def pool_table(values: Floats, segments: tuple[str, ...], items: tuple[str, ...]
     return pa.table([pa.array(columns[0], pa.string()), pa.array(columns[1], pa.string()), pa.array(flat.ravel())], POOL_SCHEMA)
 
 
+def quantile_items(quantiles: int) -> tuple[str, ...]:
+    """Names of the residual quantiles of a segment by level class."""
+    return tuple(f"{level}:{quantile}" for level in range(CLASSES) for quantile in range(quantiles))
+
+
+def step_items(horizon: int) -> tuple[str, ...]:
+    return tuple(str(step) for step in range(1, horizon + 1))
+
+
 class PoolReader:
     """Pools of a fleet as arrays for the segments of a shard; a segment that training did not know gets their mean."""
 
@@ -88,14 +97,16 @@ class PoolReader:
         table = self.fleet.pools[name]
         return dict(zip(table["item"].to_pylist(), table["value"].to_pylist(), strict=True))
 
-    def array(self, name: str, codes: Ints) -> Floats:
-        """A pool spread over series by their segment code: (S, I)."""
+    def array(self, name: str, items: tuple[str, ...], codes: Ints) -> Floats:
+        """Items of a pool spread over series by their segment code: (S, I). The order of the pool's rows does not matter."""
         table = self.fleet.pools[name]
-        labels = list(dict.fromkeys(table["segment"].to_pylist()))
-        values = table["value"].to_numpy().reshape(len(labels), -1)
-        known = {label: row for row, label in enumerate(labels)}
-        values = np.concatenate([values, values.mean(axis=0, keepdims=True)])
-        return np.asarray(values[np.asarray([known.get(label, -1) for label in self.segments], dtype=int)[codes]])
+        labels, known = pd.factorize(table["segment"].to_pandas(), sort=True)
+        place = pd.Index(items).get_indexer(pd.Index(table["item"].to_pandas()))
+        values = np.zeros((len(known) + 1, len(items)))
+        wanted = place >= 0
+        values[labels[wanted], place[wanted]] = table["value"].to_numpy()[wanted]
+        values[-1] = values[:-1].mean(axis=0)
+        return np.asarray(values[pd.Index(known).get_indexer(pd.Index(self.segments))[codes]])
 
 
 def predict(fleet: Fleet, shard: Shard) -> pa.Table:
@@ -113,8 +124,8 @@ def predict(fleet: Fleet, shard: Shard) -> pa.Table:
     setup = Setup(config, plan_folds(config, shard.steps, False), KINDS[int(reader.items("meta")["kind"])], len(shard.segments))
     families = _families(shard, reader, setup, at)
     weights = _weights(fleet, reader, shard, at)
-    factor = reader.array("factors", shard.segment)[:, 0]
-    mean = clip_forecasts(blend(families, weights, setup.log) * factor[:, None], shard.y, setup.kind)
+    factor = reader.array("factors", ("mean",), shard.segment)
+    mean = clip_forecasts(blend(families, weights, setup.log) * factor, shard.y, setup.kind)
     recipe = _recipe(fleet, reader, shard, at, weights, mean)
     bounds = _bounds(mean, recipe, reader, shard, setup)
     return _table(shard, config, mean, bounds, np.asarray(config.family_names, dtype=object)[weights.argmax(axis=1)])
@@ -139,14 +150,14 @@ class _Parameters:
         """A list-valued parameter over the values of the segment, (S, ...)."""
         own = np.asarray([name in row for row in self.values], dtype=bool)
         out = otherwise.copy()
-        if own.any() and out.shape[-1]:
+        if own.any() and out.size:
             out[own] = np.asarray([row[name] for row in self.values if name in row])
         return out
 
 
 def _weights(fleet: Fleet, reader: PoolReader, shard: Shard, at: Ints) -> Floats:
     names = fleet.config.family_names
-    weights = reader.array("weights", shard.segment)
+    weights = reader.array("weights", names, shard.segment)
     rows = _Parameters(fleet, at).values
     own = np.asarray(["weights" in row for row in rows], dtype=bool)
     if own.any():
@@ -158,17 +169,18 @@ def _families(shard: Shard, reader: PoolReader, setup: Setup, at: Ints) -> Float
     """Forecasts of every family after the end of the history, (S, H, F)."""
     history, season = History(shard, setup.config.missing), setup.plan.season
     levels = level_array(history, [shard.steps], season)[:, 0]
-    profile = reader.array("profile", shard.segment)[:, (shard.position + np.arange(season)) % season]
+    positions = tuple(str((shard.position + k) % season) for k in range(season))
     shared = Shared(
-        profile,
-        reader.array("drift", shard.segment),
-        reader.array("dispersion", shard.segment)[:, 0],
-        reader.array("mean", shard.segment)[:, 0],
+        reader.array("profile", positions, shard.segment),
+        reader.array("drift", LEVELS, shard.segment),
+        reader.array("factors", ("dispersion",), shard.segment)[:, 0],
+        reader.array("factors", ("level",), shard.segment)[:, 0],
     )
     out = family_forecasts(history, SeasonSums(history, season), levels, shared, shard.steps, setup)
     if setup.with_ridge:
-        betas = _Parameters(reader.fleet, at).fill("ridge", reader.array("prior", shard.segment))
-        block = RidgeData(history, setup.plan, setup.log).block(0, levels)
+        data = RidgeData(history, setup.plan, setup.log)
+        prior = reader.array("prior", tuple(str(k) for k in range(data.width())), shard.segment)
+        betas, block = _Parameters(reader.fleet, at).fill("ridge", prior), data.block(0, levels)
         out[:, :, setup.config.family_names.index("ridge")] = respond(block.x, betas, block.scale, setup.log)
     return clip_forecasts(out, shard.y, setup.kind)
 
@@ -176,16 +188,17 @@ def _families(shard: Shard, reader: PoolReader, setup: Setup, at: Ints) -> Float
 def _recipe(fleet: Fleet, reader: PoolReader, shard: Shard, at: Ints, weights: Floats, mean: Floats) -> Recipe:
     meta = reader.items("meta")
     edges = np.asarray([meta[f"edge_{edge}"] for edge in range(CLASSES - 1)])
-    by_class = reader.array("quantiles", shard.segment).reshape(len(shard), CLASSES, -1)
+    items = quantile_items(len(quantile_levels(fleet.config)))
+    by_class = reader.array("quantiles", items, shard.segment).reshape(len(shard), CLASSES, -1)
     quantiles = by_class[np.arange(len(shard)), level_class(mean.mean(axis=1), edges)]
     parameters = _Parameters(fleet, at)
-    point = parameters.fill("point", reader.array("factors", shard.segment)[:, 1])
+    point = parameters.fill("point", reader.array("factors", ("point",), shard.segment)[:, 0])
     return Recipe(weights, np.zeros((len(shard), 0)), parameters.fill("quantiles", quantiles), point)
 
 
 def _bounds(mean: Floats, recipe: Recipe, reader: PoolReader, shard: Shard, setup: Setup) -> Floats:
     """Interval bounds in the order of the columns and the point forecast last: (S, H, Q)."""
-    steps = reader.array("steps", shard.segment)
+    steps = reader.array("steps", step_items(setup.plan.horizon), shard.segment)
     scale = unit(mean, difference_scale_now(shard), setup.kind)
     values = mean[:, :, None] + (scale * steps)[:, :, None] * recipe.quantiles[:, None, :]
     return finish_bounds(mean, values, recipe.point, setup)

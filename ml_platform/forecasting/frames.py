@@ -24,7 +24,7 @@ from ml_platform.forecasting.config import ForecastConfig
 
 LIMIT = 1e12  # larger numbers are no measurements: their squares would drown every other series of the pool
 WEIGHT_DAYS = 28
-MISSING_ATTRIBUTE = "(none)"
+MISSING_ATTRIBUTE = "none"
 Table = pd.DataFrame | pa.Table
 
 
@@ -177,11 +177,11 @@ def _segments(keys: pd.DataFrame, static: Table | None, config: ForecastConfig) 
 
 
 def segment_codes(columns: list[pd.Series | None], size: int) -> tuple[Ints, tuple[str, ...]]:
-    """Codes and sorted names of the segments that attribute columns span; a missing attribute is `(none)`."""
+    """Codes and sorted names of the segments that attribute columns span; a missing attribute is `none`."""
     labels = pd.Series([""] * size, dtype=object)
     for place, column in enumerate(columns):
         text = pd.Series([MISSING_ATTRIBUTE] * size) if column is None else column.astype(object).where(column.notna(), MISSING_ATTRIBUTE)
-        labels = text.astype(str) if place == 0 else labels + "|" + text.astype(str)
+        labels = text.astype(str) if place == 0 else labels + " / " + text.astype(str)
     codes, names = pd.factorize(labels.where(labels != "", "all"), sort=True)
     return codes.astype(np.int64), tuple(str(name) for name in names)
 
@@ -216,7 +216,7 @@ def assemble(
     """A Shard from dense arrays: first steps, missing rule, fleet weights at fold origins, season position."""
     first = first_observed(y)
     if config.missing == "zero":
-        fill_zero(y, first)
+        fill_zero(y, np.where(active < config.min_active_days, np.where(broken, y.shape[1], 0), first))
     ends = [y.shape[1] - back * config.horizon for back in range(config.folds + 2)]
     width = max(1, round(WEIGHT_DAYS / days_per_step(config.frequency)))
     weight = np.ones((len(y), len(ends))) if weights is None else np.maximum(trailing_sums(weights, ends, width), 0.0)

@@ -12,10 +12,20 @@ import pyarrow as pa
 from ml_platform.forecasting.arrays import Bools, Shard
 from ml_platform.forecasting.backtest import Backtest, fit_shard
 from ml_platform.forecasting.calendar import Floats, Ints, plan_folds
-from ml_platform.forecasting.config import ForecastConfig
-from ml_platform.forecasting.fleet import KINDS, POOL_SCHEMA, ROWS_SCHEMA, Fleet, Recipe, parameter_rows, pool_table
-from ml_platform.forecasting.intervals import CLASSES, Spreads, measure
-from ml_platform.forecasting.levels import LEVELS
+from ml_platform.forecasting.config import FLOORS, ForecastConfig
+from ml_platform.forecasting.fleet import (
+    KINDS,
+    POOL_SCHEMA,
+    ROWS_SCHEMA,
+    Fleet,
+    Recipe,
+    parameter_rows,
+    pool_table,
+    quantile_items,
+    step_items,
+)
+from ml_platform.forecasting.intervals import Spreads, measure
+from ml_platform.forecasting.levels import LEVELS, History, plain_floor
 from ml_platform.forecasting.pools import (
     Pools,
     Setup,
@@ -33,7 +43,7 @@ MIN_FOLDS = 3
 
 @dataclass(frozen=True)
 class Part:
-    """One shard's identity and its backtest, with error products (N, folds, F, F); small beside the shard itself."""
+    """One shard's identity and its backtest, with error products (N, folds, F, F) and, where a fold judges, floors (N, H, 5)."""
 
     series_id: np.ndarray
     segment: Ints
@@ -42,6 +52,7 @@ class Part:
     weight: Floats
     backtest: Backtest
     products: Floats
+    floors: Floats
 
 
 @dataclass(frozen=True)
@@ -64,8 +75,17 @@ def make_setup(shards: Sequence[Shard], config: ForecastConfig, judging: bool) -
 def fit_part(shard: Shard, pools: Pools, setup: Setup) -> Part:
     """Pass two over one shard or chunk."""
     backtest = fit_shard(shard, pools, setup)
-    products = error_products(backtest, setup)
-    return Part(shard.series_id, shard.segment, shard.active, shard.broken, shard.weight, backtest, products)
+    products, floors = error_products(backtest, setup), _judged_floors(shard.take(backtest.rows), setup)
+    return Part(shard.series_id, shard.segment, shard.active, shard.broken, shard.weight, backtest, products, floors)
+
+
+def _judged_floors(shard: Shard, setup: Setup) -> Floats:
+    """The gate's naive floors on the judging fold, (N, H, floors); no floors where no fold judges."""
+    plan = setup.plan
+    if not plan.judging:
+        return np.zeros((len(shard), plan.horizon, 0))
+    history, origin = History(shard, setup.config.missing), plan.origin(plan.judging)
+    return np.stack([plain_floor(history, name, origin, plan.horizon, plan.season) for name in FLOORS], axis=2)
 
 
 def train(shard: Shard, config: ForecastConfig, judging: bool = False) -> tuple[Trained, list[Part], Setup]:
@@ -143,17 +163,15 @@ def _pool_tables(
     season = setup.plan.season
     profile = np.roll(pools.profile[:, -1], position % season, axis=1)  # from step index to season position
     prior = pools.prior[:, -1]
-    levels = range(spreads.group.shape[2])
+    factors = [spreads.mean, spreads.group_point, pools.dispersion[:, -1], pools.mean[:, -1]]
     arrays: dict[str, tuple[Floats, tuple[str, ...]]] = {
         "profile": (profile, tuple(str(k) for k in range(season))),
         "drift": (pools.drift[:, -1], LEVELS),
-        "dispersion": (pools.dispersion[:, -1:], ("dispersion",)),
-        "mean": (pools.mean[:, -1:], ("mean",)),
         "prior": (prior, tuple(str(k) for k in range(prior.shape[1]))),
         "weights": (selection.segment, setup.config.family_names),
-        "steps": (spreads.steps, tuple(str(k) for k in range(1, setup.plan.horizon + 1))),
-        "factors": (np.stack([spreads.mean, spreads.group_point], axis=1), ("mean", "point")),
-        "quantiles": (spreads.group, tuple(f"{c}:{q}" for c in range(CLASSES) for q in levels)),
+        "steps": (spreads.steps, step_items(setup.plan.horizon)),
+        "factors": (np.stack(factors, axis=1), ("mean", "point", "dispersion", "level")),
+        "quantiles": (spreads.group, quantile_items(spreads.group.shape[2])),
     }
     tables = {name: pool_table(values, segments, items) for name, (values, items) in arrays.items()}
     edges = {f"edge_{k}": float(value) for k, value in enumerate(spreads.edges)}

@@ -13,7 +13,7 @@ from ml_platform.forecasting.calendar import Floats, Ints
 from ml_platform.forecasting.pools import Setup
 
 STRATEGIES = ("fleet_family", "fleet_blend", "segment_family", "segment_blend", "series_blend")
-SERIES_FOLDS = 10.0  # folds of the segment that a series' choice counts for its own
+SERIES_FOLDS = 40.0  # folds of the segment that a series' choice counts for its own
 SEGMENT_SHARE = 0.05  # weight of the fleet's errors in a segment's choice, as a share of the fleet
 
 

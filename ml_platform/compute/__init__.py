@@ -1,0 +1,9 @@
+"""Where shard jobs run: one protocol, small modules behind it.
+
+Belongs here: the protocol and its backends. Does not belong here: what a job does (jobs).
+"""
+
+from ml_platform.compute.local import LocalCompute
+from ml_platform.compute.protocol import Compute, JobError, Report
+
+__all__ = ["Compute", "JobError", "LocalCompute", "Report"]

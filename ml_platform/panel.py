@@ -1,0 +1,133 @@
+"""The panel as arrays: what training and scoring read from the lake.
+
+Belongs here: reading gold/series_panel up to an as-of day into a Shard. Does not belong here: making the panel (features), models.
+"""
+
+from datetime import date
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ml_platform.forecasting.arrays import Shard, carry_forward
+from ml_platform.forecasting.calendar import Floats, Ints, step_times
+from ml_platform.forecasting.config import ForecastConfig
+from ml_platform.forecasting.frames import LIMIT, assemble, segment_codes
+from ml_platform.lake import Lake
+
+PANEL = "gold/series_panel"
+NOT_SERIES = ("excluded", "quarantined")
+
+
+class PanelError(ValueError):
+    """The panel and the catalogue do not fit together; names the table and the way out."""
+
+
+def panel_shard(lake: Lake, catalogue: pa.Table, config: ForecastConfig, as_of: date) -> Shard:
+    """All series of a catalogue (as of that day) in series_id order, with nothing newer than `as_of`.
+
+    Targets after as_of are not read; covariates of later dates only where they were known by then. Raises PanelError where
+    the panel has no row of a series or a date outside the calendar.
+    """
+    series = _series(catalogue)
+    ids = series["series_id"].combine_chunks()
+    end, where = _end(as_of, config), _until(as_of, config)
+    first = _first_time(series, config, end)
+    grid = step_times(first, end, config.horizon, config.frequency)
+    steps = len(grid) - config.horizon
+    cells = _Cells(len(ids), len(grid), config)
+    columns = ["series_id", "date", "target", *(["weight"] if config.weight else []), *config.known_future, "known_from"]
+    for batch in lake.dataset(PANEL).scanner(columns=columns, filter=where, batch_size=1 << 20).to_batches():
+        if batch.num_rows:
+            cells.add(batch, ids, grid, steps, as_of)
+    return _shard(series, cells, grid, steps, config)
+
+
+def _series(catalogue: pa.Table) -> pa.Table:
+    kept = catalogue.filter(pc.invert(pc.is_in(catalogue["state"], pa.array(NOT_SERIES))))
+    if not kept.num_rows:
+        raise PanelError("the catalogue holds no series to train: prepare the history of an earlier as-of day first")
+    return kept.sort_by("series_id")
+
+
+def _end(as_of: date, config: ForecastConfig) -> pd.Timestamp:
+    """The newest step that the as-of day holds."""
+    return pd.Timestamp(as_of) + (pd.Timedelta(days=1, microseconds=-1) if config.subdaily else pd.Timedelta(0))
+
+
+def _until(as_of: date, config: ForecastConfig) -> pc.Expression:
+    last = step_times(_end(as_of, config) - pd.Timedelta(days=400), _end(as_of, config), config.horizon, config.frequency)[-1]
+    value = pa.scalar(last.to_pydatetime(), pa.timestamp("us")) if config.subdaily else pa.scalar(last.date(), pa.date32())
+    value = pc.assume_timezone(value, "UTC") if config.subdaily else value
+    return (pc.field("date") <= value) & (pc.field("month") <= f"{last:%Y-%m}")
+
+
+def _first_time(series: pa.Table, config: ForecastConfig, end: pd.Timestamp) -> pd.Timestamp:
+    first = pd.Timestamp(pc.min(series["first_date"]).as_py())
+    if first > end:
+        raise PanelError(f"the catalogue begins on {first.date()}, after the as-of day {end.date()}: read it as of that day")
+    offset = pd.tseries.frequencies.to_offset(config.frequency)
+    return first if config.subdaily else pd.Timestamp(offset.rollback(first))
+
+
+class _Cells:
+    """Dense arrays that panel rows are written into, batch by batch, in any order."""
+
+    def __init__(self, size: int, width: int, config: ForecastConfig) -> None:
+        self.config = config
+        self.y = np.full((size, width - config.horizon), np.nan)
+        self.weight = np.zeros((size, width - config.horizon)) if config.weight else None
+        self.known = np.full((size, len(config.known_future), width), np.nan)
+        self.rows = np.zeros(size, dtype=np.int64)
+
+    def add(self, batch: pa.RecordBatch, ids: pa.Array, grid: pd.DatetimeIndex, steps: int, as_of: date) -> None:
+        """Write the rows of known series; rows of others (excluded, newer) are left out."""
+        codes = pc.fill_null(pc.index_in(batch["series_id"], ids), -1).to_numpy(zero_copy_only=False)
+        at = _steps(batch["date"], grid)
+        known_series = codes >= 0
+        if (at[known_series] < 0).any():
+            stray = batch["date"].filter(pa.array(known_series & (at < 0)))[0]
+            raise PanelError(f"table {PANEL}: {stray} is no step of frequency {self.config.frequency}: make the panel anew")
+        past = known_series & (at < steps)
+        place = codes[past], at[past]
+        self.y[place] = _floats(batch["target"])[past]
+        self.rows += np.bincount(place[0], minlength=len(self.rows))
+        if self.weight is not None:
+            self.weight[place] = np.nan_to_num(_floats(batch["weight"]))[past]
+        early = _known_by(batch["known_from"], as_of) & known_series
+        for k, name in enumerate(self.config.known_future):
+            self.known[codes[early], k, at[early]] = _floats(batch[name])[early]
+
+
+def _steps(dates: pa.Array, grid: pd.DatetimeIndex) -> Ints:
+    """Step of each date, -1 where it is not on the grid."""
+    values = dates.cast(pa.timestamp("ns", getattr(dates.type, "tz", None))).to_numpy(zero_copy_only=False)
+    times = np.asarray(grid.values, dtype="datetime64[ns]")
+    at = np.minimum(np.searchsorted(times, values), len(times) - 1)
+    return np.where(times[at] == values, at, -1)
+
+
+def _floats(column: pa.Array) -> Floats:
+    values: Floats = pc.fill_null(column.cast(pa.float64()), np.nan).to_numpy(zero_copy_only=False)
+    return values
+
+
+def _known_by(known_from: pa.Array, as_of: date) -> np.ndarray:
+    late = pc.greater(known_from, pa.scalar(as_of, pa.date32()))
+    return ~np.asarray(pc.fill_null(late, False).to_numpy(zero_copy_only=False), dtype=bool)
+
+
+def _shard(series: pa.Table, cells: _Cells, grid: pd.DatetimeIndex, steps: int, config: ForecastConfig) -> Shard:
+    ids = np.asarray(series["series_id"].to_pylist(), dtype=object)
+    if (cells.rows == 0).any():
+        lost = ids[cells.rows == 0]
+        raise PanelError(f"table {PANEL} has no row of {len(lost)} series, such as {lost[0]}: make the panel of this as-of day first")
+    frame = series.to_pandas()
+    segment, names = segment_codes([frame.get(name) for name in config.segments], len(frame))
+    broken = ~(np.abs(np.nan_to_num(cells.y)) <= LIMIT).all(axis=1) | np.isnan(cells.y).all(axis=1)
+    cells.y[broken] = np.nan
+    cells.known[~np.isfinite(cells.known)] = np.nan
+    carry_forward(cells.known)
+    active = frame["active_days"].to_numpy(dtype=np.int64)
+    return assemble(ids, cells.y, cells.known, active, cells.weight, segment, names, np.asarray(grid.values), broken, config)

@@ -1,0 +1,162 @@
+"""The tables that training writes: their schemas and how a trained fleet becomes rows.
+
+Belongs here: gold/candidate_fleet, gold/fleet_pools, gold/fold_metrics, gold/judged_fold. Does not belong here: when they are written.
+"""
+
+from collections.abc import Sequence
+from datetime import date
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from ml_platform.forecasting.calendar import Floats, Times
+from ml_platform.forecasting.config import FLOORS, ForecastConfig
+from ml_platform.forecasting.fleet import Fleet, finish_bounds
+from ml_platform.forecasting.intervals import unit
+from ml_platform.forecasting.pipeline import Part, Trained
+from ml_platform.forecasting.pools import Setup
+from ml_platform.lake import TableSpec
+
+CANDIDATE_FLEET = TableSpec(
+    "gold/candidate_fleet",
+    pa.schema([
+        ("as_of", pa.date32()),
+        *((name, pa.string()) for name in ("series_id", "family", "state", "reason", "parameters", "fingerprint")),
+    ]),
+    description="One row per series and as-of day: family with the greatest weight, state, reason, parameters as JSON.",
+)
+FLEET_POOLS = TableSpec(
+    "gold/fleet_pools",
+    pa.schema([
+        ("as_of", pa.date32()),
+        *((name, pa.string()) for name in ("name", "segment", "item")),
+        ("value", pa.float64()),
+    ]),
+    description="What the series of a segment share in a fleet: profiles, drifts, ridge priors, weights, residual quantiles.",
+)
+FOLD_METRICS = TableSpec(
+    "gold/fold_metrics",
+    pa.schema([
+        ("as_of", pa.date32()),
+        ("series_id", pa.string()),
+        ("family", pa.string()),
+        ("fold", pa.int32()),
+        *((name, pa.float64()) for name in ("squared_error", "scale", "absolute_error", "bias")),
+        ("rows", pa.int64()),
+    ]),
+    partition_by=("as_of",),
+    description="Sums of errors (forecast minus actual) per series, family and fold, oldest fold 0; the newest fold only judges. "
+    "scale is the mean squared difference of neighbouring values before the fold.",
+)
+
+
+def judged_fold(config: ForecastConfig) -> TableSpec:
+    """Schema of gold/judged_fold: one float column per interval bound, family and floor."""
+    moment = pa.timestamp("us", "UTC") if config.subdaily else pa.date32()
+    bounds = [f"{side}_{level}" for level in config.intervals for side in ("lo", "hi")]
+    plain = [*(f"family_{name}" for name in config.family_names), *(f"floor_{name}" for name in FLOORS)]
+    floats = ["actual", "mean", *bounds, "weight", "scale", *plain]
+    fields = [("as_of", pa.date32()), ("series_id", pa.string()), ("step", pa.int32()), ("date", moment)]
+    return TableSpec(
+        "gold/judged_fold",
+        pa.schema([*fields, *((name, pa.float64()) for name in floats)]),
+        description="Forecasts of the newest fold, which chose nothing, with actuals, families and naive floors.",
+    )
+
+
+def fleet_rows(fleet: Fleet, as_of: date, fingerprint: str) -> pa.Table:
+    """Rows of gold/candidate_fleet."""
+    size = fleet.rows.num_rows
+    columns = [_day(as_of, size), *fleet.rows.columns, pa.array([fingerprint] * size, pa.string())]
+    return pa.table(columns, CANDIDATE_FLEET.schema)
+
+
+def pool_rows(fleet: Fleet, as_of: date) -> pa.Table:
+    """Rows of gold/fleet_pools."""
+    tables = [table.add_column(0, "name", pa.array([name] * table.num_rows, pa.string())) for name, table in fleet.pools.items()]
+    joined = pa.concat_tables(tables)
+    return joined.add_column(0, "as_of", _day(as_of, joined.num_rows)).cast(FLEET_POOLS.schema)
+
+
+def _day(as_of: date, size: int) -> pa.Array:
+    return pa.array([as_of], pa.date32()).take(pa.array(np.zeros(size, dtype=np.int64)))
+
+
+def _names(values: Sequence[str] | np.ndarray, codes: np.ndarray) -> pa.Array:
+    return pa.array(list(values), pa.string()).take(pa.array(codes))
+
+
+def fold_rows(parts: Sequence[Part], setup: Setup, as_of: date) -> pa.Table:
+    """Rows of gold/fold_metrics: every judged series, family and fold at whose origin the series had begun."""
+    return pa.concat_tables([_part_folds(part, setup, as_of) for part in parts])
+
+
+def _part_folds(part: Part, setup: Setup, as_of: date) -> pa.Table:
+    plan, backtest = setup.plan, part.backtest
+    places = [plan.evaluated.index(back) for back in plan.folds]
+    actual = backtest.actual[:, places]
+    seen = ~np.isnan(actual) & backtest.begun[:, places, None]
+    error = np.where(seen[..., None], backtest.past[:, places] - np.nan_to_num(actual)[..., None], 0.0)
+    count = seen.sum(axis=2)
+    series, fold = np.nonzero(count > 0)
+    families = len(setup.config.family_names)
+    sums = [(error**2).sum(axis=2), np.abs(error).sum(axis=2), error.sum(axis=2)]
+    squared, absolute, bias = (values[series, fold].ravel() for values in sums)
+    columns = [
+        _day(as_of, len(series) * families),
+        _names(part.series_id[backtest.rows], np.repeat(series, families)),
+        _names(setup.config.family_names, np.tile(np.arange(families), len(series))),
+        pa.array(np.repeat(fold, families).astype(np.int32)),
+        pa.array(squared),
+        pa.array(np.repeat(backtest.scale[:, places][series, fold], families), from_pandas=True),
+        pa.array(absolute),
+        pa.array(bias),
+        pa.array(np.repeat(count[series, fold], families).astype(np.int64)),
+    ]
+    return pa.table(columns, FOLD_METRICS.schema)
+
+
+def judged_rows(parts: Sequence[Part], trained: Trained, setup: Setup, times: Times, as_of: date) -> pa.Table:
+    """Rows of gold/judged_fold, empty where the history is too short for a fold that judges."""
+    spec = judged_fold(setup.config)
+    if not setup.plan.judging:
+        return spec.schema.empty_table()
+    ends = np.cumsum([0, *(len(part.backtest.rows) for part in parts)])
+    slices = [slice(start, end) for start, end in zip(ends[:-1], ends[1:], strict=True)]
+    tables = [
+        _part_judged(part, trained, mean, own, setup, times, as_of)
+        for part, mean, own in zip(parts, trained.means, slices, strict=True)
+    ]
+    return pa.concat_tables(tables)
+
+
+def _part_judged(
+    part: Part, trained: Trained, means: Floats, own: slice, setup: Setup, times: Times, as_of: date
+) -> pa.Table:
+    plan, backtest, config = setup.plan, part.backtest, setup.config
+    e = plan.evaluated.index(plan.judging)
+    keep = np.flatnonzero(backtest.begun[:, e])
+    segment = part.segment[backtest.rows]
+    mean = means[:, e] * trained.spreads.mean[segment][:, None]
+    spread = unit(mean, backtest.scale[:, e], setup.kind) * trained.spreads.steps[segment]
+    values = mean[:, :, None] + spread[:, :, None] * trained.spreads.series[own][:, None, :]
+    bounds = finish_bounds(mean, values, trained.spreads.point[own], setup)
+    dates = pd.DatetimeIndex(times[plan.origin(plan.judging) :][: plan.horizon])
+    moments = pa.array(dates.tz_localize("UTC"), pa.timestamp("us", "UTC")) if config.subdaily else pa.array(dates.date)
+    spec, size = judged_fold(config), len(keep) * plan.horizon
+    columns: dict[str, pa.Array] = {
+        "as_of": _day(as_of, size),
+        "series_id": _names(part.series_id[backtest.rows[keep]], np.repeat(np.arange(len(keep)), plan.horizon)),
+        "step": pa.array(np.tile(np.arange(1, plan.horizon + 1, dtype=np.int32), len(keep))),
+        "date": moments.take(pa.array(np.tile(np.arange(plan.horizon), len(keep)))),
+        "weight": pa.array(np.repeat(part.weight[backtest.rows[keep], plan.judging], plan.horizon)),
+        "scale": pa.array(np.repeat(backtest.scale[keep, e], plan.horizon), from_pandas=True),
+        "actual": pa.array(backtest.actual[keep, e].ravel(), from_pandas=True),
+        "mean": pa.array(mean[keep].ravel()),
+    }
+    grids = dict(zip(config.interval_columns, np.moveaxis(bounds[keep], 2, 0), strict=False))
+    grids |= {f"family_{name}": backtest.past[keep, e, :, f] for f, name in enumerate(config.family_names)}
+    grids |= {f"floor_{name}": part.floors[keep, :, f] for f, name in enumerate(FLOORS)}
+    columns |= {name: pa.array(np.ascontiguousarray(values).ravel()) for name, values in grids.items()}
+    return pa.table([columns[name] for name in spec.schema.names], spec.schema)
