@@ -83,21 +83,22 @@ class _Cells:
 
     def add(self, batch: pa.RecordBatch, ids: pa.Array, grid: pd.DatetimeIndex, steps: int, as_of: date) -> None:
         """Write the rows of known series; rows of others (excluded, newer) are left out."""
-        codes = pc.fill_null(pc.index_in(batch["series_id"], ids), -1).to_numpy(zero_copy_only=False)
+        codes = pc.fill_null(pc.index_in(batch["series_id"], ids), -1).to_numpy(zero_copy_only=False).astype(np.int64)
         at = _steps(batch["date"], grid)
         known_series = codes >= 0
         if (at[known_series] < 0).any():
             stray = batch["date"].filter(pa.array(known_series & (at < 0)))[0]
             raise PanelError(f"table {PANEL}: {stray} is no step of frequency {self.config.frequency}: make the panel anew")
-        past = known_series & (at < steps)
-        place = codes[past], at[past]
-        self.y[place] = _floats(batch["target"])[past]
-        self.rows += np.bincount(place[0], minlength=len(self.rows))
+        past = np.flatnonzero(known_series & (at < steps))
+        place = codes[past] * self.y.shape[1] + at[past]
+        self.y.ravel()[place] = _floats(batch["target"])[past]
+        self.rows += np.bincount(codes[past], minlength=len(self.rows))
         if self.weight is not None:
-            self.weight[place] = np.nan_to_num(_floats(batch["weight"]))[past]
+            self.weight.ravel()[place] = np.nan_to_num(_floats(batch["weight"]))[past]
         early = _known_by(batch["known_from"], as_of) & known_series
         for k, name in enumerate(self.config.known_future):
-            self.known[codes[early], k, at[early]] = _floats(batch[name])[early]
+            there = np.flatnonzero(early & np.asarray(batch[name].is_valid()))
+            self.known[codes[there], k, at[there]] = _floats(batch[name])[there]
 
 
 def _steps(dates: pa.Array, grid: pd.DatetimeIndex) -> Ints:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ml_platform.forecasting.arrays import Bools, Shard
 from ml_platform.forecasting.calendar import Floats, Ints
-from ml_platform.forecasting.levels import LEVELS, History, SeasonSums, level_array, seasonal_naive
+from ml_platform.forecasting.levels import LEVELS, History, SeasonSums, seasonal_naive
 from ml_platform.forecasting.pools import (
     DECAY,
     PROFILE_VARIANCE,
@@ -49,13 +49,13 @@ def fit_shard(shard: Shard, pools: Pools, setup: Setup) -> Backtest:
     origins = [plan.origin(back) for back in plan.evaluated[:-1]]
     past = np.zeros((len(rows), len(origins), plan.horizon, len(setup.config.family_names)))
     actual = np.zeros(past.shape[:3])
-    levels = level_array(history, [*origins, plan.steps], plan.season)
+    levels = block_levels(history, plan)
     seasons = SeasonSums(history, plan.season)
     for e, origin in enumerate(origins):
         shared = pools.at(e, judged.segment)
-        past[:, e] = family_forecasts(history, seasons, levels[:, e], shared, origin, setup)
+        past[:, e] = family_forecasts(history, seasons, levels[:, plan.blocks.index(plan.evaluated[e])], shared, origin, setup)
         actual[:, e] = judged.y[:, origin : origin + plan.horizon]
-    betas = _ridge(history, pools, setup, past) if setup.with_ridge else np.zeros((len(rows), 0))
+    betas = _ridge(history, levels, pools, setup, past) if setup.with_ridge else np.zeros((len(rows), 0))
     for e, origin in enumerate(origins):
         clip_forecasts(past[:, e], judged.y[:, :origin], setup.kind)
     begun = judged.first[:, None] < np.asarray(origins, dtype=int)[None, :]
@@ -87,13 +87,13 @@ def _own_profile(seasons: SeasonSums, shared: Shared, origin: int, setup: Setup)
     return shrunk_profile(*seasons.at(origin), shared.profile, shared.dispersion / PROFILE_VARIANCE)[:, steps]
 
 
-def _ridge(history: History, pools: Pools, setup: Setup, past: Floats) -> Floats:
+def _ridge(history: History, levels: Floats, pools: Pools, setup: Setup, past: Floats) -> Floats:
     """Write the ridge column of `past`, each origin with the newest coefficients fitted before it; returns the last."""
     plan, segment = setup.plan, history.shard.segment
     column = setup.config.family_names.index("ridge")
     betas = pools.prior[segment, 0]
     data = RidgeData(history, plan, setup.log)
-    for back, block, gram, _ in running_grams(data, block_levels(history, plan), DECAY[setup.kind]):
+    for back, block, gram, _ in running_grams(data, levels, DECAY[setup.kind]):
         if back in plan.refit:
             refit, e = plan.refit.index(back), plan.evaluated.index(back)
             strength = RIDGE_ROWS[setup.kind] * (1.0 if setup.log else pools.dispersion[segment, e])

@@ -88,6 +88,11 @@ class Plan:
         """Choosing folds oldest first, then the judging one."""
         return self.choosing + ((self.judging,) if self.judging else ())
 
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Every `back` whose levels are needed, oldest first, 0 last."""
+        return tuple(range(max((self.train, *self.evaluated)), -1, -1))
+
     def origin(self, back: int) -> int:
         return self.steps - back * self.horizon
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ml_platform.forecasting.arrays import sum_by
+from ml_platform.forecasting.arrays import Bools, sum_by
 from ml_platform.forecasting.calendar import Floats, Ints
 from ml_platform.forecasting.config import ForecastConfig
 from ml_platform.forecasting.pools import Setup
@@ -53,7 +53,7 @@ def level_class(level: Floats, edges: Floats) -> Ints:
     return np.searchsorted(edges, level).astype(np.int64)
 
 
-def measure(mean: Floats, actual: Floats, begun: np.ndarray, scale: Floats, segment: Ints, setup: Setup) -> Spreads:
+def measure(mean: Floats, actual: Floats, begun: Bools, scale: Floats, segment: Ints, setup: Setup) -> Spreads:
     """Spreads from blends and actuals (N, J, H) of J origins; begun (N, J), scale (N,)."""
     groups, config = setup.segments, setup.config
     seen = ~np.isnan(actual) & begun[:, :, None]
@@ -69,7 +69,7 @@ def measure(mean: Floats, actual: Floats, begun: np.ndarray, scale: Floats, segm
     group = _group_quantiles(flat, segment, level_class(level, edges), groups, probabilities)
     own, count = row_quantiles(flat, probabilities)
     series = _draw(own, count, group[segment, level_class(level, edges)])
-    point, group_point = _points(mean, actual, seen, segment, groups)
+    point, group_point = _points(mean, actual, seen, segment, groups, config.objective)
     return Spreads(series, group, steps, factor, point, group_point, edges)
 
 
@@ -77,7 +77,7 @@ def _draw(own: Floats, count: Floats, prior: Floats) -> Floats:
     return (np.nan_to_num(own) * count[:, None] + SEGMENT_CELLS * prior) / (count[:, None] + SEGMENT_CELLS)
 
 
-def _mean_factor(mean: Floats, actual: Floats, seen: np.ndarray, segment: Ints, groups: int) -> Floats:
+def _mean_factor(mean: Floats, actual: Floats, seen: Bools, segment: Ints, groups: int) -> Floats:
     """Actual over blend by segment, drawn to the fleet's: a blend of logs is a median, not a mean."""
     got = sum_by(np.where(seen, actual, 0.0).sum(axis=(1, 2)), segment, groups)
     said = sum_by(np.where(seen, mean, 0.0).sum(axis=(1, 2)), segment, groups)
@@ -125,11 +125,15 @@ def _group_quantiles(flat: Floats, segment: Ints, classes: Ints, groups: int, pr
     return out
 
 
-def _points(mean: Floats, actual: Floats, seen: np.ndarray, segment: Ints, groups: int) -> tuple[Floats, Floats]:
+def _points(
+    mean: Floats, actual: Floats, seen: Bools, segment: Ints, groups: int, objective: str
+) -> tuple[Floats, Floats]:
     """Factor on the mean with the least absolute percentage error, by series (N,) and by segment (G,).
 
     The minimum of sum |a - c m| / a over c is the median of a / m weighted by m / a; zero actuals do not count.
     """
+    if objective != "mape":
+        return np.ones(len(mean)), np.ones(groups)
     usable = seen & (actual > 0) & (mean > 0)
     ratio = np.where(usable, actual / np.where(mean > 0, mean, 1.0), np.nan).reshape(len(mean), -1)
     fleet = _weighted_median(ratio.reshape(1, -1))[0][0] if np.isfinite(ratio).any() else 1.0

@@ -96,12 +96,14 @@ def pool_sums(shard: Shard, setup: Setup) -> PoolSums:
     """Pass one over a shard."""
     plan, groups = setup.plan, setup.segments
     history = History(shard, setup.config.missing)
+    blocks = block_levels(history, plan)
     origins = [plan.origin(back) for back in plan.evaluated]
-    levels = np.nan_to_num(level_array(history, origins, plan.season))
+    levels = np.nan_to_num(blocks[:, [plan.blocks.index(back) for back in plan.evaluated]])
     steps = np.stack([history.between(max(0, o - drift_window(plan.season)), o)[1] for o in origins], axis=1)
     squares = np.cumsum(history.y**2, axis=1)
     spread = np.stack([_spread(history, squares, origin) for origin in origins], axis=1)
-    gram, weight = _gram_sums(shard.take(usable(shard, setup.config)), setup)
+    judged = usable(shard, setup.config)
+    gram, weight = _gram_sums(shard.take(judged), blocks[judged], setup)
     return PoolSums(
         total=sum_by(history.y, shard.segment, groups),
         count=sum_by(history.seen.astype(float), shard.segment, groups),
@@ -117,14 +119,13 @@ def _spread(history: History, squares: Floats, origin: int) -> Floats:
     return np.maximum(squares[:, origin - 1] - total**2 / np.maximum(count, 1.0), 0.0)
 
 
-def _gram_sums(shard: Shard, setup: Setup) -> tuple[Floats, Floats]:
+def _gram_sums(shard: Shard, levels: Floats, setup: Setup) -> tuple[Floats, Floats]:
     plan, groups = setup.plan, setup.segments
-    history = History(shard, setup.config.missing)
-    data = RidgeData(history, plan, setup.log)
+    data = RidgeData(History(shard, setup.config.missing), plan, setup.log)
     width = data.width() + 1 if setup.with_ridge else 1
     gram, weight = np.zeros((groups, len(plan.refit), width, width)), np.zeros((groups, len(plan.refit)))
     if setup.with_ridge and len(shard):
-        for back, _, own, rows in running_grams(data, block_levels(history, plan), DECAY[setup.kind]):
+        for back, _, own, rows in running_grams(data, levels, DECAY[setup.kind]):
             if back in plan.refit:
                 at = plan.refit.index(back)
                 gram[:, at], weight[:, at] = sum_by(own, shard.segment, groups), sum_by(rows, shard.segment, groups)
@@ -132,8 +133,8 @@ def _gram_sums(shard: Shard, setup: Setup) -> tuple[Floats, Floats]:
 
 
 def block_levels(history: History, plan: Plan) -> Floats:
-    """Levels at the origins of all ridge blocks, oldest first: (S, train + 1, L)."""
-    return level_array(history, [plan.origin(back) for back in range(plan.train, -1, -1)], plan.season)
+    """Levels at the origins of all blocks of a plan, oldest first: (S, blocks, L)."""
+    return level_array(history, [plan.origin(back) for back in plan.blocks], plan.season)
 
 
 @dataclass(frozen=True)

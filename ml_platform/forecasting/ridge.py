@@ -100,13 +100,13 @@ def calendar_features(position: Ints, season: int) -> Floats:
 def running_grams(data: RidgeData, levels: Floats, decay: float) -> Iterator[tuple[int, Block, Floats, Floats]]:
     """Walk the blocks from old to new; yields (back, block, gram of all older rows (S, F + 1, F + 1), row weights (S,)).
 
-    levels (S, train + 1, L) belong to back = train, ..., 0. The last column of a gram belongs to the response.
+    levels (S, blocks, L) belong to the plan's blocks. The last column of a gram belongs to the response.
     """
     size, width = len(data.history.y), data.width()
     gram, weight = np.zeros((size, width + 1, width + 1)), np.zeros(size)
     keep = (1.0 - decay) ** data.plan.horizon
-    for column, back in enumerate(range(data.plan.train, -1, -1)):
-        block = data.block(back, levels[:, column])
+    for back in range(data.plan.train, -1, -1):
+        block = data.block(back, levels[:, data.plan.blocks.index(back)])
         yield back, block, gram, weight
         if back > 0:
             both = np.concatenate([block.x, block.z[:, :, None]], axis=2)
