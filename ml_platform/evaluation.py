@@ -6,6 +6,7 @@ Belongs here: metrics of forecasts on judged rows. Does not belong here: the ver
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,10 @@ from numpy.typing import NDArray
 
 from ml_platform.forecasting import ForecastConfig
 from ml_platform.lake import Lake, schemas
+
+if TYPE_CHECKING:
+    from ml_platform.forecasting import Fleet
+    from ml_platform.forecasting.fleet import PoolReader
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -175,40 +180,42 @@ def measure(
     }
 
 
-def recipe_forecast(cells: Cells, families: list[str], parameters: pa.Table) -> Floats:
-    """Blend the fold's family forecasts by a fleet's weights per series (series_id, parameters).
+def recipe_forecast(cells: Cells, families: list[str], fleet: "Fleet") -> Floats:
+    """Blend the fold's family forecasts as a fleet would: its weights per series and its factors.
 
-    A series that the fleet lacks, or whose families were not tried on this fold, takes the mean weights of its segment, else of the fleet.
+    A series that the fleet lacks takes the weights of its segment, as it would in scoring; families that were not tried on this fold leave their share to
+    the others.
     """
+    from ml_platform.forecasting.fleet import KINDS, PoolReader
+    from ml_platform.forecasting.selection import blend
+
+    reader = PoolReader(fleet, tuple(cells.segments))
+    known = [name for name in fleet.config.family_names if name in families]
+    weights = _recipe_weights(cells, fleet, reader)[:, [fleet.config.family_names.index(name) for name in known]]
+    total = weights.sum(axis=1, keepdims=True)
+    weights = np.where(total > 0, weights / np.where(total > 0, total, 1.0), 1.0 / max(len(known), 1))
+    columns = np.stack([cells.column(f"family_{name}") for name in known], axis=1)
+    kind = KINDS[int(reader.items("meta")["kind"])]
+    mean = blend(np.nan_to_num(columns, posinf=0.0, neginf=0.0), weights[cells.row_series], kind == "positive")
+    mean = np.asarray(mean * reader.array("factors", ("mean",), cells.series_segment)[cells.row_series, 0], np.float64)
+    return mean if kind == "real" else np.maximum(mean, 0.0)
+
+
+def _recipe_weights(cells: Cells, fleet: "Fleet", reader: "PoolReader") -> Floats:
+    """Weights per series of the fold and family of the fleet, its segment's where it has no row of its own."""
     from ml_platform.forecasting import fleet_weights
 
-    place = {one: i for i, one in enumerate(cells.ids)}
-    weights = np.zeros((len(cells.ids), len(families)))
-    for one, text in zip(parameters["series_id"].to_pylist(), parameters["parameters"].to_pylist(), strict=True):
-        if one in place and text:
-            share = fleet_weights(text)
-            weights[place[one]] = [share.get(name, 0.0) for name in families]
-    weights = _fill_from_segment(weights, cells.series_segment, len(cells.segments))
-    columns = np.nan_to_num(np.stack([cells.column(f"family_{name}") for name in families]), posinf=0.0, neginf=0.0)
-    blended: Floats = np.einsum("fr,rf->r", columns, weights[cells.row_series])
-    return blended
-
-
-def _fill_from_segment(weights: Floats, segment: Codes, segments: int) -> Floats:
-    """Weights that sum to one per series; rows of zeros take the mean of their segment, else of all, else equal weights."""
-    total = weights.sum(axis=1, keepdims=True)
-    known = total[:, 0] > 0
-    share = np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
-    everyone = share[known].mean(axis=0) if known.any() else np.full(weights.shape[1], 1.0 / max(weights.shape[1], 1))
-    sums = np.zeros((segments, weights.shape[1]))
-    np.add.at(sums, segment[known], share[known])
-    count = np.bincount(segment[known], minlength=segments)[:, None]
-    means = np.where(count > 0, sums / np.maximum(count, 1), everyone)
-    return np.where(known[:, None], share, means[segment])
+    place, names = {one: i for i, one in enumerate(cells.ids)}, fleet.config.family_names
+    weights = reader.array("weights", names, cells.series_segment).copy()
+    for one, text in zip(fleet.rows["series_id"].to_pylist(), fleet.rows["parameters"].to_pylist(), strict=True):
+        share = fleet_weights(text) if one in place and text else {}
+        if share:
+            weights[place[one]] = [share.get(name, 0.0) for name in names]
+    return weights
 
 
 def contenders(
-    cells: Cells, config: ForecastConfig, champion: pa.Table | None = None, champion_id: str | None = None
+    cells: Cells, config: ForecastConfig, champion: "Fleet | None" = None, champion_id: str | None = None
 ) -> list[Contender]:
     """The challenger as the fold holds it, the champion by its recipe, every family and every floor."""
     names = cells.table.column_names
@@ -226,12 +233,12 @@ def evaluate(
     catalogue: pa.Table,
     config: ForecastConfig,
     as_of: date,
-    champion: pa.Table | None = None,
+    champion: "Fleet | None" = None,
     champion_id: str | None = None,
 ) -> pa.Table:
     """Judge all contenders on the fold that chose nothing, by fleet and by segment.
 
-    `judged_fold` is gold/judged_fold of the day, `champion` the parameter rows (series_id, parameters) of the release to beat. Weighted RMSSE takes
+    `judged_fold` is gold/judged_fold of the day, `champion` the fleet of the release to beat. Weighted RMSSE takes
     the root once, after averaging over series by weight (DESIGN section 7, trap 12). Returns rows of gold/fleet_evaluation; a metric without a base is null.
     """
     spec = schemas.fleet_evaluation(config.intervals)

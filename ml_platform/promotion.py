@@ -61,10 +61,11 @@ def judge_candidate(
     lake: Lake, registry: Registry, catalogue: pa.Table, config: ForecastConfig, as_of: date
 ) -> Evaluation:
     """Measure the candidate fleet of a day and the champion before that day on the fold that chose nothing; store the rows."""
+    _whole_day(lake, FLEET_TABLE, as_of)
     champion = champion_as_of(lake, as_of, same_day=False)
-    parameters = registry.parameters(champion.release_id) if champion else None
+    fleet = registry.load(champion.release_id) if champion else None
     fold = _day(lake, JUDGED_TABLE, as_of)
-    table = evaluate(fold, catalogue, config, as_of, parameters, champion.release_id if champion else None)
+    table = evaluate(fold, catalogue, config, as_of, fleet, champion.release_id if champion else None)
     return Evaluation(table, champion, store_evaluation(lake, table, config, as_of))
 
 
@@ -82,7 +83,7 @@ def release_candidate(
     The steps are folder, MLflow version, row of gold/promoted_release, alias. Each finds what is done and does what is missing, so a repetition after
     a crash completes the promotion, and one after success writes nothing.
     """
-    fleet, evaluation = _day(lake, FLEET_TABLE, as_of), _day(lake, "gold/fleet_evaluation", as_of)
+    fleet, evaluation = _whole_day(lake, FLEET_TABLE, as_of), _whole_day(lake, "gold/fleet_evaluation", as_of)
     coverage = count_coverage(catalogue, fleet)
     decision = decide(evaluation, coverage, gate)
     release = registry.build(
@@ -111,7 +112,11 @@ def code_commit(folder: Path = Path(__file__).parent) -> str:
 
 
 def _day(lake: Lake, name: str, as_of: date) -> pa.Table:
-    rows = lake.read(name, where=pc.field("as_of") == pa.scalar(as_of)).combine_chunks()
+    return lake.read(name, where=pc.field("as_of") == pa.scalar(as_of)).combine_chunks()
+
+
+def _whole_day(lake: Lake, name: str, as_of: date) -> pa.Table:
+    rows = _day(lake, name, as_of)
     if not rows.num_rows:
         raise LakeError(
             f"table {name} has no rows of {as_of}: materialize candidate_fleet and fleet_evaluation of that day first"
@@ -127,7 +132,7 @@ def _contents(
     as_of: date,
     evidence: Mapping[str, object],
 ) -> ReleaseContents:
-    pools = _day(lake, POOLS_TABLE, as_of).drop_columns(["as_of"])
+    pools = _whole_day(lake, POOLS_TABLE, as_of).drop_columns(["as_of"])
     return ReleaseContents(
         as_of=as_of,
         parameters=fleet.drop_columns([name for name in ("as_of", "fingerprint") if name in fleet.column_names]),

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Champion", "Registry", "Release", "ReleaseContents", "ReleaseError", "champion_as_of", "fleet_tables"]
 
+KEYS = ("series_id", "contender", "level", "name", "segment", "item", "family", "fold")
+
 
 @dataclass(frozen=True)
 class ReleaseContents:
@@ -134,14 +136,13 @@ def champion_as_of(lake: Lake, day: date, same_day: bool) -> Champion | None:
 
 
 def fleet_tables(parameters: pa.Table, pools: pa.Table, config: ForecastConfig) -> "Fleet":
-    """A Fleet from its parameter rows and its pool rows (name, segment, item, value), as lake and release hold them.
-
-    The order of a pool's rows has a meaning, so it is kept.
-    """
+    """A Fleet from its parameter rows and its pool rows (name, segment, item, value), as lake and release hold them."""
     from ml_platform.forecasting.fleet import POOL_SCHEMA, ROWS_SCHEMA, Fleet
 
     names = pc.unique(pools["name"]).to_pylist()
-    tables = {name: pools.filter(pc.equal(pools["name"], name)).select(POOL_SCHEMA.names).cast(POOL_SCHEMA) for name in names}
+    tables = {
+        name: pools.filter(pc.equal(pools["name"], name)).select(POOL_SCHEMA.names).cast(POOL_SCHEMA) for name in names
+    }
     return Fleet(parameters.select(ROWS_SCHEMA.names).cast(ROWS_SCHEMA), tables, config)
 
 
@@ -158,15 +159,8 @@ def _files(contents: ReleaseContents) -> dict[str, bytes]:
 
 
 def _parquet(table: pa.Table) -> bytes:
-    """The same bytes for the same rows in any order: sorted by every key column there is, one row group, no metadata.
-
-    Pools (with a column `item`) stay as they are: the order of their rows has a meaning.
-    """
-    keys = [
-        name
-        for name in ("series_id", "contender", "level", "segment", "family", "fold")
-        if name in table.column_names
-    ]
+    """The same bytes for the same rows in any order: sorted by every key column there is, one row group, no metadata."""
+    keys = [name for name in KEYS if name in table.column_names]
     ordered = table.sort_by([(name, "ascending") for name in keys]) if keys else table
     out = io.BytesIO()
     pq.write_table(

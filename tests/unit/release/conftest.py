@@ -14,17 +14,23 @@ import pyarrow as pa
 import pytest
 
 from ml_platform.evaluation import evaluate, store_evaluation
-from ml_platform.forecasting import ForecastConfig
+from ml_platform.forecasting import Fleet, ForecastConfig
 from ml_platform.gate import GateConfig
 from ml_platform.lake import Lake, TableSpec, schemas
-from ml_platform.registry import Registry
+from ml_platform.registry import Registry, fleet_tables
 
 DAY = date(2024, 3, 31)
 HORIZON = 14
-FAMILIES = ("mean_28", "ses")
+FAMILIES = ("mean_28", "tsb")
 FLOORS = ("zero", "seasonal_naive", "mean_28")
 CONFIG = ForecastConfig(
-    series=["site", "item"], time="date", target="amount", frequency="D", horizon=HORIZON, segments=["site"]
+    series=["site", "item"],
+    time="date",
+    target="amount",
+    frequency="D",
+    horizon=HORIZON,
+    segments=["site"],
+    families=list(FAMILIES),
 )
 
 
@@ -49,12 +55,12 @@ def make_catalogue(count: int) -> pa.Table:
 
 
 def make_fold(count: int, as_of: date, error: float = 0.5, bias: float = 0.0, seed: int = 7) -> pa.Table:
-    """Judged rows: family ses errs by `error` standard deviations and `bias`, family mean_28 by 1; the challenger is ses."""
+    """Judged rows: family tsb errs by `error` standard deviations and `bias`, family mean_28 by 1; the challenger is tsb."""
     rng = np.random.default_rng(seed)
     rows = count * HORIZON
     actual = rng.gamma(4.0, 2.0, rows)
     noise = rng.normal(0, 2.0, rows)
-    ses = np.maximum(actual * (1 + bias) + error * noise, 0)
+    tsb = np.maximum(actual * (1 + bias) + error * noise, 0)
     steps = np.tile(np.arange(1, HORIZON + 1), count)
     origin = as_of - timedelta(days=HORIZON)
     columns = {
@@ -63,7 +69,7 @@ def make_fold(count: int, as_of: date, error: float = 0.5, bias: float = 0.0, se
         "step": pa.array(steps, pa.int32()),
         "date": pa.array([origin + timedelta(days=int(step)) for step in steps]),
         "actual": actual,
-        "mean": ses,
+        "mean": tsb,
         "lo_80": actual - 1.0,
         "hi_80": np.where(steps % 5 == 0, actual - 0.5, actual + 1.0),
         "lo_95": actual - 2.0,
@@ -71,7 +77,7 @@ def make_fold(count: int, as_of: date, error: float = 0.5, bias: float = 0.0, se
         "weight": np.repeat(1.0 + np.arange(count), HORIZON),
         "scale": np.full(rows, 4.0),
         "family_mean_28": np.maximum(actual + noise, 0),
-        "family_ses": ses,
+        "family_tsb": tsb,
         "floor_zero": np.zeros(rows),
         "floor_seasonal_naive": np.maximum(actual + 2 * noise, 0),
         "floor_mean_28": np.maximum(actual + noise, 0),
@@ -79,7 +85,7 @@ def make_fold(count: int, as_of: date, error: float = 0.5, bias: float = 0.0, se
     return pa.table(columns)
 
 
-def make_fleet(count: int, as_of: date, family: str = "ses") -> pa.Table:
+def make_fleet(count: int, as_of: date, family: str = "tsb") -> pa.Table:
     return pa.table(
         {
             "as_of": pa.array([as_of] * count),
@@ -87,7 +93,7 @@ def make_fleet(count: int, as_of: date, family: str = "ses") -> pa.Table:
             "family": [family] * count,
             "state": ["fallback"] + ["fitted"] * (count - 1),
             "reason": pa.array(["too_short"] + [None] * (count - 1), pa.string()),
-            "parameters": [World.recipe(**{family: 1.0}).replace("}}", '}, "level": %d}' % i) for i in range(count)],
+            "parameters": [json.dumps({"weights": {family: 1.0}, "level": i}) for i in range(count)],
             "fingerprint": ["f" * 64] * count,
         }
     )
@@ -138,14 +144,31 @@ def make_forecasts(count: int, as_of: date, release_id: str) -> pa.Table:
         "lo_80": mean * 0.5,
         "hi_80": mean * 1.5,
         "hi_95": mean * 2.0,
-        "family": ["ses"] * rows,
+        "family": ["tsb"] * rows,
     }
     return pa.table([pa.array(columns[f.name], f.type) for f in spec.schema], schema=spec.schema)
 
 
-def make_pools(as_of: date) -> pa.Table:
-    values = {"name": ["profile"] * 2, "segment": ["1", "1"], "item": ["10", "2"], "value": [1.5, 0.5]}
-    return pa.table({"as_of": pa.array([as_of] * 2), **values})
+def make_pools(as_of: date, family: str = "tsb") -> pa.Table:
+    """Pools as training writes them, as far as judging reads them: segment weights, factors, the kind of values."""
+    rows = [("weights", segment, name, float(name == family)) for segment in "123" for name in FAMILIES]
+    rows += [("factors", segment, item, 1.0) for segment in "123" for item in ("mean", "point")]
+    rows += [("meta", "", "kind", 0.0)]
+    columns = zip(*rows, strict=True)
+    return pa.table(
+        {
+            "as_of": pa.array([as_of] * len(rows)),
+            **dict(zip(("name", "segment", "item", "value"), columns, strict=True)),
+        }
+    )
+
+
+def make_champion(shares: dict[str, dict[str, float]], as_of: date = DAY) -> Fleet:
+    """A fleet of these series and weights; its segments are all `mean_28`."""
+    parameters = [World.recipe(**one) for one in shares.values()]
+    rows = {"series_id": list(shares), "family": ["tsb"] * len(shares), "state": ["fitted"] * len(shares)}
+    table = pa.table({**rows, "reason": pa.nulls(len(shares), pa.string()), "parameters": parameters})
+    return fleet_tables(table, make_pools(as_of, "mean_28").drop_columns(["as_of"]), CONFIG)
 
 
 def put(lake: Lake, name: str, rows: pa.Table) -> None:
@@ -161,6 +184,7 @@ class World:
     fold_of = staticmethod(make_fold)
     fleet_of = staticmethod(make_fleet)
     pools_of = staticmethod(make_pools)
+    champion_of = staticmethod(make_champion)
     forecasts_of = staticmethod(make_forecasts)
 
     home: Path

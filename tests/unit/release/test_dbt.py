@@ -82,7 +82,7 @@ def test_marts_are_views_over_the_published_day(built):
     assert len(rows) == built.count * built.config.horizon
     assert {(row[names.index("as_of")], row[names.index("release_id")]) for row in rows} == {(built.day, "r1")}
     assert {row[names.index("item")] for row in rows} == {f"item {i}" for i in range(built.count)}
-    assert [row[1:5] for row in health] == 2 * [("fallback", "too_short", "ses", 1), ("fitted", "", "ses", 11)]
+    assert [row[1:5] for row in health] == 2 * [("fallback", "too_short", "tsb", 1), ("fitted", "", "tsb", 11)]
     assert health[1][5] == pytest.approx(11 / 12)
     assert ("backtest", "challenger") in accuracy
 
@@ -118,7 +118,7 @@ def test_empty_marts_build_and_broken_data_fails_its_test(plain_world):
     with duckdb.connect(str(target.staged)) as sql:
         assert sql.execute("select count(*) from marts.forecast_latest").fetchall() == [(0,)]
         sql.execute("insert into lake.published values ('2024-03-31', 'r1', now())")
-        values = "('2024-03-31', 'r1', 'x', 1, '2024-04-01', 5, 5, 3, 4, 6, 5.5, 'ses')"
+        values = "('2024-03-31', 'r1', 'x', 1, '2024-04-01', 5, 5, 3, 4, 6, 5.5, 'tsb')"
         sql.execute(f"insert into lake.forecasts values {values}, {values}")
     failed = dbt(plain_world, "test", *dbt_arguments(plain_world.config), check=False).stdout
     for name in (

@@ -22,8 +22,8 @@ def hand_made(world, **changes):
         "hi_95": [20.0] * 6,
         "weight": [1.0] * 3 + [3.0] * 3,
         "scale": [2.0] * 3 + [4.0] * 3,
-        "family_x": [2.0, 0.0, 4.0, 20.0, 20.0, 20.0],
-        "family_y": [0.0] * 6,
+        "family_mean_28": [2.0, 0.0, 4.0, 20.0, 20.0, 20.0],
+        "family_tsb": [0.0] * 6,
         "floor_zero": [0.0] * 6,
     } | changes
     catalogue = pa.table({"series_id": ["a", "b"], "site": [1, 2], "item": ["i", "j"], "state": ["active"] * 2})
@@ -86,17 +86,24 @@ def test_a_missing_actual_is_not_judged(world):
 
 
 def test_the_champion_is_judged_by_its_recipe(world):
-    parameters = pa.table({"series_id": ["a", "b"], "parameters": [world.recipe(x=1.0), world.recipe(x=0.25, y=0.75)]})
-    found = evaluate(*hand_made(world), world.config, world.day, parameters, "2024-03-30-abc")
-    champion = row(found, "champion")
-    assert champion["release_id"] == "2024-03-30-abc"
-    assert champion["weighted_rmsse"] == pytest.approx(np.sqrt(3 * (25 / 4) / 4))  # a is exact, b forecasts 5 of 10
+    champion = world.champion_of({"a": {"mean_28": 1.0}, "b": {"mean_28": 0.25, "tsb": 0.75}})
+    found = row(evaluate(*hand_made(world), world.config, world.day, champion, "2024-03-30-abc"), "champion")
+    assert found["release_id"] == "2024-03-30-abc"
+    assert found["weighted_rmsse"] == pytest.approx(np.sqrt(3 * (25 / 4) / 4))  # a is exact, b forecasts 5 of 10
 
 
-def test_a_series_that_the_champion_lacks_takes_the_mean_of_its_segment_else_of_the_fleet(world):
-    parameters = pa.table({"series_id": ["b"], "parameters": [world.recipe(x=0.5, y=0.5)]})
-    champion = row(evaluate(*hand_made(world), world.config, world.day, parameters), "champion", "1")
-    assert champion["bias"] == pytest.approx(-0.5)
+def test_a_series_that_the_champion_lacks_takes_the_weights_of_its_segment(world):
+    champion = world.champion_of({"b": {"tsb": 1.0}})  # forecasts 0; segments are mean_28, exact for series a
+    table = evaluate(*hand_made(world), world.config, world.day, champion)
+    assert row(table, "champion", "1")["bias"] == 0.0
+    assert row(table, "champion", "2")["bias"] == -1.0
+
+
+def test_a_family_that_the_fold_lacks_leaves_its_share_to_the_others(world):
+    fold, catalogue = hand_made(world)
+    champion = world.champion_of({"a": {"mean_28": 0.2, "tsb": 0.8}, "b": {"tsb": 1.0}})
+    table = evaluate(fold.drop_columns(["family_tsb"]), catalogue, world.config, world.day, champion)
+    assert row(table, "champion")["bias"] == pytest.approx(66 / 36 - 1)  # both by mean_28: 6 and 60
 
 
 def test_rows_in_any_order_give_the_same_bits(world):
@@ -111,7 +118,7 @@ def test_every_segment_and_contender_has_its_row(world):
     assert set(table["contender"].to_pylist()) == {
         "challenger",
         "family_mean_28",
-        "family_ses",
+        "family_tsb",
         "floor_zero",
         "floor_seasonal_naive",
         "floor_mean_28",

@@ -47,7 +47,7 @@ def test_a_good_fleet_becomes_champion(world):
     assert metrics["challenger.weighted_rmsse"] < metrics["floor_mean_28.weighted_rmsse"]
     evidence = world.registry.evidence(promotion.release.release_id)
     assert evidence["fingerprint"] == "f" * 64
-    assert evidence["families"] == {"ses": world.count}
+    assert evidence["families"] == {"tsb": world.count}
 
 
 def test_a_bad_fleet_is_released_but_never_champion(world):
@@ -86,7 +86,7 @@ def test_a_day_meets_the_champion_before_it_never_itself(world):
 
 def test_a_worse_fleet_does_not_replace_the_champion(world):
     first = run(world, world.day - timedelta(days=1), error=0.5)
-    # the champion's recipe is all `ses`, which errs little on the new fold as well; the new blend is spoiled
+    # the champion's recipe is all `tsb`, which errs little on the new fold as well; the new blend is spoiled
     world.train(world.day, error=0.5)
     fold = world.fold_of(world.count, world.day, error=0.5)
     spoiled = fold.set_column(fold.column_names.index("mean"), "mean", fold["family_mean_28"])

@@ -16,7 +16,7 @@ def contents(world, **changes):
         "as_of": world.day,
         "parameters": world.fleet_of(5, world.day).drop_columns(["as_of", "fingerprint"]),
         "pools": world.pools_of(world.day).drop_columns(["as_of"]),
-        "fold_metrics": pa.table({"series_id": ["a"], "family": ["ses"], "fold": [0], "squared_error": [1.0]}),
+        "fold_metrics": pa.table({"series_id": ["a"], "family": ["tsb"], "fold": [0], "squared_error": [1.0]}),
         "evaluation": pa.table(
             {"contender": ["challenger"], "level": ["fleet"], "segment": ["fleet"], "weighted_rmsse": [0.8]}
         ),
@@ -49,7 +49,8 @@ def test_a_release_loads_as_the_fleet_it_was_made_of(world):
     fleet = world.registry.load(world.registry.build(contents(world)).release_id)
     assert fleet.config == world.config
     assert fleet.rows.to_pylist() == contents(world).parameters.to_pylist()
-    assert fleet.pools["profile"]["item"].to_pylist() == ["10", "2"]
+    assert set(fleet.pools) == {"weights", "factors", "meta"}
+    assert fleet.pools["weights"]["item"].to_pylist() == ["mean_28", "tsb"] * 3
 
 
 def test_the_same_contents_give_the_same_release_and_write_nothing(world):

@@ -1,12 +1,15 @@
 """The warehouse: staged beside the live file, compared with the lake, switched in one step."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import duckdb
 import pyarrow as pa
 import pytest
 
+from ml_platform.forecasting import ForecastConfig
 from ml_platform.lake import Lake, schemas
+from ml_platform.scoring import forecasts_spec
 from ml_platform.warehouse import DuckDBWarehouse, WarehouseError
 from ml_platform.warehouse.duckdb import _open
 
@@ -210,6 +213,29 @@ def test_live_accuracy_compares_with_the_actuals_that_arrived(house):
     assert row[5] < 1.0
     assert row[6:] == (12, 24)
     assert len(ask(warehouse(house).path, "select * from lake.live_accuracy where level = 'segment'")) == 3
+
+
+def test_hours_and_other_intervals_are_staged_as_they_are(plain_world):
+    config = ForecastConfig(series=["meter"], time="at", target="kwh", frequency="h", horizon=2, intervals=[50])
+    spec, lake = forecasts_spec(config), plain_world.lake
+    for back in (1, 0):
+        day = plain_world.day - timedelta(days=back)
+        start = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
+        fixed = {"as_of": day, "release_id": "r", "series_id": "m", "family": "tsb"}
+        numbers = {"mean": 2.0, "point": 2.0, "lo_50": 1.0, "hi_50": 3.0}
+        rows = [{**fixed, **numbers, "step": step + 1, "date": start + timedelta(hours=step)} for step in range(2)]
+        lake.append(spec, pa.Table.from_pylist(rows, spec.schema))
+        actuals = [{"series_id": "m", "date": row["date"], "target": Decimal("2.5")} for row in rows]
+        instants = pa.schema([("series_id", pa.string()), ("date", schemas.INSTANT), ("target", pa.decimal128(18, 2))])
+        if back:
+            plain_world.put("gold/series_panel", pa.Table.from_pylist(actuals, instants))
+        target = warehouse(plain_world)
+        target.stage(lake, config, day, "r")
+        build_marts(target)
+        assert target.publish(lake, day, "r")
+    live = "select contender, wape, bias, coverage_50, rows from lake.live_accuracy where level = 'fleet' and contender = 'all'"
+    assert ask(target.path, live) == [("all", 0.2, -0.2, 1.0, 2)]
+    assert ask(target.path, "select min(date) from marts.forecast_latest")[0][0] == datetime(2024, 4, 1, tzinfo=UTC)
 
 
 def test_errors_and_states_are_counted(house):

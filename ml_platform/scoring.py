@@ -1,0 +1,117 @@
+"""Scoring: the champion as of a day forecasts every series of that day.
+
+Belongs here: loading the champion, forecasting from the panel, appending, counting. Does not belong here: models (forecasting), publishing (warehouse).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ml_platform.coverage import NOT_EXPECTED
+from ml_platform.forecasting import ForecastConfig
+from ml_platform.forecasting.fleet import NEW_SERIES, Fleet, predict
+from ml_platform.lake import Lake, TableSpec, schemas
+from ml_platform.panel import panel_shard
+from ml_platform.registry import Registry, champion_as_of
+
+NO_CHAMPION = "no release was promoted as of this day"
+
+
+class ScoringError(RuntimeError):
+    """Forecasts that do not cover the series exactly, or that are no numbers; names the first series and the way out."""
+
+
+@dataclass(frozen=True)
+class ScoringReport:
+    """What scoring a day did. `series` counts expected series by outcome: scored, new_since_training, quarantined.
+
+    `written` is False where the forecasts were there already, or, with a `reason`, where there is no champion.
+    """
+
+    as_of: date
+    release_id: str | None
+    rows: int
+    written: bool
+    series: Mapping[str, int] = field(default_factory=dict)
+    families: Mapping[str, int] = field(default_factory=dict)
+    reason: str | None = None
+
+
+def forecasts_spec(config: ForecastConfig) -> TableSpec:
+    """gold/forecasts with the intervals and the calendar of a configuration."""
+    return schemas.forecasts(config.interval_columns, schemas.INSTANT if config.subdaily else pa.date32())
+
+
+def score(lake: Lake, registry: Registry, catalogue: pa.Table, config: ForecastConfig, as_of: date) -> ScoringReport:
+    """Forecast the steps after `as_of` with the champion as of that day (a release of the day itself counts) and append them.
+
+    `catalogue` is that of the day. The release is verified before it is used, and nothing newer than `as_of` is read. Forecasts of the same release and
+    day are kept as they are: gold/forecasts is append only. Raises ReleaseError for changed bytes, ScoringError where coverage is not exact.
+    """
+    champion = champion_as_of(lake, as_of, same_day=True)
+    if champion is None:
+        return ScoringReport(as_of, None, 0, written=False, reason=NO_CHAMPION)
+    spec, release_id = forecasts_spec(config), champion.release_id
+    kept = _slice(lake, spec, as_of, release_id)
+    if kept.num_rows:
+        return ScoringReport(as_of, release_id, kept.num_rows, False, {"scored": _series(kept)}, _families(kept))
+    fleet = registry.load(release_id)
+    shard = panel_shard(lake, catalogue, config, as_of)
+    made = predict(fleet, shard)
+    outcomes = _outcomes(catalogue, fleet, made, set(shard.series_id[shard.broken]))
+    rows = _shaped(made, spec, as_of, release_id)
+    lake.append(spec, rows, transactions=[f"forecasts:{as_of}:{release_id}"])
+    return ScoringReport(as_of, release_id, rows.num_rows, True, outcomes, _families(rows))
+
+
+def _slice(lake: Lake, spec: TableSpec, as_of: date, release_id: str) -> pa.Table:
+    where = (pc.field("as_of") == pa.scalar(as_of)) & (pc.field("release_id") == release_id)
+    columns = ["series_id", "family"]
+    return lake.read(spec.name, columns, where) if lake.exists(spec.name) else spec.schema.empty_table().select(columns)
+
+
+def _series(rows: pa.Table) -> int:
+    return int(pc.count_distinct(rows["series_id"]).as_py())
+
+
+def _families(rows: pa.Table) -> dict[str, int]:
+    """Series by the family that weighs most in their forecast."""
+    counted = rows.group_by("family").aggregate([("series_id", "count_distinct")]).sort_by("family")
+    return dict(zip(counted["family"].to_pylist(), counted["series_id_count_distinct"].to_pylist(), strict=True))
+
+
+def _outcomes(catalogue: pa.Table, fleet: Fleet, made: pa.Table, broken: set[str]) -> dict[str, int]:
+    """Every expected series exactly once: scored by its own model, as a newcomer, or left out because fleet or data quarantine it."""
+    ids, states = catalogue["series_id"].to_pylist(), catalogue["state"].to_pylist()
+    expected = {one for one, state in zip(ids, states, strict=True) if state not in NOT_EXPECTED}
+    trained = dict(zip(fleet.rows["series_id"].to_pylist(), fleet.rows["state"].to_pylist(), strict=True))
+    steps = made.group_by("series_id").aggregate([("step", "count_distinct"), ("step", "count")]).to_pylist()
+    whole = {
+        one["series_id"] for one in steps if one["step_count_distinct"] == one["step_count"] == fleet.config.horizon
+    }
+    quarantined = {one for one in expected - whole if one in broken or trained.get(one) == "quarantined"}
+    _require_exact(expected - whole - quarantined, {one["series_id"] for one in steps} - expected, made)
+    newcomers = {one for one in whole if one not in trained}
+    return {"scored": len(whole - newcomers), NEW_SERIES: len(newcomers), "quarantined": len(quarantined)}
+
+
+def _require_exact(lost: set[str], strangers: set[str], made: pa.Table) -> None:
+    for name, series in (("have no complete forecast", lost), ("are forecast but not expected", strangers)):
+        if series:
+            raise ScoringError(
+                f"{len(series)} series {name}, such as {min(series)}: nothing was written; train the day anew or look at the panel of that series"
+            )
+    for name in made.column_names:
+        if pa.types.is_floating(made[name].type) and not pc.all(pc.is_finite(made[name]), skip_nulls=False).as_py():
+            raise ScoringError(
+                f"column {name} of the forecasts holds a value that is no number: nothing was written; train the day anew"
+            )
+
+
+def _shaped(made: pa.Table, spec: TableSpec, as_of: date, release_id: str) -> pa.Table:
+    fixed = {"as_of": pa.scalar(as_of, pa.date32()), "release_id": pa.scalar(release_id, pa.string())}
+    columns = [pa.repeat(fixed[name], made.num_rows) if name in fixed else made[name] for name in spec.schema.names]
+    return pa.table(columns, names=spec.schema.names).cast(spec.schema)
