@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from ml_platform.forecasting.arrays import Shard, carry_forward
 from ml_platform.forecasting.calendar import Floats, Ints, step_times
 from ml_platform.forecasting.config import ForecastConfig
-from ml_platform.forecasting.frames import LIMIT, assemble, segment_codes
+from ml_platform.forecasting.layout import LIMIT, Cells, lay_out, segment_codes
 from ml_platform.lake import Lake
 
 PANEL = "gold/series_panel"
@@ -36,12 +36,19 @@ def panel_shard(lake: Lake, catalogue: pa.Table, config: ForecastConfig, as_of: 
     first = _first_time(series, config, end)
     grid = step_times(first, end, config.horizon, config.frequency)
     steps = len(grid) - config.horizon
-    cells = _Cells(len(ids), len(grid), config)
-    columns = ["series_id", "date", "target", *(["weight"] if config.weight else []), *config.known_future, "known_from"]
+    cells = _Rows(len(ids), len(grid), config)
+    columns = [
+        "series_id",
+        "date",
+        "target",
+        *(["weight"] if config.weight else []),
+        *config.known_future,
+        "known_from",
+    ]
     for batch in lake.dataset(PANEL).scanner(columns=columns, filter=where, batch_size=1 << 20).to_batches():
         if batch.num_rows:
             cells.add(batch, ids, grid, steps, as_of)
-    return _shard(series, cells, grid, steps, config)
+    return _shard(series, cells, grid, config)
 
 
 def _series(catalogue: pa.Table) -> pa.Table:
@@ -57,8 +64,12 @@ def _end(as_of: date, config: ForecastConfig) -> pd.Timestamp:
 
 
 def _until(as_of: date, config: ForecastConfig) -> pc.Expression:
-    last = step_times(_end(as_of, config) - pd.Timedelta(days=400), _end(as_of, config), config.horizon, config.frequency)[-1]
-    value = pa.scalar(last.to_pydatetime(), pa.timestamp("us")) if config.subdaily else pa.scalar(last.date(), pa.date32())
+    last = step_times(
+        _end(as_of, config) - pd.Timedelta(days=400), _end(as_of, config), config.horizon, config.frequency
+    )[-1]
+    value = (
+        pa.scalar(last.to_pydatetime(), pa.timestamp("us")) if config.subdaily else pa.scalar(last.date(), pa.date32())
+    )
     value = pc.assume_timezone(value, "UTC") if config.subdaily else value
     return (pc.field("date") <= value) & (pc.field("month") <= f"{last:%Y-%m}")
 
@@ -66,12 +77,14 @@ def _until(as_of: date, config: ForecastConfig) -> pc.Expression:
 def _first_time(series: pa.Table, config: ForecastConfig, end: pd.Timestamp) -> pd.Timestamp:
     first = pd.Timestamp(pc.min(series["first_date"]).as_py())
     if first > end:
-        raise PanelError(f"the catalogue begins on {first.date()}, after the as-of day {end.date()}: read it as of that day")
+        raise PanelError(
+            f"the catalogue begins on {first.date()}, after the as-of day {end.date()}: read it as of that day"
+        )
     offset = pd.tseries.frequencies.to_offset(config.frequency)
     return first if config.subdaily else pd.Timestamp(offset.rollback(first))
 
 
-class _Cells:
+class _Rows:
     """Dense arrays that panel rows are written into, batch by batch, in any order."""
 
     def __init__(self, size: int, width: int, config: ForecastConfig) -> None:
@@ -88,7 +101,9 @@ class _Cells:
         known_series = codes >= 0
         if (at[known_series] < 0).any():
             stray = batch["date"].filter(pa.array(known_series & (at < 0)))[0]
-            raise PanelError(f"table {PANEL}: {stray} is no step of frequency {self.config.frequency}: make the panel anew")
+            raise PanelError(
+                f"table {PANEL}: {stray} is no step of frequency {self.config.frequency}: make the panel anew"
+            )
         past = np.flatnonzero(known_series & (at < steps))
         place = codes[past] * self.y.shape[1] + at[past]
         self.y.ravel()[place] = _floats(batch["target"])[past]
@@ -119,11 +134,13 @@ def _known_by(known_from: pa.Array, as_of: date) -> np.ndarray:
     return ~np.asarray(pc.fill_null(late, False).to_numpy(zero_copy_only=False), dtype=bool)
 
 
-def _shard(series: pa.Table, cells: _Cells, grid: pd.DatetimeIndex, steps: int, config: ForecastConfig) -> Shard:
+def _shard(series: pa.Table, cells: _Rows, grid: pd.DatetimeIndex, config: ForecastConfig) -> Shard:
     ids = np.asarray(series["series_id"].to_pylist(), dtype=object)
     if (cells.rows == 0).any():
         lost = ids[cells.rows == 0]
-        raise PanelError(f"table {PANEL} has no row of {len(lost)} series, such as {lost[0]}: make the panel of this as-of day first")
+        raise PanelError(
+            f"table {PANEL} has no row of {len(lost)} series, such as {lost[0]}: make the panel of this as-of day first"
+        )
     frame = series.to_pandas()
     segment, names = segment_codes([frame.get(name) for name in config.segments], len(frame))
     broken = ~(np.abs(np.nan_to_num(cells.y)) <= LIMIT).all(axis=1) | np.isnan(cells.y).all(axis=1)
@@ -131,4 +148,5 @@ def _shard(series: pa.Table, cells: _Cells, grid: pd.DatetimeIndex, steps: int, 
     cells.known[~np.isfinite(cells.known)] = np.nan
     carry_forward(cells.known)
     active = frame["active_days"].to_numpy(dtype=np.int64)
-    return assemble(ids, cells.y, cells.known, active, cells.weight, segment, names, np.asarray(grid.values), broken, config)
+    layout = Cells(cells.y, cells.known, cells.weight, active, broken)
+    return lay_out(ids, layout, (segment, names), np.asarray(grid.values), config)

@@ -71,7 +71,9 @@ class _Watch:
         self.seconds[name] = round(time.perf_counter() - start, 3)
 
 
-def train_fleet(lake: Lake, catalogue: pa.Table, config: ForecastConfig, as_of: date, compute: Compute) -> TrainingReport:
+def train_fleet(
+    lake: Lake, catalogue: pa.Table, config: ForecastConfig, as_of: date, compute: Compute
+) -> TrainingReport:
     """Train the fleet of an as-of day from gold/series_panel and write its four gold tables.
 
     `catalogue` holds the series as of that day. A fleet with the same fingerprint (configuration, code, arrays read) is
@@ -94,7 +96,9 @@ def train_fleet(lake: Lake, catalogue: pa.Table, config: ForecastConfig, as_of: 
 
 def _fingerprint(shard: Shard, config: ForecastConfig, as_of: date) -> str:
     """sha256 over the configuration, the code's version, the day and the arrays that training reads."""
-    digest = hashlib.sha256(f"{config.model_dump_json()}|{__version__}|{KERNEL_VERSION}|{as_of}|{shard.segments}".encode())
+    digest = hashlib.sha256(
+        f"{config.model_dump_json()}|{__version__}|{KERNEL_VERSION}|{as_of}|{shard.segments}".encode()
+    )
     digest.update("|".join(shard.series_id).encode())
     for array in (shard.y, shard.known, shard.active, shard.weight, shard.segment, shard.times):
         digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)

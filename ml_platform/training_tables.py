@@ -5,6 +5,7 @@ Belongs here: gold/candidate_fleet, gold/fleet_pools, gold/fold_metrics, gold/ju
 
 from collections.abc import Sequence
 from datetime import date
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -20,31 +21,37 @@ from ml_platform.lake import TableSpec
 
 CANDIDATE_FLEET = TableSpec(
     "gold/candidate_fleet",
-    pa.schema([
-        ("as_of", pa.date32()),
-        *((name, pa.string()) for name in ("series_id", "family", "state", "reason", "parameters", "fingerprint")),
-    ]),
+    pa.schema(
+        [
+            ("as_of", pa.date32()),
+            *((name, pa.string()) for name in ("series_id", "family", "state", "reason", "parameters", "fingerprint")),
+        ]
+    ),
     description="One row per series and as-of day: family with the greatest weight, state, reason, parameters as JSON.",
 )
 FLEET_POOLS = TableSpec(
     "gold/fleet_pools",
-    pa.schema([
-        ("as_of", pa.date32()),
-        *((name, pa.string()) for name in ("name", "segment", "item")),
-        ("value", pa.float64()),
-    ]),
+    pa.schema(
+        [
+            ("as_of", pa.date32()),
+            *((name, pa.string()) for name in ("name", "segment", "item")),
+            ("value", pa.float64()),
+        ]
+    ),
     description="What the series of a segment share in a fleet: profiles, drifts, ridge priors, weights, residual quantiles.",
 )
 FOLD_METRICS = TableSpec(
     "gold/fold_metrics",
-    pa.schema([
-        ("as_of", pa.date32()),
-        ("series_id", pa.string()),
-        ("family", pa.string()),
-        ("fold", pa.int32()),
-        *((name, pa.float64()) for name in ("squared_error", "scale", "absolute_error", "bias")),
-        ("rows", pa.int64()),
-    ]),
+    pa.schema(
+        [
+            ("as_of", pa.date32()),
+            ("series_id", pa.string()),
+            ("family", pa.string()),
+            ("fold", pa.int32()),
+            *((name, pa.float64()) for name in ("squared_error", "scale", "absolute_error", "bias")),
+            ("rows", pa.int64()),
+        ]
+    ),
     partition_by=("as_of",),
     description="Sums of errors (forecast minus actual) per series, family and fold, oldest fold 0; the newest fold only judges. "
     "scale is the mean squared difference of neighbouring values before the fold.",
@@ -74,7 +81,10 @@ def fleet_rows(fleet: Fleet, as_of: date, fingerprint: str) -> pa.Table:
 
 def pool_rows(fleet: Fleet, as_of: date) -> pa.Table:
     """Rows of gold/fleet_pools."""
-    tables = [table.add_column(0, "name", pa.array([name] * table.num_rows, pa.string())) for name, table in fleet.pools.items()]
+    tables = [
+        table.add_column(0, "name", pa.array([name] * table.num_rows, pa.string()))
+        for name, table in fleet.pools.items()
+    ]
     joined = pa.concat_tables(tables)
     return joined.add_column(0, "as_of", _day(as_of, joined.num_rows)).cast(FLEET_POOLS.schema)
 
@@ -123,7 +133,7 @@ def judged_rows(parts: Sequence[Part], trained: Trained, setup: Setup, times: Ti
     if not setup.plan.judging:
         return spec.schema.empty_table()
     ends = np.cumsum([0, *(len(part.backtest.rows) for part in parts)])
-    slices = [slice(start, end) for start, end in zip(ends[:-1], ends[1:], strict=True)]
+    slices = [slice(start, end) for start, end in pairwise(ends)]
     tables = [
         _part_judged(part, trained, mean, own, setup, times, as_of)
         for part, mean, own in zip(parts, trained.means, slices, strict=True)

@@ -42,7 +42,7 @@ class Shard:
 
     @property
     def steps(self) -> int:
-        return self.y.shape[1]
+        return int(self.y.shape[1])
 
     def take(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_] | slice) -> "Shard":
         """The same shard with some of its series."""
@@ -64,7 +64,7 @@ def scatter(shape: tuple[int, int], codes: Ints, steps: Ints, values: Floats) ->
 def first_observed(y: Floats) -> Ints:
     """First step with a value per series; T where there is none."""
     seen = ~np.isnan(y)
-    return np.where(seen.any(axis=1), seen.argmax(axis=1), y.shape[1])
+    return np.asarray(np.where(seen.any(axis=1), seen.argmax(axis=1), y.shape[1]), dtype=np.int64)
 
 
 def fill_zero(y: Floats, first: Ints) -> Floats:

@@ -22,7 +22,11 @@ from ml_platform.forecasting.pools import (
 )
 from ml_platform.forecasting.ridge import RidgeData, respond, running_grams, solve_series
 
-RIDGE_ROWS = {"counts": 300.0, "real": 100.0, "positive": 15.0}  # rows that say what the segment says, per unit of noise
+RIDGE_ROWS = {
+    "counts": 300.0,
+    "real": 100.0,
+    "positive": 15.0,
+}  # rows that say what the segment says, per unit of noise
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,9 @@ def fit_shard(shard: Shard, pools: Pools, setup: Setup) -> Backtest:
     seasons = SeasonSums(history, plan.season)
     for e, origin in enumerate(origins):
         shared = pools.at(e, judged.segment)
-        past[:, e] = family_forecasts(history, seasons, levels[:, plan.blocks.index(plan.evaluated[e])], shared, origin, setup)
+        past[:, e] = family_forecasts(
+            history, seasons, levels[:, plan.blocks.index(plan.evaluated[e])], shared, origin, setup
+        )
         actual[:, e] = judged.y[:, origin : origin + plan.horizon]
     betas = _ridge(history, levels, pools, setup, past) if setup.with_ridge else np.zeros((len(rows), 0))
     for e, origin in enumerate(origins):
@@ -101,7 +107,7 @@ def _ridge(history: History, levels: Floats, pools: Pools, setup: Setup, past: F
             betas = solve_series(gram, pools.prior[segment, refit], pools.prior_gram[segment, refit], rows)
         if back in plan.evaluated[:-1]:
             past[:, plan.evaluated.index(back), :, column] = respond(block.x, betas, block.scale, setup.log)
-    return betas
+    return np.asarray(betas)
 
 
 def difference_scale(y: Floats, origins: list[int]) -> Floats:

@@ -24,9 +24,11 @@ def step_times(first: pd.Timestamp, last: pd.Timestamp, extra: int, frequency: s
     """Steps from `first` to `last` and `extra` more after it; naive times (UTC below a day)."""
     known = pd.date_range(first, last, freq=frequency)
     if known.empty:
-        raise ValueError(f"no step of frequency {frequency} lies between {first} and {last}: check `frequency` and as_of")
+        raise ValueError(
+            f"no step of frequency {frequency} lies between {first} and {last}: check `frequency` and as_of"
+        )
     later = pd.date_range(known[-1], periods=extra + 1, freq=frequency)[1:]
-    return known.append(later)
+    return pd.DatetimeIndex(known.append(later))
 
 
 def first_position(first: pd.Timestamp, frequency: str) -> int:
@@ -47,7 +49,11 @@ def wall_times(column: pd.Series, frequency: str) -> pd.Series:
     """Times as naive: UTC below a day, else the local wall time, so that days keep their date where clocks change."""
     times = column if pd.api.types.is_datetime64_any_dtype(column) else pd.to_datetime(column)
     if times.dt.tz is not None:
-        times = times.dt.tz_convert("UTC").dt.tz_localize(None) if step_is_subdaily(frequency) else times.dt.tz_localize(None)
+        times = (
+            times.dt.tz_convert("UTC").dt.tz_localize(None)
+            if step_is_subdaily(frequency)
+            else times.dt.tz_localize(None)
+        )
     return times.astype("datetime64[ns]")
 
 
@@ -108,4 +114,13 @@ def plan_folds(config: ForecastConfig, steps: int, judging: bool) -> Plan:
     newest = {0, *choosing, *range(first)}
     refit = newest | {back for back in interval if (back - first) % 3 == 2} | set(interval[:1])
     train = max(0, (steps - max(1, min(season, steps // 4))) // horizon)
-    return Plan(steps, horizon, season, int(judging and most >= 2), choosing, interval, tuple(sorted(refit, reverse=True)), train)
+    return Plan(
+        steps,
+        horizon,
+        season,
+        int(judging and most >= 2),
+        choosing,
+        interval,
+        tuple(sorted(refit, reverse=True)),
+        train,
+    )

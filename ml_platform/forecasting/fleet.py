@@ -63,7 +63,9 @@ def significant(values: Floats, digits: int = 10) -> Floats:
 def parameter_rows(recipe: Recipe, fitted: Bools, names: tuple[str, ...]) -> list[str]:
     """JSON per series: weights always, the series' own coefficients and quantiles where it was fitted."""
     weights = [{n: w for n, w in zip(names, row, strict=True) if w > 0} for row in recipe.weights.tolist()]
-    own = zip(significant(recipe.betas).tolist(), significant(recipe.quantiles).tolist(), recipe.point.tolist(), strict=True)
+    own = zip(
+        significant(recipe.betas).tolist(), significant(recipe.quantiles).tolist(), recipe.point.tolist(), strict=True
+    )
     return [
         json.dumps({"weights": w, "ridge": b, "quantiles": q, "point": p} if f else {"weights": w})
         for w, (b, q, p), f in zip(weights, own, fitted.tolist(), strict=True)
@@ -73,8 +75,13 @@ def parameter_rows(recipe: Recipe, fitted: Bools, names: tuple[str, ...]) -> lis
 def pool_table(values: Floats, segments: tuple[str, ...], items: tuple[str, ...]) -> pa.Table:
     """A pool (G, I) as rows, segment by segment."""
     flat = np.asarray(values, dtype=float).reshape(len(segments), len(items))
-    columns = [np.repeat(np.asarray(segments, dtype=object), len(items)), np.tile(np.asarray(items, dtype=object), len(segments))]
-    return pa.table([pa.array(columns[0], pa.string()), pa.array(columns[1], pa.string()), pa.array(flat.ravel())], POOL_SCHEMA)
+    columns = [
+        np.repeat(np.asarray(segments, dtype=object), len(items)),
+        np.tile(np.asarray(items, dtype=object), len(segments)),
+    ]
+    return pa.table(
+        [pa.array(columns[0], pa.string()), pa.array(columns[1], pa.string()), pa.array(flat.ravel())], POOL_SCHEMA
+    )
 
 
 def quantile_items(quantiles: int) -> tuple[str, ...]:
@@ -83,6 +90,7 @@ def quantile_items(quantiles: int) -> tuple[str, ...]:
 
 
 def step_items(horizon: int) -> tuple[str, ...]:
+    """Names of the steps of a pool."""
     return tuple(str(step) for step in range(1, horizon + 1))
 
 
@@ -121,7 +129,9 @@ def predict(fleet: Fleet, shard: Shard) -> pa.Table:
     shard, at = shard.take(keep), at[keep]
     config = fleet.config
     reader = PoolReader(fleet, shard.segments)
-    setup = Setup(config, plan_folds(config, shard.steps, False), KINDS[int(reader.items("meta")["kind"])], len(shard.segments))
+    setup = Setup(
+        config, plan_folds(config, shard.steps, False), KINDS[int(reader.items("meta")["kind"])], len(shard.segments)
+    )
     families = _families(shard, reader, setup, at)
     weights = _weights(fleet, reader, shard, at)
     factor = reader.array("factors", ("mean",), shard.segment)
@@ -144,21 +154,21 @@ class _Parameters:
     def __init__(self, fleet: Fleet, at: Ints) -> None:
         texts = fleet.rows["parameters"].take(pa.array(np.maximum(at, 0))).to_pylist() if fleet.rows.num_rows else []
         texts = texts or ["{}"] * len(at)
-        self.values = [json.loads(text) if place >= 0 else {} for text, place in zip(texts, at.tolist(), strict=True)]
+        self.own = [json.loads(text) if place >= 0 else {} for text, place in zip(texts, at.tolist(), strict=True)]
 
     def fill(self, name: str, otherwise: Floats) -> Floats:
         """A list-valued parameter over the values of the segment, (S, ...)."""
-        own = np.asarray([name in row for row in self.values], dtype=bool)
+        own = np.asarray([name in row for row in self.own], dtype=bool)
         out = otherwise.copy()
         if own.any() and out.size:
-            out[own] = np.asarray([row[name] for row in self.values if name in row])
+            out[own] = np.asarray([row[name] for row in self.own if name in row])
         return out
 
 
 def _weights(fleet: Fleet, reader: PoolReader, shard: Shard, at: Ints) -> Floats:
     names = fleet.config.family_names
     weights = reader.array("weights", names, shard.segment)
-    rows = _Parameters(fleet, at).values
+    rows = _Parameters(fleet, at).own
     own = np.asarray(["weights" in row for row in rows], dtype=bool)
     if own.any():
         weights[own] = [[row["weights"].get(name, 0.0) for name in names] for row in rows if "weights" in row]
@@ -208,7 +218,7 @@ def difference_scale_now(shard: Shard) -> Floats:
     """Mean squared difference of neighbouring observed values of the whole history, (S,)."""
     squares = np.diff(shard.y, axis=1) ** 2
     known = ~np.isnan(squares)
-    return np.where(known, squares, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+    return np.asarray(np.where(known, squares, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1))
 
 
 def finish_bounds(mean: Floats, values: Floats, point: Floats, setup: Setup) -> Floats:
@@ -226,7 +236,11 @@ def finish_bounds(mean: Floats, values: Floats, point: Floats, setup: Setup) -> 
 def _table(shard: Shard, config: ForecastConfig, mean: Floats, bounds: Floats, family: np.ndarray) -> pa.Table:
     size, horizon = mean.shape
     times = pd.DatetimeIndex(shard.times[shard.steps :])
-    dates = pa.array(times.tz_localize("UTC"), pa.timestamp("us", "UTC")) if config.subdaily else pa.array(times.date, pa.date32())
+    dates = (
+        pa.array(times.tz_localize("UTC"), pa.timestamp("us", "UTC"))
+        if config.subdaily
+        else pa.array(times.date, pa.date32())
+    )
     columns: dict[str, pa.Array] = {
         "series_id": pa.array(np.repeat(shard.series_id, horizon), pa.string()),
         "step": pa.array(np.tile(np.arange(1, horizon + 1, dtype=np.int32), size)),
@@ -238,5 +252,3 @@ def _table(shard: Shard, config: ForecastConfig, mean: Floats, bounds: Floats, f
         columns[name] = pa.array(np.ascontiguousarray(bounds[:, :, column]).ravel())
     columns["family"] = pa.array(np.repeat(family, horizon), pa.string())
     return pa.table(columns)
-
-

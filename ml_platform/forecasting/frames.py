@@ -5,27 +5,28 @@ Belongs here: reading history, future and static; checking them. Does not belong
 
 from dataclasses import dataclass
 from datetime import date
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ml_platform.forecasting.arrays import Bools, Shard, carry_forward, fill_zero, first_observed, scatter, trailing_sums
+from ml_platform.forecasting.arrays import (
+    Bools,
+    Shard,
+    carry_forward,
+    scatter,
+)
 from ml_platform.forecasting.calendar import (
     Floats,
     Ints,
-    Times,
-    days_per_step,
-    first_position,
     step_times,
     wall_times,
 )
 from ml_platform.forecasting.config import ForecastConfig
+from ml_platform.forecasting.layout import LIMIT, Cells, lay_out, segment_codes
 
-LIMIT = 1e12  # larger numbers are no measurements: their squares would drown every other series of the pool
-WEIGHT_DAYS = 28
-MISSING_ATTRIBUTE = "none"
-Table = pd.DataFrame | pa.Table
+Table: TypeAlias = pd.DataFrame | pa.Table
 
 
 class InputError(ValueError):
@@ -46,8 +47,11 @@ def to_pandas(table: Table, name: str, columns: list[str]) -> pd.DataFrame:
     frame = table.to_pandas() if isinstance(table, pa.Table) else table
     missing = [column for column in columns if column not in frame.columns]
     if missing:
-        raise InputError(f"{name} lacks the columns {missing}; it has {[str(c) for c in frame.columns]}: see the configuration")
-    return frame[columns].reset_index(drop=True)
+        raise InputError(
+            f"{name} lacks the columns {missing}; it has {[str(c) for c in frame.columns]}: see the configuration"
+        )
+    found: pd.DataFrame = frame[columns].reset_index(drop=True)
+    return found
 
 
 def prepare(
@@ -69,11 +73,11 @@ def prepare(
     steps = len(grid) - config.horizon
     at = _places(times, grid[:steps], "history", config)
     _refuse_doubles(codes, at, len(grid), past, config)
-    cells = (codes, at, (len(keys), steps))
     known = _covariates(past, codes, at, future, keys, grid, config)
     marks = _filled(known, steps)
-    segment, names = _segments(keys, static, config)
-    return Prepared(_shard(past, cells, known, segment, names, grid, config), keys, marks)
+    ids = np.asarray([f"{row:08d}" for row in range(len(keys))], dtype=object)
+    cells = _cells(past, codes, at, known, config)
+    return Prepared(lay_out(ids, cells, _segments(keys, static, config), np.asarray(grid), config), keys, marks)
 
 
 def _times(frame: pd.DataFrame, name: str, config: ForecastConfig) -> pd.Series:
@@ -110,7 +114,9 @@ def _places(times: pd.Series, grid: pd.DatetimeIndex, name: str, config: Forecas
     places = grid.get_indexer(pd.DatetimeIndex(values))
     if (places < 0).any():
         example = pd.DatetimeIndex(values)[places < 0][0]
-        raise InputError(f"{name}: {example} is no step of frequency {config.frequency} counted from {grid[0]}: round '{config.time}'")
+        raise InputError(
+            f"{name}: {example} is no step of frequency {config.frequency} counted from {grid[0]}: round '{config.time}'"
+        )
     return places.astype(np.int64)[unique]
 
 
@@ -120,7 +126,9 @@ def _refuse_doubles(codes: Ints, at: Ints, width: int, past: pd.DataFrame, confi
     if len(double):
         row = int(np.flatnonzero(codes * width + at == cell[double[0]])[0])
         example = {c: str(past[c].iloc[row]) for c in (*config.series, config.time)}
-        raise InputError(f"history has {len(double)} doubled rows per series and time, such as {example}: sum them or keep one")
+        raise InputError(
+            f"history has {len(double)} doubled rows per series and time, such as {example}: sum them or keep one"
+        )
 
 
 def _numbers(frame: pd.DataFrame, column: str, name: str) -> Floats:
@@ -131,7 +139,13 @@ def _numbers(frame: pd.DataFrame, column: str, name: str) -> Floats:
 
 
 def _covariates(
-    past: pd.DataFrame, codes: Ints, at: Ints, future: Table | None, keys: pd.DataFrame, grid: pd.DatetimeIndex, config: ForecastConfig
+    past: pd.DataFrame,
+    codes: Ints,
+    at: Ints,
+    future: Table | None,
+    keys: pd.DataFrame,
+    grid: pd.DatetimeIndex,
+    config: ForecastConfig,
 ) -> Floats:
     """Known-future covariates (S, K, T + H), NaN where unknown."""
     known = np.full((len(keys), len(config.known_future), len(grid)), np.nan)
@@ -150,7 +164,7 @@ def _covariates(
 
 def match(frame: pd.DataFrame, keys: pd.DataFrame, columns: tuple[str, ...]) -> Ints:
     """Row of `keys` for each row of a frame, -1 where there is none."""
-    numbered = keys[list(columns)].assign(**{"__row": np.arange(len(keys))})
+    numbered = keys[list(columns)].assign(__row=np.arange(len(keys)))
     joined = frame[list(columns)].merge(numbered, on=list(columns), how="left", validate="many_to_one")
     return joined["__row"].fillna(-1).to_numpy(dtype=np.int64)
 
@@ -173,31 +187,25 @@ def _segments(keys: pd.DataFrame, static: Table | None, config: ForecastConfig) 
             example = columns[columns.duplicated(list(config.series))].iloc[0].astype(str).to_dict()
             raise InputError(f"static has several rows of one series, such as {example}: keep one")
         frame = frame.merge(columns, on=list(config.series), how="left", validate="one_to_one")
-    return segment_codes([frame[name] if name in frame else None for name in config.segments], len(keys))
+    return segment_codes([frame.get(name) for name in config.segments], len(keys))
 
 
-def segment_codes(columns: list[pd.Series | None], size: int) -> tuple[Ints, tuple[str, ...]]:
-    """Codes and sorted names of the segments that attribute columns span; a missing attribute is `none`."""
-    labels = pd.Series([""] * size, dtype=object)
-    for place, column in enumerate(columns):
-        text = pd.Series([MISSING_ATTRIBUTE] * size) if column is None else column.astype(object).where(column.notna(), MISSING_ATTRIBUTE)
-        labels = text.astype(str) if place == 0 else labels + " / " + text.astype(str)
-    codes, names = pd.factorize(labels.where(labels != "", "all"), sort=True)
-    return codes.astype(np.int64), tuple(str(name) for name in names)
-
-
-def _shard(
-    past: pd.DataFrame, cells: tuple[Ints, Ints, tuple[int, int]], known: Floats, segment: Ints,
-    names: tuple[str, ...], grid: pd.DatetimeIndex, config: ForecastConfig,
-) -> Shard:  # fmt: skip
-    codes, at, shape = cells
+def _cells(past: pd.DataFrame, codes: Ints, at: Ints, known: Floats, config: ForecastConfig) -> Cells:
+    """The history as dense arrays; series that cannot be used are empty and marked."""
+    shape = (len(known), known.shape[2] - config.horizon)
     target = _numbers(past, config.target, "history")
     broken = broken_series(target, codes, shape[0], config.missing)
-    y = scatter(shape, codes, at, np.where(broken[codes], np.nan, target))
-    weights = None if config.weight is None else scatter(shape, codes, at, np.nan_to_num(_numbers(past, config.weight, "history"), posinf=0.0, neginf=0.0))
-    active = np.bincount(codes[~np.isnan(target)], minlength=shape[0]).astype(np.int64)
-    ids = np.asarray([f"{row:08d}" for row in range(shape[0])], dtype=object)
-    return assemble(ids, y, known, active, weights, segment, names, np.asarray(grid), broken, config)
+    weight = None
+    if config.weight is not None:
+        values = np.nan_to_num(_numbers(past, config.weight, "history"), posinf=0.0, neginf=0.0)
+        weight = scatter(shape, codes, at, values)
+    return Cells(
+        y=scatter(shape, codes, at, np.where(broken[codes], np.nan, target)),
+        known=known,
+        weight=weight,
+        active=np.bincount(codes[~np.isnan(target)], minlength=shape[0]).astype(np.int64),
+        broken=broken,
+    )
 
 
 def broken_series(target: Floats, codes: Ints, size: int, missing: str) -> Bools:
@@ -206,32 +214,20 @@ def broken_series(target: Floats, codes: Ints, size: int, missing: str) -> Bools
     if missing == "zero":
         bad |= np.isnan(target)
     broken = np.bincount(codes[bad], minlength=size) > 0
-    return broken | (np.bincount(codes[~np.isnan(target)], minlength=size) == 0)
-
-
-def assemble(
-    ids: np.ndarray, y: Floats, known: Floats, active: Ints, weights: Floats | None, segment: Ints,
-    names: tuple[str, ...], times: Times, broken: Bools, config: ForecastConfig,
-) -> Shard:  # fmt: skip
-    """A Shard from dense arrays: first steps, missing rule, fleet weights at fold origins, season position."""
-    first = first_observed(y)
-    if config.missing == "zero":
-        fill_zero(y, np.where(active < config.min_active_days, np.where(broken, y.shape[1], 0), first))
-    ends = [y.shape[1] - back * config.horizon for back in range(config.folds + 2)]
-    width = max(1, round(WEIGHT_DAYS / days_per_step(config.frequency)))
-    weight = np.ones((len(y), len(ends))) if weights is None else np.maximum(trailing_sums(weights, ends, width), 0.0)
-    weight = np.where(broken[:, None], 0.0, weight)
-    position = first_position(pd.Timestamp(times[0]), config.frequency) % config.season
-    return Shard(ids, y, known, first, active, weight, segment, names, times, position, broken)
+    return np.asarray(broken | (np.bincount(codes[~np.isnan(target)], minlength=size) == 0))
 
 
 def give_back_times(times: pd.Series, like: pd.Series, frequency: str) -> pd.Series:
     """Naive times in the type that the input's time column has: its time zone, its unit, or dates."""
     if pd.api.types.is_datetime64_any_dtype(like):
         if like.dt.tz is not None:
-            subdaily = not (times.dt.normalize() == times).all() or pd.tseries.frequencies.to_offset(frequency).name in ("h", "min")
-            times = times.dt.tz_localize("UTC").dt.tz_convert(like.dt.tz) if subdaily else times.dt.tz_localize(like.dt.tz)
-        return times.astype(like.dtype)
+            subdaily = not (times.dt.normalize() == times).all() or pd.tseries.frequencies.to_offset(
+                frequency
+            ).name in ("h", "min")
+            times = (
+                times.dt.tz_localize("UTC").dt.tz_convert(like.dt.tz) if subdaily else times.dt.tz_localize(like.dt.tz)
+            )
+        return pd.Series(times.astype(like.dtype))
     if len(like) and isinstance(like.iloc[0], date) and not isinstance(like.iloc[0], pd.Timestamp):
-        return times.dt.date
+        return pd.Series(times.dt.date)
     return times

@@ -84,7 +84,7 @@ def _mean_factor(mean: Floats, actual: Floats, seen: Bools, segment: Ints, group
     if said.sum() <= 0:
         return np.ones(groups)
     extra = 0.1 * said.sum()
-    return np.clip((got + extra * got.sum() / said.sum()) / (said + extra), 0.5, 2.0)
+    return np.asarray(np.clip((got + extra * got.sum() / said.sum()) / (said + extra), 0.5, 2.0))
 
 
 def _step_factors(residual: Floats, segment: Ints, groups: int) -> Floats:
@@ -110,10 +110,14 @@ def row_quantiles(values: Floats, probabilities: tuple[float, ...]) -> tuple[Flo
     return below + (above - below) * (place - low), count.astype(float)
 
 
-def _group_quantiles(flat: Floats, segment: Ints, classes: Ints, groups: int, probabilities: tuple[float, ...]) -> Floats:
+def _group_quantiles(
+    flat: Floats, segment: Ints, classes: Ints, groups: int, probabilities: tuple[float, ...]
+) -> Floats:
     """Residual quantiles by segment and level class, drawn to those of the class in the whole fleet: (G, C, Q)."""
     fleet = np.stack([row_quantiles(flat[classes == c].reshape(1, -1), probabilities)[0][0] for c in range(CLASSES)])
-    fleet = np.where(np.isnan(fleet), np.nan_to_num(np.nanmean(np.append(fleet, np.zeros((1, fleet.shape[1])), 0), 0)), fleet)
+    fleet = np.where(
+        np.isnan(fleet), np.nan_to_num(np.nanmean(np.append(fleet, np.zeros((1, fleet.shape[1])), 0), 0)), fleet
+    )
     out = np.repeat(fleet[None], groups, axis=0)
     order = np.lexsort((classes, segment))
     cells = segment[order] * CLASSES + classes[order]

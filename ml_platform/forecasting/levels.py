@@ -43,7 +43,7 @@ def trailing_mean(history: History, origin: int, width: int) -> Floats:
     start = max(0, origin - width)
     total, count = history.between(start, origin)
     if not history.gap:
-        return total / np.minimum(count + BEFORE_FIRST, max(origin - start, 1))
+        return np.asarray(total / np.minimum(count + BEFORE_FIRST, max(origin - start, 1)))
     everything, steps = history.between(0, origin)
     overall = np.divide(everything, steps, out=np.full(len(steps), np.nan), where=steps > 0)
     return np.divide(total, count, out=overall, where=count > 0)
@@ -55,7 +55,11 @@ def _smoothed(history: History, origins: Sequence[int]) -> tuple[Floats, Floats,
     size = len(history.y)
     value, weight = np.zeros((2, 4, size))
     amount, amount_weight = np.zeros((2, size))
-    out, weights, sizes = np.zeros((4, size, len(origins))), np.zeros((4, size, len(origins))), np.zeros((size, len(origins)))
+    out, weights, sizes = (
+        np.zeros((4, size, len(origins))),
+        np.zeros((4, size, len(origins))),
+        np.zeros((size, len(origins))),
+    )
     y, seen = np.ascontiguousarray(history.y.T), np.ascontiguousarray(history.seen.T)
     for at in range(max(origins, default=0) + 1):
         for column in np.flatnonzero(np.asarray(origins) == at):

@@ -5,6 +5,7 @@ Belongs here: how the passes join, for one process or many. Does not belong here
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -105,7 +106,7 @@ def finish(parts: Sequence[Part], pools: Pools, setup: Setup, segments: tuple[st
     weight = np.concatenate([part.weight[part.backtest.rows][:, list(plan.choosing)] for part in parts])
     selection = select(products, weight, segment, setup.segments)
     bounds = np.cumsum([0, *(len(part.backtest.rows) for part in parts)])
-    own = [selection.series[start:end] for start, end in zip(bounds[:-1], bounds[1:], strict=True)]
+    own = [selection.series[start:end] for start, end in pairwise(bounds)]
     means = tuple(blend(part.backtest.past, weights, setup.log) for part, weights in zip(parts, own, strict=True))
     places = [plan.evaluated.index(back) for back in plan.interval]
     spreads = measure(
@@ -152,7 +153,7 @@ def _states(part: Part, setup: Setup) -> tuple[np.ndarray, np.ndarray]:
     reasons = np.full(len(part.segment), "too_few_active_days", dtype=object)
     enough = part.backtest.begun[:, places].sum(axis=1) >= needed
     states[part.backtest.rows] = np.where(enough, "fitted", "fallback")
-    reasons[part.backtest.rows] = np.where(enough, None, "too_short")
+    reasons[part.backtest.rows] = np.where(enough, np.asarray(None, dtype=object), "too_short")
     states[part.broken], reasons[part.broken] = "quarantined", "non_finite"
     return states, reasons
 
@@ -179,5 +180,3 @@ def _pool_tables(
     empty = [pa.array([""] * len(meta), pa.string()), pa.array(list(meta), pa.string()), pa.array(list(meta.values()))]
     tables["meta"] = pa.table(empty, POOL_SCHEMA)
     return tables
-
-

@@ -67,11 +67,13 @@ class PoolSums:
     def to_table(self) -> pa.Table:
         """One row per array: name, shape, values."""
         arrays = [(field.name, getattr(self, field.name)) for field in fields(self)]
-        return pa.table({
-            "name": pa.array([name for name, _ in arrays], pa.string()),
-            "shape": pa.array([list(array.shape) for _, array in arrays], pa.list_(pa.int64())),
-            "values": pa.array([array.ravel() for _, array in arrays], pa.list_(pa.float64())),
-        })
+        return pa.table(
+            {
+                "name": pa.array([name for name, _ in arrays], pa.string()),
+                "shape": pa.array([list(array.shape) for _, array in arrays], pa.list_(pa.int64())),
+                "values": pa.array([array.ravel() for _, array in arrays], pa.list_(pa.float64())),
+            }
+        )
 
     @classmethod
     def from_table(cls, table: pa.Table) -> "PoolSums":
@@ -177,7 +179,9 @@ def derive_pools(sums: PoolSums, setup: Setup) -> Pools:
     if setup.kind == "real":
         profile, drift = np.ones((setup.segments, len(origins), plan.season)), np.ones_like(sums.level)
     else:
-        profile = np.stack([_profile(sums, origin, plan.season, dispersion[:, e]) for e, origin in enumerate(origins)], axis=1)
+        profile = np.stack(
+            [_profile(sums, origin, plan.season, dispersion[:, e]) for e, origin in enumerate(origins)], axis=1
+        )
         drift = _drift(sums, total, origins, plan.season, dispersion)
     prior, prior_gram = _priors(sums)
     return Pools(profile, drift, dispersion, total[:, at] / cells, prior, prior_gram)
@@ -189,7 +193,9 @@ def _profile(sums: PoolSums, origin: int, season: int, dispersion: Floats) -> Fl
     total = np.stack([sums.total[:, :origin][:, place == k].sum(axis=1) for k in range(season)], axis=1)
     count = np.stack([sums.count[:, :origin][:, place == k].sum(axis=1) for k in range(season)], axis=1)
     strength = dispersion / PROFILE_VARIANCE
-    fleet = shrunk_profile(total.sum(axis=0)[None], count.sum(axis=0)[None], np.ones((1, season)), strength.mean(keepdims=True))
+    fleet = shrunk_profile(
+        total.sum(axis=0)[None], count.sum(axis=0)[None], np.ones((1, season)), strength.mean(keepdims=True)
+    )
     return shrunk_profile(total, count, fleet, strength)
 
 
@@ -207,7 +213,7 @@ def _drift(sums: PoolSums, total: Floats, origins: Sequence[int], season: int, d
     ends = np.asarray(origins)
     recent = padded[:, ends] - padded[:, np.maximum(0, ends - drift_window(season))]
     strength = (dispersion / DRIFT_VARIANCE)[:, :, None]
-    return np.clip((recent[:, :, None] + strength) / (sums.level + strength), 0.5, 2.0)
+    return np.asarray(np.clip((recent[:, :, None] + strength) / (sums.level + strength), 0.5, 2.0))
 
 
 def _priors(sums: PoolSums) -> tuple[Floats, Floats]:
@@ -216,5 +222,3 @@ def _priors(sums: PoolSums) -> tuple[Floats, Floats]:
         return np.zeros((groups, refits, 0)), np.zeros((groups, refits, 0, 0))
     solved = [solve_prior(sums.gram[:, r], sums.weight[:, r], SEGMENT_ROWS) for r in range(refits)]
     return np.stack([prior for prior, _ in solved], axis=1), np.stack([gram for _, gram in solved], axis=1)
-
-

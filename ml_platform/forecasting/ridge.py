@@ -35,7 +35,7 @@ class RidgeData:
 
     def width(self) -> int:
         """Number of features."""
-        return 6 + calendar_width(self.plan.season) + 2 * self.known.shape[1]
+        return 6 + calendar_width(self.plan.season) + 2 * int(self.known.shape[1])
 
     def block(self, back: int, levels: Floats) -> Block:
         """The block of `horizon` steps after the origin `back` horizons before the end; levels (S, L) of that origin."""
@@ -44,11 +44,12 @@ class RidgeData:
         usable = scale > 0 if not self.history.gap or self.log else np.abs(scale) > 0
         safe = np.where(usable, np.abs(scale), 1.0)
         x = np.concatenate([self._lags(origin, levels, safe), self._calendar(origin), self._covariates(origin)], axis=2)
-        z = rows = np.zeros((len(safe), 0))
+        z: Floats = np.zeros((len(safe), 0))
+        rows: Floats = z
         if back > 0:
             steps = slice(origin, origin + plan.horizon)
             z = self._response(self.history.y[:, steps], safe)
-            rows = (self.history.seen[:, steps] & usable[:, None]) * (1.0 if self.log else safe[:, None])
+            rows = np.asarray((self.history.seen[:, steps] & usable[:, None]) * (1.0 if self.log else safe[:, None]))
         return Block(x * usable[:, None, None], safe, z, rows)
 
     def _response(self, y: Floats, scale: Floats) -> Floats:
@@ -86,13 +87,14 @@ class RidgeData:
 
 
 def calendar_width(season: int) -> int:
+    """Number of calendar features."""
     return season - 1 if season <= LONG_DUMMIES else 2 * HARMONICS
 
 
 def calendar_features(position: Ints, season: int) -> Floats:
     """Centred dummies of the season position, or harmonics of a long season: (H, width)."""
     if season <= LONG_DUMMIES:
-        return (position[:, None] == np.arange(season - 1)).astype(float) - 1.0 / season
+        return np.asarray((position[:, None] == np.arange(season - 1)).astype(float) - 1.0 / season)
     angle = 2 * np.pi * position[:, None] * np.arange(1, HARMONICS + 1) / season
     return np.concatenate([np.sin(angle), np.cos(angle)], axis=1)
 
@@ -132,7 +134,9 @@ def solve(gram: Floats) -> Floats:
     inner = gram[:, :-1, :-1].copy()
     place = np.arange(inner.shape[1])
     diagonal = inner[:, place, place]
-    inner[:, place, place] = diagonal * (1 + JITTER) + JITTER * np.maximum(diagonal.max(axis=1, initial=0.0), 1e-9)[:, None]
+    inner[:, place, place] = (
+        diagonal * (1 + JITTER) + JITTER * np.maximum(diagonal.max(axis=1, initial=0.0), 1e-9)[:, None]
+    )
     return np.asarray(np.linalg.solve(inner, gram[:, :-1, -1:])[:, :, 0])
 
 

@@ -33,7 +33,11 @@ def error_products(backtest: Backtest, setup: Setup) -> Floats:
     past, actual, scale = backtest.past[:, places], backtest.actual[:, places], backtest.scale[:, places]
     seen = ~np.isnan(actual) & backtest.begun[:, places, None]
     if setup.log:
-        floor = 0.02 * np.maximum(np.nanmean(np.where(seen, actual, np.nan), axis=(1, 2), keepdims=True), 1e-12) if seen.any() else 1.0
+        floor = (
+            0.02 * np.maximum(np.nanmean(np.where(seen, actual, np.nan), axis=(1, 2), keepdims=True), 1e-12)
+            if seen.any()
+            else 1.0
+        )
         error = np.log(np.maximum(past, np.asarray(floor)[..., None])) - np.log(np.maximum(actual, floor))[..., None]
     else:
         good = scale > 0
@@ -49,7 +53,7 @@ def simplex_projection(v: Floats) -> Floats:
     ordered = -np.sort(-v, axis=1)
     excess = (np.cumsum(ordered, axis=1) - 1.0) / np.arange(1, v.shape[1] + 1)
     count = (ordered > excess).sum(axis=1)
-    return np.maximum(v - excess[np.arange(len(v)), count - 1][:, None], 0.0)
+    return np.asarray(np.maximum(v - excess[np.arange(len(v)), count - 1][:, None], 0.0))
 
 
 def best_blend(quadratic: Floats, start: Floats, steps: int) -> Floats:
@@ -68,7 +72,7 @@ def best_blend(quadratic: Floats, start: Floats, steps: int) -> Floats:
 
 
 def _best_single(quadratic: Floats) -> Floats:
-    return np.eye(quadratic.shape[1])[np.argmin(np.diagonal(quadratic, axis1=1, axis2=2), axis=1)]
+    return np.asarray(np.eye(quadratic.shape[1])[np.argmin(np.diagonal(quadratic, axis1=1, axis2=2), axis=1)])
 
 
 def _weigh(products: Floats, weight: Floats, segment: Ints, groups: int) -> tuple[Floats, Floats]:

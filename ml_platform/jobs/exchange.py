@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.feather as feather
+from pyarrow import feather
 
 from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.backtest import Backtest
@@ -43,7 +43,10 @@ class WorkFolder:
 
     def write_shard(self, number: int, shard: Shard) -> None:
         arrays: Arrays = {field.name: np.asarray(getattr(shard, field.name)) for field in fields(Shard)}
-        self._write(f"shard_{number}", {**arrays, "series_id": _text(arrays["series_id"]), "segments": _text(arrays["segments"])})
+        self._write(
+            f"shard_{number}",
+            {**arrays, "series_id": _text(arrays["series_id"]), "segments": _text(arrays["segments"])},
+        )
 
     def read_shard(self, number: int) -> Shard:
         arrays = self._read(f"shard_{number}")
@@ -72,7 +75,7 @@ class WorkFolder:
 
     def _write(self, name: str, arrays: Arrays) -> None:
         with (self.path / f"{name}.npz").open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+            np.savez(file, allow_pickle=False, **arrays)
 
     def _read(self, name: str) -> Arrays:
         with np.load(self.path / f"{name}.npz", allow_pickle=False) as content:

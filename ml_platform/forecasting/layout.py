@@ -1,0 +1,73 @@
+"""Dense arrays become a Shard: first steps, missing rule, fleet weights, segments.
+
+Belongs here: what reading tables (frames) and reading the lake's panel share. Does not belong here: either table.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ml_platform.forecasting.arrays import Bools, Shard, fill_zero, first_observed, trailing_sums
+from ml_platform.forecasting.calendar import Floats, Ints, Times, days_per_step, first_position
+from ml_platform.forecasting.config import ForecastConfig
+
+LIMIT = 1e12  # larger numbers are no measurements: their squares would drown every other series of the pool
+WEIGHT_DAYS = 28
+MISSING_ATTRIBUTE = "none"
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Values of S series, T observed steps, K covariates, H steps of horizon.
+
+    y (S, T) and weight (S, T): NaN where there is no row. known (S, K, T + H): NaN = unknown. active (S,): dates with a
+    row. broken (S,): the series holds a value that cannot be used.
+    """
+
+    y: Floats
+    known: Floats
+    weight: Floats | None
+    active: Ints
+    broken: Bools
+
+
+def lay_out(
+    ids: np.ndarray, cells: Cells, segments: tuple[Ints, tuple[str, ...]], times: Times, config: ForecastConfig
+) -> Shard:
+    """A Shard from dense arrays, which it takes over; segments are codes and names, times (T + H,) naive.
+
+    Series with few active dates count as begun with the calendar under the missing rule `zero`: their first sale says
+    when they were noticed, not when they began.
+    """
+    y, first = cells.y, first_observed(cells.y)
+    if config.missing == "zero":
+        begin = np.where(cells.active < config.min_active_days, 0, first)
+        fill_zero(y, np.where(cells.broken, y.shape[1], begin))
+    weight = np.where(cells.broken[:, None], 0.0, _fleet_weights(cells, config))
+    position = first_position(pd.Timestamp(times[0]), config.frequency) % config.season
+    return Shard(ids, y, cells.known, first, cells.active, weight, *segments, times, position, cells.broken)
+
+
+def _fleet_weights(cells: Cells, config: ForecastConfig) -> Floats:
+    """Sum of the weights of the last 28 days before each fold's origin, (S, back + 1); 1 where no weight is configured."""
+    ends = [cells.y.shape[1] - back * config.horizon for back in range(config.folds + 2)]
+    if cells.weight is None:
+        return np.ones((len(cells.y), len(ends)))
+    width = max(1, round(WEIGHT_DAYS / days_per_step(config.frequency)))
+    return np.asarray(np.maximum(trailing_sums(cells.weight, ends, width), 0.0))
+
+
+def segment_codes(columns: Sequence[pd.Series | None], size: int) -> tuple[Ints, tuple[str, ...]]:
+    """Codes and sorted names of the segments that attribute columns span; a missing attribute is `none`."""
+    labels = pd.Series([""] * size, dtype=object)
+    for place, column in enumerate(columns):
+        text = (
+            pd.Series([MISSING_ATTRIBUTE] * size)
+            if column is None
+            else column.astype(object).where(column.notna(), MISSING_ATTRIBUTE)
+        )
+        labels = text.astype(str) if place == 0 else labels + " / " + text.astype(str)
+    codes, names = pd.factorize(labels.where(labels != "", "all"), sort=True)
+    return codes.astype(np.int64), tuple(str(name) for name in names)
