@@ -6,7 +6,7 @@ and profiles (forecasting makes them per shard).
 
 import json
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -17,7 +17,7 @@ from ml_platform import expectations
 from ml_platform.catalogue import CATALOGUE
 from ml_platform.checks import CheckResult, require
 from ml_platform.covariates import with_covariates
-from ml_platform.lake import TableSpec
+from ml_platform.lake import Lake, TableSpec
 from ml_platform.lake.schemas import INSTANT
 from ml_platform.lake.staging import Staging
 from ml_platform.panel_inputs import PanelInputs, to_arrow
@@ -212,3 +212,10 @@ def _sum_type(kind: pa.DataType) -> pa.DataType:
 
 def _spark_type(kind: pa.DataType) -> str:
     return f"decimal({kind.precision},{kind.scale})" if pa.types.is_decimal(kind) else "bigint"
+
+
+def target_per_day(lake: Lake, as_of: date) -> pa.Table:
+    """The fleet's target per day over the year before `as_of`: date, target."""
+    rows = lake.read(PANEL, ["date", "target"], pc.field("month") >= (as_of - timedelta(days=366)).strftime("%Y-%m"))
+    rows = rows.filter(pc.is_valid(rows["target"])).set_column(0, "date", rows.filter(pc.is_valid(rows["target"]))["date"].cast(pa.date32(), safe=False))
+    return rows.group_by("date").aggregate([("target", "sum")]).rename_columns(["date", "target"]).sort_by("date")

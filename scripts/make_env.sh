@@ -47,7 +47,7 @@ printf 'installing what requirements.lock names (the first time: one to three mi
 # uv comes from the lock too, with its hashes; pip is used for nothing else
 sed -n '/^uv==/,/^    # via/p' requirements.lock >.venv/uv.lock
 step .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r .venv/uv.lock
-step .venv/bin/uv pip sync --quiet --python .venv/bin/python --require-hashes requirements.lock
+step .venv/bin/uv pip sync --quiet --compile-bytecode --python .venv/bin/python --require-hashes requirements.lock
 # no isolation: the build backend is in the lock, so that this step needs no network
 step .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation -e .
 

@@ -129,3 +129,8 @@ def _in(column: str, values: Sequence[str]) -> str:
 
 
 in_predicate = _in
+
+
+def table_of(lake: Lake, source: str) -> pa.Table:
+    """The ledger of one source as a table."""
+    return lake.read(LEDGER.name, where=pc.field("source") == source)

@@ -77,6 +77,12 @@ PUBLISHED = TableSpec(
     description="The pointer of the marts: per as-of day the newest row names the release whose forecasts are shown.",
 )
 
+ALERTS = TableSpec(
+    "ops/alerts",
+    _schema(raised_at=INSTANT, job=pa.string(), run_id=pa.string(), steps=pa.string(), message=pa.string()),
+    description="One row per failed run.",
+)
+
 PROMOTED_RELEASE = TableSpec(
     "gold/promoted_release",
     _schema(

@@ -4,7 +4,6 @@ Belongs here: reading and cutting lake tables for SQL. Does not belong here: a d
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 import pyarrow as pa
@@ -13,7 +12,7 @@ import pyarrow.compute as pc
 from ml_platform.evaluation import FLEET, segment_labels
 from ml_platform.forecasting import ForecastConfig
 from ml_platform.lake import Lake, schemas
-from ml_platform.warehouse.protocol import WarehouseError
+from ml_platform.warehouse.protocol import Pointer, WarehouseError
 
 CATALOGUE, PANEL = "silver/series_catalogue", "gold/series_panel"
 FLEETS, FOLDS, FORECASTS = "gold/candidate_fleet", "gold/fold_metrics", "gold/forecasts"
@@ -38,15 +37,6 @@ FOLD_SCHEMA = pa.schema(
         ("rows", pa.int64()),
     ]
 )
-
-
-@dataclass(frozen=True)
-class Pointer:
-    """The release whose forecasts are shown for an as-of day."""
-
-    as_of: date
-    release_id: str
-    published_at: datetime
 
 
 def published(lake: Lake) -> list[Pointer]:

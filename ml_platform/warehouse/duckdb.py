@@ -16,8 +16,7 @@ import pyarrow as pa
 from ml_platform.forecasting import ForecastConfig
 from ml_platform.lake import Lake, schemas
 from ml_platform.warehouse import contents
-from ml_platform.warehouse.contents import Pointer
-from ml_platform.warehouse.protocol import Staged, WarehouseError
+from ml_platform.warehouse.protocol import Pointer, Staged, WarehouseError
 
 OFFLINE: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
@@ -126,6 +125,17 @@ class DuckDBWarehouse:
             actuals=actuals,
             series=series,
         )
+
+    def pending(self, lake: Lake) -> Pointer | None:
+        """The staged pointer that the lake does not know yet, else the newest staged one; None where nothing is staged."""
+        if not self.staged.exists():
+            return None
+        with _open(self.staged, read_only=True) as sql:
+            rows = _ask(sql, "select as_of, release_id, published_at from lake.published order by as_of")
+        known = {(one.as_of, one.release_id) for one in contents.published(lake)}
+        staged = [Pointer(*row) for row in rows]
+        new = [one for one in staged if (one.as_of, one.release_id) not in known]
+        return next(reversed(new or staged), None)
 
     def publish(self, lake: Lake, as_of: date, release_id: str) -> bool:
         """Compare the staged file with the lake, append the pointer to ops/published and move the file over the live one.

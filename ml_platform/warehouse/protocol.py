@@ -5,7 +5,7 @@ Belongs here: the protocol, its results and its error. Does not belong here: a d
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -25,6 +25,15 @@ class Staged:
     rows: Mapping[str, int]
 
 
+@dataclass(frozen=True)
+class Pointer:
+    """The release whose forecasts are shown for an as-of day."""
+
+    as_of: date
+    release_id: str
+    published_at: datetime
+
+
 class Warehouse(Protocol):
     """stage, then dbt builds the marts in what was staged, then publish."""
 
@@ -32,6 +41,9 @@ class Warehouse(Protocol):
         self, lake: Lake, config: ForecastConfig, as_of: date | None = None, release_id: str | None = None
     ) -> Staged:
         """Fill a new warehouse as it will look once (as_of, release_id) is published; without them, as published so far."""
+
+    def pending(self, lake: Lake) -> Pointer | None:
+        """What `publish` would switch to; None where nothing is staged."""
 
     def publish(self, lake: Lake, as_of: date, release_id: str) -> bool:
         """Check the staged warehouse against the lake, record the pointer and switch; False where it is live already."""

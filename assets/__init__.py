@@ -1,0 +1,26 @@
+"""Assets: what exists, stage by stage; thin glue between Dagster and the library.
+
+Belongs here: one module per stage, and `build_assets`. Does not belong here: computing (ml_platform), deciding when (sensors).
+"""
+
+import dagster as dg
+
+from assets import features, ingestion, preparation, promotion, scoring, training, warehouse
+from assets.partitions import days_of
+from ml_platform.contracts import Contracts
+from ml_platform.forecasting import ForecastConfig
+from ml_platform.settings import Settings
+
+
+def build_assets(settings: Settings, contracts: Contracts, config: ForecastConfig) -> list[dg.AssetsDefinition]:
+    """Every asset of one fleet; bronze and silver follow from the contracts."""
+    days = days_of(settings.first_day, settings.last_day)
+    return [
+        *(ingestion.bronze_asset(source, days) for source in contracts.sources),
+        *(preparation.silver_asset(source, contracts, days) for source in contracts.sources),
+        *features.feature_assets(contracts, config),
+        *training.training_assets(config, days),
+        *promotion.promotion_assets(config, days),
+        scoring.forecasts_asset(config, days),
+        *warehouse.warehouse_assets(config, days),
+    ]

@@ -1,0 +1,65 @@
+"""Series and panel: the catalogue, and the table that models are trained on.
+
+Belongs here: wiring silver to catalogue and panel. Does not belong here: making them (ml_platform.catalogue, ml_platform.features).
+"""
+
+from collections import Counter
+from typing import Any
+
+import dagster as dg
+
+from assets.metadata import FORECASTING, Events, check_specs, counts, guarded, picture, table_definition, table_metadata
+from ml_platform import plots
+from ml_platform.catalogue import CATALOGUE, catalogue_spec, write_catalogue
+from ml_platform.contracts import Contracts
+from ml_platform.features import CHECKS, PANEL, PanelReport, panel_spec, target_per_day, write_panel
+from ml_platform.forecasting import ForecastConfig
+from ml_platform.lake import Lake
+from ml_platform.panel_inputs import PanelInputs
+from resources.configuration import ConfigurationResource
+from resources.lake import LakeResource
+from resources.spark import SparkResource
+
+
+def feature_assets(contracts: Contracts, config: ForecastConfig) -> list[dg.AssetsDefinition]:
+    """`series_catalogue` and `series_panel`, both up to the newest complete day."""
+    inputs = PanelInputs(Lake(""), contracts, config, "")
+
+    @dg.asset(
+        deps=[contracts.target.silver],
+        group_name="silver",
+        owners=[FORECASTING],
+        kinds={"deltalake", "spark"},
+        description="Every series as of the newest complete day: key, shard, first and last day, active days, state with its reason.",
+        metadata=table_definition(catalogue_spec(inputs)),
+    )
+    def series_catalogue(
+        configuration: ConfigurationResource, lake: LakeResource, spark: SparkResource
+    ) -> dg.MaterializeResult[Any]:
+        store = lake.vend()
+        found = spark.panel_inputs(store, configuration.contracts(), configuration.forecast())
+        as_of = found.newest_day()
+        states = Counter(write_catalogue(found, as_of)["state"].to_pylist())
+        return dg.MaterializeResult(metadata=table_metadata(store, CATALOGUE, as_of=as_of.isoformat(), series_by_state=counts(states)))
+
+    @dg.asset(
+        deps=[series_catalogue, *(source.silver for source, _ in inputs.covariates)],
+        group_name="gold",
+        owners=[FORECASTING],
+        kinds={"deltalake", "spark"},
+        description="One row per series and step on a complete calendar: target, weight, known-future covariates; never a target of the future.",
+        check_specs=check_specs("series_panel", CHECKS),
+        metadata=table_definition(panel_spec(inputs)),
+    )
+    def series_panel(context: dg.AssetExecutionContext, configuration: ConfigurationResource, lake: LakeResource, spark: SparkResource) -> Events:
+        store = lake.vend()
+        found = spark.panel_inputs(store, configuration.contracts(), configuration.forecast(), context.log.info)
+        yield from guarded(lambda: write_panel(found, found.newest_day()), CHECKS, lambda report: _panel_metadata(store, config, report))
+
+    return [series_catalogue, series_panel]
+
+
+def _panel_metadata(lake: Lake, config: ForecastConfig, report: PanelReport) -> dict[str, Any]:
+    volume = plots.volume_per_day(target_per_day(lake, report.as_of), value="target", what=config.target)
+    months = ", ".join(report.months) or "none: nothing had changed"
+    return table_metadata(lake, PANEL, as_of=report.as_of.isoformat(), months_made_anew=months, target_per_day=picture(volume))

@@ -1,0 +1,66 @@
+"""Bronze: one asset per source, generated from its contract.
+
+Belongs here: wiring drops to ingestion. Does not belong here: what becomes of a drop (ml_platform.ingestion).
+"""
+
+from collections import Counter
+from typing import Any
+
+import dagster as dg
+
+from assets.metadata import Events, check_specs, counts, guarded, picture, table_definition, table_metadata
+from assets.partitions import POLICY, days_in
+from ml_platform import plots
+from ml_platform.contracts import SourceContract
+from ml_platform.ingestion import CHECKS, IngestionReport
+from ml_platform.lake import Lake, ledger
+from resources.configuration import ConfigurationResource
+from resources.lake import LakeResource
+from resources.landing import LandingResource
+from resources.spark import SparkResource
+
+
+def bronze_asset(source: SourceContract, days: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
+    """`raw_<source>`: rows as landed, with the ledger rows of their drops in the same commit."""
+    daily = source.kind == "events"
+
+    @dg.asset(
+        name=source.bronze,
+        group_name="bronze",
+        owners=[source.owner],
+        kinds={"deltalake", source.format.type},
+        description=f"{source.description} Rows as landed, with drop, row number and time of ingestion.",
+        partitions_def=days if daily else None,
+        backfill_policy=POLICY if daily else None,
+        check_specs=check_specs(source.bronze, CHECKS),
+        metadata=table_definition(source.bronze_spec, {name: column.description for name, column in source.columns.items()}),
+    )
+    def bronze(
+        context: dg.AssetExecutionContext,
+        configuration: ConfigurationResource,
+        landing: LandingResource,
+        lake: LakeResource,
+        spark: SparkResource,
+    ) -> Events:
+        contract, store = configuration.contracts()[source.name], lake.vend()
+        ingestion = landing.ingestion(store, contract, context.run_id, spark.suite_rows, context.log.info)
+        calendar = (days.first_day, days.last_day)
+        asked = days_in(context) if daily else list(calendar)
+        yield from guarded(
+            lambda: ingestion.run(ingestion.due(asked[0], asked[-1], calendar)), CHECKS, lambda report: _metadata(store, contract, report)
+        )
+
+    return bronze
+
+
+def _metadata(lake: Lake, source: SourceContract, report: IngestionReport) -> dict[str, Any]:
+    refused = [f"{row.path}: {row.reason}" for row in report.rows if row.state == ledger.QUARANTINED]
+    found = {
+        "drops_settled": len(report.rows),
+        "drops_by_state": counts(Counter(row.state for row in report.rows)),
+        **{name: report.total(name) for name in ("rows_in", "rows_loaded", "rows_quarantined", "rows_duplicate")},
+        "refused_files": dg.MetadataValue.md("\n".join(f"- {line}" for line in refused[:50]) or "none"),
+    }
+    if report.rows:
+        found["ledger_balance"] = picture(plots.ledger_balance(ledger.table_of(lake, source.name)))
+    return table_metadata(lake, source.bronze_spec.name, **found)

@@ -1,0 +1,92 @@
+"""What an asset shows of itself: schema, rows, version, checks, pictures.
+
+Belongs here: turning plain results into Dagster's metadata and check results. Does not belong here: computing them.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+import dagster as dg
+import pyarrow as pa
+
+from ml_platform.checks import Blocked, CheckResult
+from ml_platform.lake import Lake, TableSpec
+
+FORECASTING = "team:forecasting"
+
+
+class Report(Protocol):
+    """What a guarded stage returns: its checks, empty where nothing had changed."""
+
+    @property
+    def checks(self) -> tuple[CheckResult, ...]: ...
+
+
+R = TypeVar("R", bound=Report)
+Events = Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]
+
+
+def column_schema(schema: pa.Schema, descriptions: Mapping[str, str] | None = None) -> dg.TableSchema:
+    known = descriptions or {}
+    return dg.TableSchema([dg.TableColumn(field.name, str(field.type), known.get(field.name)) for field in schema])
+
+
+def table_definition(spec: TableSpec, descriptions: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Metadata of an asset's definition: the table it is and its columns."""
+    return {"dagster/table_name": spec.name.replace("/", "."), "dagster/column_schema": column_schema(spec.schema, descriptions)}
+
+
+def table_metadata(lake: Lake, name: str, **more: Any) -> dict[str, Any]:
+    """Metadata of a materialization: all rows of the table, its version and place, and whatever else is worth seeing."""
+    found: dict[str, Any] = {"dagster/row_count": lake.count(name), "dagster/uri": lake.uri(name), "table_version": lake.version(name) or 0}
+    return {**found, **more}
+
+
+def picture(markdown: str) -> dg.MarkdownMetadataValue:
+    return dg.MetadataValue.md(markdown)
+
+
+def counts(values: Mapping[str, int]) -> dg.TableMetadataValue:
+    """Counts as a table with the columns what and rows."""
+    return dg.MetadataValue.table([dg.TableRecord({"what": what, "rows": rows}) for what, rows in values.items()])
+
+
+def check_specs(asset: str, names: Sequence[str]) -> list[dg.AssetCheckSpec]:
+    """Blocking checks that run on staged data inside the asset, before its commit."""
+    return [dg.AssetCheckSpec(name, asset=asset, blocking=True, description=CHECK_TEXTS[name]) for name in names]
+
+
+def guarded(run: Callable[[], R], names: Sequence[str], describe: Callable[[R], Mapping[str, Any]]) -> Events:
+    """Run a stage that checks before it commits: record every check, then materialize, or fail where one blocked the commit."""
+    try:
+        report = run()
+    except Blocked as why:
+        done = {result.name for result in why.results}
+        yield from (_check_result(result) for result in why.results)
+        yield from (_not_reached(name) for name in names if name not in done)
+        raise dg.Failure(str(why), metadata={"nothing_was_committed": True}) from None
+    unchanged = [CheckResult(name, True, "nothing has changed since the last commit, whose check holds") for name in names]
+    yield from (_check_result(result) for result in report.checks or unchanged)
+    yield dg.MaterializeResult(metadata=dict(describe(report)))
+
+
+def _check_result(result: CheckResult) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(check_name=result.name, passed=result.passed, description=result.description, metadata=dict(result.figures))
+
+
+def _not_reached(name: str) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(check_name=name, passed=False, description="not reached: another check blocked the commit")
+
+
+CHECK_TEXTS = {
+    "row_balance": "Rows in = loaded + quarantined + duplicate + erased, for every drop.",
+    "quarantined_share": "The share of refused rows stays below the contract's max_quarantined.",
+    "row_fates": "Every row that came from bronze has exactly one fate.",
+    "unique_key": "The key occurs once.",
+    "complete_calendar": "Every series has a row for every step from its first one on.",
+    "target_balance": "The panel's target adds up to what its history holds.",
+    "no_future_target": "No row after the as-of day has a target.",
+    "reader_version": "The table can be read by every reader (Delta reader version 1).",
+    "expectations": "A Great Expectations suite, generated from the contract, on a sample of the staged rows.",
+    "coverage": "Every expected series is accounted for, with a reason where it has no model of its own.",
+}

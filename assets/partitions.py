@@ -1,0 +1,36 @@
+"""The one partitions definition, its one backfill policy, and what a run makes of them.
+
+Belongs here: days. Does not belong here: any other dimension; series are never partitions.
+"""
+
+import warnings
+from datetime import date, timedelta
+
+import dagster as dg
+
+from ml_platform.lake import Lake, ledger
+
+# backfill policies are called beta by this version of Dagster; the pin in pyproject.toml keeps it
+warnings.filterwarnings("ignore", message="Parameter `backfill_policy`", category=dg.BetaWarning)
+
+POLICY = dg.BackfillPolicy.single_run()  # one for all: a job that mixes policies becomes one run per day
+
+
+def days_of(first: date, last: date | None) -> dg.DailyPartitionsDefinition:
+    """Business days from `first` to `last` (both included), or without an end."""
+    end = (last + timedelta(days=1)).isoformat() if last else None
+    return dg.DailyPartitionsDefinition(start_date=first.isoformat(), end_date=end)
+
+
+def days_in(context: dg.AssetExecutionContext) -> list[date]:
+    """The days of the run, oldest first."""
+    return sorted(date.fromisoformat(key) for key in context.partition_keys)
+
+
+def complete_days_in(context: dg.AssetExecutionContext, lake: Lake, source: str, drops_per_day: int) -> list[date]:
+    """Those days of the run that are complete in the ledger; the others are logged and left out."""
+    complete, asked = set(ledger.complete_days(lake, source, drops_per_day)), days_in(context)
+    left_out = [day.isoformat() for day in asked if day not in complete]
+    if left_out:
+        context.log.info(f"{len(left_out)} days are not complete in the ledger and are left out: {left_out[:10]}")
+    return [day for day in asked if day in complete]

@@ -1,0 +1,47 @@
+"""Silver: one asset per source, generated from its contract.
+
+Belongs here: wiring bronze to preparation. Does not belong here: fates of rows (ml_platform.preparation).
+"""
+
+from typing import Any
+
+import dagster as dg
+
+from assets.metadata import Events, check_specs, counts, guarded, table_definition, table_metadata
+from assets.partitions import POLICY
+from ml_platform.contracts import Contracts, SourceContract
+from ml_platform.lake import Lake
+from ml_platform.preparation import CHECKS, PreparationReport, silver_spec
+from resources.configuration import ConfigurationResource
+from resources.lake import LakeResource
+from resources.spark import SparkResource
+
+
+def silver_asset(source: SourceContract, contracts: Contracts, days: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
+    """`<source>_history` for rows that happened on a day; `<source>_current` or `<source>_history` without days for the others."""
+    daily = source.time is not None
+    spec = silver_spec(source, contracts)
+
+    @dg.asset(
+        name=source.silver,
+        deps=[source.bronze, *(contracts[lookup.source].silver for lookup in source.lookups)],
+        group_name="silver",
+        owners=[source.owner],
+        kinds={"deltalake", "spark"},
+        description=f"{source.description} Typed, keyed, deduplicated; every row that is not here has a counted fate.",
+        partitions_def=days if daily else None,
+        backfill_policy=POLICY if daily else None,
+        check_specs=check_specs(source.silver, CHECKS),
+        metadata=table_definition(spec, {name: column.description for name, column in source.columns.items()}),
+    )
+    def silver(context: dg.AssetExecutionContext, configuration: ConfigurationResource, lake: LakeResource, spark: SparkResource) -> Events:
+        store, declared = lake.vend(), configuration.contracts()
+        preparation = spark.preparation(store, declared, declared[source.name], context.log.info)
+        yield from guarded(preparation.run, CHECKS, lambda report: _metadata(store, spec.name, report))
+
+    return silver
+
+
+def _metadata(lake: Lake, name: str, report: PreparationReport) -> dict[str, Any]:
+    months = ", ".join(report.months) or "none: nothing had changed"
+    return table_metadata(lake, name, months_made_anew=months, rows_by_fate=counts(report.fates))

@@ -1,0 +1,70 @@
+"""Forecasts: the champion as of a day meets the panel of that day.
+
+Belongs here: wiring releases and panel to scoring. Does not belong here: predicting (forecasting), covering (ml_platform.scoring).
+"""
+
+from typing import Any
+
+import dagster as dg
+
+from assets.metadata import FORECASTING, counts, picture, table_definition, table_metadata
+from assets.partitions import POLICY, complete_days_in
+from assets.training import NOTHING_DUE
+from ml_platform import plots
+from ml_platform.catalogue import catalogue_as_of
+from ml_platform.examples import example_forecasts
+from ml_platform.forecasting import ForecastConfig
+from ml_platform.lake import Lake
+from ml_platform.scoring import ScoringReport, forecasts_spec, score
+from resources.configuration import ConfigurationResource
+from resources.lake import LakeResource
+from resources.registry import RegistryResource
+from resources.spark import SparkResource
+
+
+def forecasts_asset(config: ForecastConfig, days: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
+    """`forecasts`, partitioned by as-of day; history is kept for ever."""
+    spec = forecasts_spec(config)
+
+    @dg.asset(
+        deps=["series_panel", "promoted_release"],
+        group_name="forecasts",
+        owners=[FORECASTING],
+        kinds={"deltalake", "python"},
+        description="Every series' steps after the as-of day: mean, point, intervals, release and family. Made by the champion as of that day, verified first.",
+        partitions_def=days,
+        backfill_policy=POLICY,
+        metadata=table_definition(spec),
+    )
+    def forecasts(
+        context: dg.AssetExecutionContext,
+        configuration: ConfigurationResource,
+        lake: LakeResource,
+        spark: SparkResource,
+        registry: RegistryResource,
+    ) -> dg.MaterializeResult[Any]:
+        store, releases = lake.vend(), registry.vend(config.name)
+        inputs, report = spark.panel_inputs(store, configuration.contracts(), config), None
+        for as_of in complete_days_in(context, store, inputs.target.name, inputs.target.drops_per_day):
+            report = score(store, releases, catalogue_as_of(inputs, as_of), config, as_of)
+            context.log.info(f"forecasts as of {as_of}: {report.reason or f'{report.rows} rows by {report.release_id}'}")
+        return dg.MaterializeResult(metadata=_metadata(store, config, report) if report else {"reason": NOTHING_DUE})
+
+    return forecasts
+
+
+def _metadata(lake: Lake, config: ForecastConfig, report: ScoringReport) -> dict[str, Any]:
+    name = forecasts_spec(config).name
+    if report.release_id is None:
+        return {"as_of": report.as_of.isoformat(), "reason": report.reason or "", "rows": 0}
+    return table_metadata(
+        lake,
+        name,
+        as_of=report.as_of.isoformat(),
+        release_id=report.release_id,
+        rows=report.rows,
+        written=report.written,
+        series=counts(report.series),
+        families=counts(report.families),
+        examples=picture(plots.example_series(*example_forecasts(lake, config, report.as_of, report.release_id))),
+    )

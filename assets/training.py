@@ -1,0 +1,105 @@
+"""The candidate fleet: one model per series, and its judgement on the fold that chose nothing.
+
+Belongs here: wiring panel to training and evaluation, day by day. Does not belong here: models (forecasting), verdicts (promotion).
+"""
+
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from assets.metadata import FORECASTING, column_schema, counts, picture, table_definition, table_metadata
+from assets.partitions import POLICY, complete_days_in
+from ml_platform import plots
+from ml_platform.catalogue import catalogue_as_of
+from ml_platform.forecasting import ForecastConfig
+from ml_platform.lake import Lake, schemas
+from ml_platform.promotion import Evaluation, judge_candidate
+from ml_platform.training import TrainingReport, train_fleet
+from ml_platform.training_tables import CANDIDATE_FLEET
+from resources.compute import ComputeResource
+from resources.configuration import ConfigurationResource
+from resources.lake import LakeResource
+from resources.registry import RegistryResource
+from resources.spark import SparkResource
+
+NOTHING_DUE = "no day of this run is complete in the ledger: nothing was made"
+
+
+def training_assets(config: ForecastConfig, days: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:
+    """`candidate_fleet` and `fleet_evaluation`, partitioned by as-of day."""
+
+    @dg.asset(
+        deps=["series_panel"],
+        group_name="fleet",
+        owners=[FORECASTING],
+        kinds={"deltalake", "python"},
+        description="One model per series as of a day: winner family, parameters and state with its reason; the folds of every family lie in gold/fold_metrics.",
+        partitions_def=days,
+        backfill_policy=POLICY,
+        metadata=table_definition(CANDIDATE_FLEET),
+    )
+    def candidate_fleet(
+        context: dg.AssetExecutionContext,
+        configuration: ConfigurationResource,
+        lake: LakeResource,
+        spark: SparkResource,
+        compute: ComputeResource,
+    ) -> dg.MaterializeResult[Any]:
+        store, contracts = lake.vend(), configuration.contracts()
+        inputs, report = spark.panel_inputs(store, contracts, config), None
+        for as_of in complete_days_in(context, store, inputs.target.name, inputs.target.drops_per_day):
+            report = train_fleet(store, catalogue_as_of(inputs, as_of), config, as_of, compute.vend())
+            context.log.info(f"fleet as of {as_of}: {dict(report.states)}{' (unchanged)' if report.unchanged else ''}")
+        return dg.MaterializeResult(metadata=_fleet_metadata(store, report) if report else {"reason": NOTHING_DUE})
+
+    @dg.asset(
+        deps=[candidate_fleet],
+        group_name="fleet",
+        owners=[FORECASTING],
+        kinds={"deltalake", "python"},
+        description="Challenger, champion as of the day, families and floors on the newest fold, which chose nothing; by fleet and by segment.",
+        partitions_def=days,
+        backfill_policy=POLICY,
+        metadata={"dagster/column_schema": column_schema(schemas.fleet_evaluation(config.intervals).schema)},
+    )
+    def fleet_evaluation(
+        context: dg.AssetExecutionContext,
+        configuration: ConfigurationResource,
+        lake: LakeResource,
+        spark: SparkResource,
+        registry: RegistryResource,
+    ) -> dg.MaterializeResult[Any]:
+        store, releases = lake.vend(), registry.vend(config.name)
+        inputs, judged = spark.panel_inputs(store, configuration.contracts(), config), None
+        for as_of in complete_days_in(context, store, inputs.target.name, inputs.target.drops_per_day):
+            judged = judge_candidate(store, releases, catalogue_as_of(inputs, as_of), config, as_of)
+            context.log.info(f"judged as of {as_of}: weighted RMSSE {judged.fleet('challenger').get('weighted_rmsse')}")
+        return dg.MaterializeResult(metadata=_evaluation_metadata(store, judged) if judged else {"reason": NOTHING_DUE})
+
+    return [candidate_fleet, fleet_evaluation]
+
+
+def _fleet_metadata(lake: Lake, report: TrainingReport) -> dict[str, Any]:
+    rows = lake.read(CANDIDATE_FLEET.name, ["as_of", "family", "state"])
+    newest = rows.filter(pc.equal(rows["as_of"], pa.scalar(report.as_of, pa.date32())))
+    return table_metadata(
+        lake,
+        CANDIDATE_FLEET.name,
+        as_of=report.as_of.isoformat(),
+        unchanged=report.unchanged,
+        series_by_state=counts(report.states),
+        winners=picture(plots.winners(newest)),
+        coverage=picture(plots.coverage(rows)),
+        selection=report.strategy or "as before",
+        nested_weighted_rmsse=dg.MetadataValue.json(dict(report.scores)),
+        seconds=dg.MetadataValue.json(dict(report.seconds)),
+    )
+
+
+def _evaluation_metadata(lake: Lake, judged: Evaluation) -> dict[str, Any]:
+    row = judged.fleet("challenger")
+    figures = {name: float(str(row[name])) for name in ("weighted_rmsse", "wape", "wape_week", "bias") if row.get(name) is not None}
+    champion = judged.champion.release_id if judged.champion else "none before this day: the floor alone judges"
+    return table_metadata(lake, "gold/fleet_evaluation", champion=champion, **figures, error_by_segment=picture(plots.error_by_segment(judged.table)))

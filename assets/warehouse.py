@@ -1,0 +1,62 @@
+"""The warehouse: forecasts in SQL, and the marts over them, switched to at once.
+
+Belongs here: wiring forecasts to the warehouse and to dbt. Does not belong here: SQL (dbt/), filling and switching (ml_platform.warehouse).
+"""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, dbt_assets
+
+from assets.metadata import FORECASTING, counts
+from assets.partitions import POLICY, complete_days_in
+from assets.training import NOTHING_DUE
+from ml_platform.forecasting import ForecastConfig
+from ml_platform.registry import champion_as_of
+from ml_platform.warehouse.marts import dbt_arguments
+from resources.configuration import ConfigurationResource
+from resources.lake import LakeResource
+from resources.marts import manifest
+from resources.warehouse import WarehouseResource
+
+# every dbt source is filled by the one asset `warehouse_forecasts`
+TRANSLATOR = DagsterDbtTranslator(DagsterDbtTranslatorSettings(enable_duplicate_source_asset_keys=True))
+
+
+def warehouse_assets(config: ForecastConfig, days: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:
+    """`warehouse_forecasts` by as-of day, and the marts, which switch to what it staged."""
+
+    @dg.asset(
+        deps=["forecasts"],
+        group_name="warehouse",
+        owners=[FORECASTING],
+        kinds={"duckdb"},
+        description="The forecasts of the as-of day and what the marts need, staged beside the live warehouse and compared with the lake.",
+        partitions_def=days,
+        backfill_policy=POLICY,
+    )
+    def warehouse_forecasts(
+        context: dg.AssetExecutionContext, configuration: ConfigurationResource, lake: LakeResource, warehouse: WarehouseResource
+    ) -> dg.MaterializeResult[Any]:
+        store, target = lake.vend(), configuration.contracts().target
+        due = complete_days_in(context, store, target.name, target.drops_per_day)
+        champion = champion_as_of(store, due[-1], same_day=True) if due else None
+        if champion is None:
+            return dg.MaterializeResult(metadata={"reason": NOTHING_DUE if not due else f"no release is promoted as of {due[-1]}"})
+        staged = warehouse.vend().stage(store, config, due[-1], champion.release_id)
+        path = dg.MetadataValue.path(str(staged.path))
+        found = {"dagster/row_count": staged.rows["forecasts"], "as_of": due[-1].isoformat(), "release_id": champion.release_id}
+        return dg.MaterializeResult(metadata={**found, "staged": path, "rows": counts(staged.rows)})
+
+    @dbt_assets(manifest=manifest(config), name="marts", dagster_dbt_translator=TRANSLATOR)
+    def marts(context: dg.AssetExecutionContext, dbt: DbtCliResource, lake: LakeResource, warehouse: WarehouseResource) -> Iterator[Any]:
+        store, target = lake.vend(), warehouse.vend()
+        os.environ.update(target.environment())
+        yield from dbt.cli(["build", *dbt_arguments(config)], context=context).stream().fetch_column_metadata()
+        if pointer := target.pending(store):
+            switched = target.publish(store, pointer.as_of, pointer.release_id)
+            context.log.info(f"published {pointer.release_id} as of {pointer.as_of}{'' if switched else ' (it was live already)'}")
+
+    return [warehouse_forecasts, marts]

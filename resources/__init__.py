@@ -1,0 +1,43 @@
+"""Resources: typed configuration that vends plain objects of the library; nothing in the library knows them.
+
+Belongs here: one module per noun, and `build_resources`, the only switch between laptop and cloud. Does not belong here: work.
+"""
+
+import dagster as dg
+
+from ml_platform.settings import Settings
+from resources.compute import ComputeResource
+from resources.configuration import ConfigurationResource
+from resources.lake import LakeResource
+from resources.landing import LandingResource
+from resources.marts import dbt_resource
+from resources.registry import RegistryResource
+from resources.spark import SparkResource
+from resources.warehouse import WarehouseResource
+
+__all__ = [
+    "ComputeResource",
+    "ConfigurationResource",
+    "LakeResource",
+    "LandingResource",
+    "RegistryResource",
+    "SparkResource",
+    "WarehouseResource",
+    "build_resources",
+]
+
+
+def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource]:
+    """The resources of one installation, by the names under which assets ask for them."""
+    return {
+        "configuration": ConfigurationResource(folder=str(settings.configs)),
+        "landing": LandingResource(folder=str(settings.landing), batch_rows=settings.batch_rows),
+        "lake": LakeResource(root=settings.lake),
+        "spark": SparkResource(engine=settings.engine, shards=settings.shards, suite_rows=settings.suite_rows),
+        "compute": ComputeResource(workers=settings.workers),
+        "registry": RegistryResource(
+            releases=str(settings.releases), tracking_uri=settings.mlflow_uri, artifacts=str(settings.mlflow_artifacts)
+        ),
+        "warehouse": WarehouseResource(path=str(settings.warehouse)),
+        "dbt": dbt_resource(),
+    }

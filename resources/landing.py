@@ -1,0 +1,25 @@
+"""The landing folder.
+
+Belongs here: where files arrive, and how many rows share a commit. Does not belong here: what a file means (contracts).
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+
+from ml_platform.contracts import SourceContract
+from ml_platform.ingestion import Ingestion
+from ml_platform.lake import Lake
+
+
+class LandingResource(dg.ConfigurableResource):
+    """A folder with one subfolder per source; `batch_rows`: rows that share a bronze commit, about."""
+
+    folder: str
+    batch_rows: int = 2_000_000
+
+    def ingestion(
+        self, lake: Lake, contract: SourceContract, run_id: str, suite_rows: int, progress: Callable[[str], None]
+    ) -> Ingestion:
+        return Ingestion(lake, Path(self.folder), contract, run_id, self.batch_rows, suite_rows, progress)

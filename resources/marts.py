@@ -1,0 +1,32 @@
+"""The dbt project of the marts.
+
+Belongs here: where it lies, and its parsed manifest. Does not belong here: its SQL (dbt/), running it (assets.warehouse).
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from dagster_dbt import DbtCliResource
+
+from ml_platform.forecasting import ForecastConfig
+from ml_platform.warehouse.marts import dbt_arguments
+
+PROJECT = Path(__file__).parent.parent / "dbt"
+EXECUTABLE = Path(sys.executable).with_name("dbt")
+MANIFEST = PROJECT / "target" / "manifest.json"
+
+
+def dbt_resource() -> DbtCliResource:
+    return DbtCliResource(project_dir=str(PROJECT), profiles_dir=str(PROJECT), dbt_executable=str(EXECUTABLE))
+
+
+def manifest(config: ForecastConfig) -> Path:
+    """The parsed project, made anew (once, seconds) where a file of the project is newer; RuntimeError with dbt's words where it does not parse."""
+    sources = [path for path in PROJECT.rglob("*") if path.suffix in (".sql", ".yml") and "target" not in path.relative_to(PROJECT).parts]
+    if not MANIFEST.exists() or MANIFEST.stat().st_mtime < max(path.stat().st_mtime for path in sources):
+        command = [str(EXECUTABLE), "--quiet", "parse", "--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), *dbt_arguments(config)]
+        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"dbt cannot parse {PROJECT}: {(done.stdout or done.stderr)[-2000:]}")
+    return MANIFEST

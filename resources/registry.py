@@ -1,0 +1,22 @@
+"""The registry of releases.
+
+Belongs here: where releases and their MLflow versions lie. Does not belong here: promoting (promotion).
+"""
+
+from pathlib import Path
+
+import dagster as dg
+
+from ml_platform.registry import Registry
+
+
+class RegistryResource(dg.ConfigurableResource):
+    """Release folders, and the MLflow store at `tracking_uri` with its artifacts."""
+
+    releases: str
+    tracking_uri: str
+    artifacts: str
+
+    def vend(self, model: str) -> Registry:
+        """The registry of the fleet that is called `model` there."""
+        return Registry(Path(self.releases), self.tracking_uri, Path(self.artifacts), model)

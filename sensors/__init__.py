@@ -1,0 +1,36 @@
+"""Sensors: everything that decides when - jobs, schedules, sensors, and how a run is started.
+
+Belongs here: one module per trigger, and `build_triggers`. Does not belong here: what a run makes (assets).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from ml_platform.contracts import Contracts
+from ml_platform.settings import Settings
+from sensors.alerts import run_failures
+from sensors.data_drops import data_drops
+from sensors.jobs import build_jobs
+from sensors.schedules import daily_retraining
+
+
+@dataclass(frozen=True)
+class Triggers:
+    """What Definitions takes beside assets and resources."""
+
+    jobs: Sequence[Any]
+    schedules: Sequence[dg.ScheduleDefinition]
+    sensors: Sequence[dg.SensorDefinition]
+
+
+def build_triggers(settings: Settings, contracts: Contracts) -> Triggers:
+    """Jobs, schedules and sensors of one fleet; all of them run by default."""
+    jobs = build_jobs(contracts)
+    return Triggers(
+        list(jobs.values()),
+        [daily_retraining(jobs["retrain"], settings, contracts)],
+        [data_drops(jobs["score"], settings, contracts), run_failures(settings)],
+    )

@@ -1,0 +1,33 @@
+"""Jobs: the four ways through the graph.
+
+Belongs here: selections. Does not belong here: when they run (schedules, data_drops), what they make (assets).
+"""
+
+from typing import Any
+
+import dagster as dg
+
+from ml_platform.contracts import Contracts
+
+TRAINING = ("candidate_fleet", "fleet_evaluation", "promoted_release")
+
+
+def build_jobs(contracts: Contracts) -> dict[str, Any]:
+    """ingest, retrain, score and everything, each in one process per run: what one step imports, the next one has."""
+    landed = dg.AssetSelection.assets(*(name for source in contracts.sources for name in (source.bronze, source.silver)))
+    training, everything = dg.AssetSelection.assets(*TRAINING), dg.AssetSelection.all()
+    selections = {
+        "ingest": (landed, "Drops of the days into bronze and silver."),
+        "retrain": (everything - landed, "Panel, candidate fleet, evaluation, release, forecasts and marts as of the days."),
+        "score": (everything - training, "Drops of the days, then forecasts and marts with the champion; nothing is trained."),
+        "everything": (everything, "All stages for the days."),
+    }
+    return {
+        name: dg.define_asset_job(name, selection=selection, description=text, executor_def=dg.in_process_executor)
+        for name, (selection, text) in selections.items()
+    }
+
+
+def range_tags(first: str, last: str) -> dict[str, str]:
+    """Tags that make one run of a job cover the days from `first` to `last`."""
+    return {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}

@@ -1,0 +1,38 @@
+"""Schedules, in data time: a day is retrained when its data are complete, whatever the clock says.
+
+Belongs here: the daily retraining. Does not belong here: training (assets).
+"""
+
+from typing import Any
+
+import dagster as dg
+import pyarrow.compute as pc
+
+from ml_platform.contracts import Contracts
+from ml_platform.lake import Lake, ledger
+from ml_platform.settings import Settings
+
+FLEET = "gold/candidate_fleet"
+
+
+def daily_retraining(job: Any, settings: Settings, contracts: Contracts) -> dg.ScheduleDefinition:
+    """Every morning: the newest complete day that has no fleet yet, or the reason why there is none."""
+    zone = contracts.target.time.business_timezone if contracts.target.time else "UTC"
+
+    @dg.schedule(
+        job=job,
+        cron_schedule="0 5 * * *",
+        execution_timezone=zone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Retrains on the newest complete day of the ledger that has no fleet yet.",
+    )
+    def daily_retraining() -> dg.RunRequest | dg.SkipReason:
+        lake, target = Lake(settings.lake), contracts.target
+        days = ledger.complete_days(lake, target.name, target.drops_per_day)
+        if not days:
+            return dg.SkipReason(f"no day of source '{target.name}' is complete")
+        if lake.count(FLEET, pc.field("as_of") == days[-1]):
+            return dg.SkipReason(f"the newest complete day, {days[-1]}, has its fleet")
+        return dg.RunRequest(run_key=None, partition_key=days[-1].isoformat())
+
+    return daily_retraining
