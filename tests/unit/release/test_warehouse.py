@@ -112,6 +112,20 @@ def test_a_second_release_of_a_day_replaces_the_first_and_the_first_can_return(h
     assert house.lake.count("ops/published") == 3
 
 
+def test_pending_is_what_publishing_would_switch_to(house):
+    target = warehouse(house)
+    assert target.pending(house.lake) is None
+    target.stage(house.lake, house.config, house.day, "r1")
+    assert target.pending(house.lake).release_id == "r1"
+    publish(house, house.day, "r1")
+    older = house.day - timedelta(days=3)
+    add_forecasts(house, older, "r0")
+    target.stage(house.lake, house.config, older, "r0")
+    assert (target.pending(house.lake).as_of, target.pending(house.lake).release_id) == (older, "r0")
+    target.stage(house.lake, house.config, house.day, "r1")
+    assert (target.pending(house.lake).as_of, target.pending(house.lake).release_id) == (house.day, "r1")
+
+
 def test_a_reader_keeps_its_file_and_the_next_one_sees_the_new(house):
     publish(house, house.day, "r1")
     with duckdb.connect(str(warehouse(house).path), read_only=True) as reader:
