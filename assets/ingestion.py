@@ -4,6 +4,7 @@ Belongs here: wiring drops to ingestion. Does not belong here: what becomes of a
 """
 
 from collections import Counter
+from datetime import date
 from typing import Any
 
 import dagster as dg
@@ -20,8 +21,8 @@ from resources.landing import LandingResource
 from resources.spark import SparkResource
 
 
-def bronze_asset(source: SourceContract, days: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
-    """`raw_<source>`: rows as landed, with the ledger rows of their drops in the same commit."""
+def bronze_asset(source: SourceContract, days: dg.DailyPartitionsDefinition, calendar: tuple[date, date]) -> dg.AssetsDefinition:
+    """`raw_<source>`: rows as landed, with the ledger rows of their drops in the same commit; `calendar`: first and last day of `days`."""
     daily = source.kind == "events"
 
     @dg.asset(
@@ -44,7 +45,6 @@ def bronze_asset(source: SourceContract, days: dg.DailyPartitionsDefinition) -> 
     ) -> Events:
         contract, store = configuration.contracts()[source.name], lake.vend()
         ingestion = landing.ingestion(store, contract, context.run_id, spark.suite_rows, context.log.info)
-        calendar = (days.first_day, days.last_day)
         asked = days_in(context) if daily else list(calendar)
         yield from guarded(
             lambda: ingestion.run(ingestion.due(asked[0], asked[-1], calendar)), CHECKS, lambda report: _metadata(store, contract, report)

@@ -58,7 +58,7 @@ def _metadata(lake: Lake, made: Promotion) -> dict[str, Any]:
         lake,
         PROMOTED_RELEASE.name,
         release_id=release.release_id,
-        release_folder=dg.MetadataValue.path(str(release.path)),
+        release_folder=dg.MetadataValue.path(str(release.folder)),
         promoted=made.decision.promoted,
         summary=made.decision.summary,
         rules=dg.MetadataValue.md(explain_day(made.decision, release.manifest.as_of)),

@@ -72,12 +72,13 @@ class Preparation:
         inputs, before = self._inputs(), self.lake.last_metadata(self.spec.name, INPUTS_KEY)
         if inputs == before:
             return PreparationReport((), {}, table.version())
-        months = self._touched(before, inputs)
-        self.progress(f"{self.contract.silver}: {len(months)} months")
+        touched = self._touched(before, inputs)
+        self.progress(f"{self.contract.silver}: {'all' if touched is None else len(touched)} months")
         staging = Staging.open(self.lake, self.spec)
-        self._judged(months).write.partitionBy("fate", "month").mode("overwrite").parquet(staging.path)
+        self._judged(touched).write.partitionBy("fate", "month").mode("overwrite").parquet(staging.path)
         fates = _fates(staging, self.contract)
-        checks = require(f"table {self.spec.name}", self._checks(staging, fates, months))
+        months = sorted({*fates["period"].to_pylist(), *self._present()}) if touched is None else touched
+        checks = require(f"table {self.spec.name}", self._checks(staging, fates, self._rows(touched)))
         # projections first: a crash before the commit leaves the inputs unrecorded, so that the next run makes both anew
         self._project(fates, staging, months)
         metadata = {INPUTS_KEY: json.dumps(inputs), MONTHS_KEY: json.dumps(months)}
@@ -95,15 +96,24 @@ class Preparation:
         lookups = {one.source: self.lake.version(f"silver/{self.contracts[one.source].silver}") for one in self.contract.lookups}
         return {"contract": self.contract.fingerprint, "bronze": self.lake.version(self.contract.bronze_spec.name), "lookups": lookups}
 
-    def _touched(self, before: dict[str, Any], inputs: dict[str, Any]) -> list[str]:
-        """Months of the drops that changed since the last commit; all of them where contract or lookups changed."""
-        everything = not before or {**before, "bronze": None} != {**inputs, "bronze": None}
-        changed = None if everything else self._changed_drops(int(before["bronze"]))
-        rows = self._bronze(None) if changed is None else self._dated(self._read_bronze()).where(is_in("drop_id", changed))
+    def _touched(self, before: dict[str, Any], inputs: dict[str, Any]) -> list[str] | None:
+        """Months of the drops that changed since the last commit; None for all, where contract or lookups changed."""
+        if not before or {**before, "bronze": None} != {**inputs, "bronze": None}:
+            return None
+        changed = self._changed_drops(int(before["bronze"]))
+        rows = self._dated(self._read_bronze()).where(is_in("drop_id", changed))
         months = {row["month"] for row in rows.select("month").distinct().collect()}
-        gone = pc.field("drop_id").isin(changed) if changed is not None else None
-        months |= set(self.lake.read(self.spec.name, ["month"], gone)["month"].unique().to_pylist())
-        return sorted(months)
+        return sorted(months | self._present(pc.field("drop_id").isin(changed)))
+
+    def _present(self, where: pc.Expression | None = None) -> set[str]:
+        """Months that the table holds rows of."""
+        return set(self.lake.read(self.spec.name, ["month"], where)["month"].unique().to_pylist())
+
+    def _rows(self, months: Sequence[str] | None) -> int:
+        """Rows that must have a fate: counted in bronze for some months, in the ledger for all."""
+        if months is not None:
+            return int(self._bronze(months).count())
+        return sum(row.rows_loaded for row in ledger.of_source(self.lake, self.contract.name) if row.state == LOADED)
 
     def _changed_drops(self, bronze_version: int) -> list[str]:
         return [row.drop_id for row in ledger.of_source(self.lake, self.contract.name) if row.table_version > bronze_version]
@@ -129,7 +139,7 @@ class Preparation:
             rows = rows.withColumn("date", F.col("drop_day"))
         return rows.withColumn("month", F.date_format("date", "yyyy-MM"))
 
-    def _judged(self, months: Sequence[str]) -> "DataFrame":
+    def _judged(self, months: Sequence[str] | None) -> "DataFrame":
         """Every row of the months with `fate` and `rule`, in the table's column order."""
         ruled = self._ruled(self._bronze(months))
         columns = [name for name in self.spec.schema.names if name != "month"]
@@ -155,8 +165,7 @@ class Preparation:
         found = other.select(*lookup.match, *lookup.take).withColumn(_mark(lookup), F.lit(True))
         return rows.join(found, list(lookup.match), "left").withColumn(_mark(lookup), F.coalesce(_mark(lookup), F.lit(False)))
 
-    def _checks(self, staging: Staging, fates: pa.Table, months: Sequence[str]) -> list[CheckResult]:
-        rows = self._bronze(months).count()
+    def _checks(self, staging: Staging, fates: pa.Table, rows: int) -> list[CheckResult]:
         counted = pc.sum(fates["rows"]).as_py() or 0
         kept = staging.dataset("fate=kept")
         doubled = doubled_keys(kept, [*self.contract.key, "month"])
