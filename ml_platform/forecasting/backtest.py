@@ -23,9 +23,9 @@ from ml_platform.forecasting.pools import (
 from ml_platform.forecasting.ridge import RidgeData, respond, running_grams, solve_series
 
 RIDGE_ROWS = {
-    "counts": 300.0,
+    "counts": 250.0,
     "real": 100.0,
-    "positive": 15.0,
+    "positive": 40.0,
 }  # rows that say what the segment says, per unit of noise
 
 

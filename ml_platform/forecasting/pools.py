@@ -17,9 +17,9 @@ from ml_platform.forecasting.levels import History, level_array
 from ml_platform.forecasting.ridge import RidgeData, running_grams, solve_prior
 
 Kind = Literal["counts", "positive", "real"]
-PROFILE_VARIANCE = 1 / 40  # how much weekday profiles differ between a segment's series, squared
+PROFILE_VARIANCE = 1 / 12  # how much season profiles differ between the series of a segment, squared
 DRIFT_VARIANCE = 1 / 200  # how much a segment's level moves against its long mean, squared
-SEGMENT_ROWS = 500.0  # rows of the fleet that a segment's ridge prior counts for its own
+SEGMENT_ROWS = 10000.0
 DECAY = {"counts": 0.0, "real": 0.0, "positive": 0.01}
 
 

@@ -13,6 +13,7 @@ from ml_platform.forecasting.levels import LEVELS, History, seasonal_naive
 
 LONG_DUMMIES = 31  # longer seasons are described by harmonics
 HARMONICS = 2
+SEASONS = 3
 JITTER = 1e-6
 
 
@@ -35,7 +36,7 @@ class RidgeData:
 
     def width(self) -> int:
         """Number of features."""
-        return 6 + calendar_width(self.plan.season) + 2 * int(self.known.shape[1])
+        return 6 + calendar_width(self.plan) + 2 * int(self.known.shape[1])
 
     def block(self, back: int, levels: Floats) -> Block:
         """The block of `horizon` steps after the origin `back` horizons before the end; levels (S, L) of that origin."""
@@ -76,7 +77,7 @@ class RidgeData:
     def _calendar(self, origin: int) -> Floats:
         plan = self.plan
         position = (self.history.shard.position + origin + np.arange(plan.horizon)) % plan.season
-        features = calendar_features(position, plan.season)
+        features = calendar_features(position, plan)
         return np.broadcast_to(features, (len(self.history.y), *features.shape))
 
     def _covariates(self, origin: int) -> Floats:
@@ -86,15 +87,20 @@ class RidgeData:
         return np.concatenate([np.where(there, values, 0.0), there.astype(float)], axis=2)
 
 
-def calendar_width(season: int) -> int:
-    """Number of calendar features."""
-    return season - 1 if season <= LONG_DUMMIES else 2 * HARMONICS
+def calendar_width(plan: Plan) -> int:
+    """Number of calendar features; a long season has none before it was seen SEASONS times: harmonics would fit chance."""
+    if plan.season <= LONG_DUMMIES:
+        return plan.season - 1
+    return 2 * HARMONICS if plan.steps >= SEASONS * plan.season else 0
 
 
-def calendar_features(position: Ints, season: int) -> Floats:
+def calendar_features(position: Ints, plan: Plan) -> Floats:
     """Centred dummies of the season position, or harmonics of a long season: (H, width)."""
+    season = plan.season
     if season <= LONG_DUMMIES:
         return np.asarray((position[:, None] == np.arange(season - 1)).astype(float) - 1.0 / season)
+    if not calendar_width(plan):
+        return np.zeros((len(position), 0))
     angle = 2 * np.pi * position[:, None] * np.arange(1, HARMONICS + 1) / season
     return np.concatenate([np.sin(angle), np.cos(angle)], axis=1)
 

@@ -1,0 +1,77 @@
+"""forecast.yaml: what is accepted, and how a wrong key is explained."""
+
+from pathlib import Path
+
+import pytest
+
+from ml_platform.forecasting import FAMILIES, ConfigError, ForecastConfig, load_config
+from ml_platform.forecasting.config import parse_config
+
+LEAST = {"series": ["a"], "time": "t", "target": "y", "frequency": "D", "horizon": 3}
+
+
+def test_the_least_configuration_has_the_documented_defaults() -> None:
+    config = parse_config(dict(LEAST), "f.yaml")
+    assert config.model_dump(include={"name", "missing", "min_active_days", "objective", "families", "folds"}) == {
+        "name": "fleet",
+        "missing": "zero",
+        "min_active_days": 10,
+        "objective": "rmsse",
+        "families": "default",
+        "folds": 4,
+    }
+    assert (config.season, config.intervals, config.interval_origins) == (7, (80, 95), 16)
+    assert config.family_names == FAMILIES
+    assert config.interval_columns == ("lo_95", "lo_80", "hi_80", "hi_95")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"horizn": 3}, "f.yaml: horizn: unknown key; known keys are name, series"),
+        ({"frequency": "Q9"}, "f.yaml: frequency: 'Q9' is not a pandas offset alias"),
+        ({"families": ["lstm"]}, "families.*lstm.*is no family: write default or some of"),
+        ({"intervals": [95, 80]}, "f.yaml: intervals: .*ascending order"),
+        ({"horizon": "3"}, "f.yaml: horizon: Input should be a valid integer"),
+        ({"horizon": 0}, "f.yaml: horizon: "),
+        ({"segments": ["colour"]}, "colour.*neither key columns nor attributes"),
+        ({"known_future": ["y"]}, "'y'.*two roles"),
+        ({"season_lengths": [0]}, "season below one step"),
+        ({"missing": "mean"}, "f.yaml: missing: "),
+    ],
+)
+def test_a_wrong_key_is_named_with_its_file(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_config(LEAST | change, "f.yaml")
+
+
+def test_every_fault_is_listed_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config({"series": ["a"], "horizon": 0, "colour": 1}, "f.yaml")
+    lines = str(caught.value).splitlines()
+    assert {line.split(": ")[1] for line in lines} == {"time", "target", "frequency", "horizon", "colour"}
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "name: [", "just text"])
+def test_a_file_that_is_no_mapping_is_named(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "forecast.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="forecast.yaml"):
+        load_config(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml: cannot be read"):
+        load_config(tmp_path / "nowhere.yaml")
+
+
+@pytest.mark.parametrize(("frequency", "subdaily"), [("D", False), ("h", True), ("W-THU", False), ("MS", False), ("24h", False), ("15min", True)])
+def test_only_steps_below_a_day_carry_a_time(frequency: str, subdaily: bool) -> None:
+    assert parse_config(LEAST | {"frequency": frequency}, "f").subdaily is subdaily
+
+
+def test_a_configuration_survives_its_own_dump() -> None:
+    config = parse_config(LEAST | {"families": ["ridge", "ses_05"]}, "f")
+    assert parse_config(config.model_dump(mode="json"), "f") == config
+    assert isinstance(config, ForecastConfig)
+    assert config.family_names == ("ses_05", "ridge")

@@ -1,0 +1,73 @@
+"""Intervals: quantiles as numpy has them, coverage as promised, points as the objective wants them."""
+
+import numpy as np
+import pytest
+
+from ml_platform.forecasting.calendar import plan_folds
+from ml_platform.forecasting.config import ForecastConfig
+from ml_platform.forecasting.intervals import measure, quantile_levels, row_quantiles, unit
+from ml_platform.forecasting.pools import Kind, Setup
+
+
+def setup_of(kind: Kind, **changes: object) -> Setup:
+    values = {"series": ["a"], "time": "t", "target": "y", "frequency": "D", "horizon": 6} | changes
+    config = ForecastConfig.model_validate(values)
+    return Setup(config, plan_folds(config, 100, False), kind, 2)
+
+
+def test_quantiles_ignore_what_is_unknown() -> None:
+    values = np.random.default_rng(0).normal(size=(6, 31))
+    values[2, 5:] = np.nan
+    values[4, :] = np.nan
+    got, count = row_quantiles(values, (0.1, 0.5, 0.9))
+    for row in (0, 1, 2, 3, 5):
+        np.testing.assert_allclose(got[row], np.nanquantile(values[row], (0.1, 0.5, 0.9)))
+    assert np.isnan(got[4]).all()
+    assert count.tolist() == [31, 31, 5, 31, 0, 31]
+
+
+def test_levels_run_from_the_lowest_bound_to_the_highest_then_the_median() -> None:
+    config = setup_of("counts").config
+    assert quantile_levels(config) == pytest.approx((0.025, 0.1, 0.9, 0.975, 0.5))
+
+
+@pytest.mark.parametrize("kind", ["counts", "positive", "real"])
+def test_bounds_cover_fresh_draws(kind: Kind) -> None:
+    rng = np.random.default_rng(1)
+    mean = np.repeat(rng.uniform(5, 50, (200, 1, 1)), 16, axis=1).repeat(6, axis=2)
+    actual = mean + np.sqrt(mean) * rng.normal(size=mean.shape)
+    scale = np.full(200, 40.0)
+    segment = (np.arange(200) % 2).astype(np.int64)
+    spreads = measure(mean, actual, np.ones(mean.shape[:2], dtype=bool), scale, segment, setup_of(kind))
+    said = mean[:, 0] * spreads.mean[segment][:, None]
+    wide = unit(said, scale, kind) * spreads.steps[segment]
+    bounds = said[:, :, None] + wide[:, :, None] * spreads.series[:, None, :]
+    fresh = mean[:, 0] + np.sqrt(mean[:, 0]) * rng.normal(size=said.shape)
+    inside = (bounds[:, :, 1] <= fresh) & (fresh <= bounds[:, :, 2])
+    assert 0.75 < inside.mean() < 0.85
+
+
+def test_later_steps_are_wider_where_errors_grow() -> None:
+    rng = np.random.default_rng(2)
+    mean = np.full((300, 10, 6), 20.0)
+    actual = mean + rng.normal(size=mean.shape) * np.arange(1, 7)
+    spreads = measure(mean, actual, np.ones((300, 10), dtype=bool), np.ones(300), np.zeros(300, dtype=np.int64), setup_of("counts"))
+    assert (np.diff(spreads.steps[0]) > 0).all()
+
+
+def test_the_point_for_mape_has_the_least_percentage_error() -> None:
+    rng = np.random.default_rng(3)
+    mean = np.full((1, 200, 6), 10.0)
+    actual = mean * np.exp(rng.normal(0, 0.6, mean.shape))
+    spreads = measure(mean, actual, np.ones((1, 200), dtype=bool), np.ones(1), np.zeros(1, dtype=np.int64), setup_of("counts", objective="mape"))
+    factors = np.linspace(0.2, 2.0, 181)
+    errors = [(np.abs(actual - factor * mean) / actual).mean() for factor in factors]
+    assert spreads.point[0] == pytest.approx(factors[int(np.argmin(errors))], abs=0.02)
+    assert spreads.point[0] < 1.0
+
+
+def test_without_residuals_bounds_are_the_mean() -> None:
+    empty = np.zeros((3, 0, 6))
+    spreads = measure(empty, empty, np.zeros((3, 0), dtype=bool), np.ones(3), np.zeros(3, dtype=np.int64), setup_of("counts"))
+    assert not spreads.series.any()
+    assert (spreads.steps == 1).all()
