@@ -199,7 +199,7 @@ def _recipe(fleet: Fleet, reader: PoolReader, shard: Shard, at: Ints, weights: F
     meta = reader.items("meta")
     edges = np.asarray([meta[f"edge_{edge}"] for edge in range(CLASSES - 1)])
     items = quantile_items(len(quantile_levels(fleet.config)))
-    by_class = reader.array("quantiles", items, shard.segment).reshape(len(shard), CLASSES, -1)
+    by_class = reader.array("quantiles", items, shard.segment).reshape(len(shard), CLASSES, len(items) // CLASSES)
     quantiles = by_class[np.arange(len(shard)), level_class(mean.mean(axis=1), edges)]
     parameters = _Parameters(fleet, at)
     point = parameters.fill("point", reader.array("factors", ("point",), shard.segment)[:, 0])

@@ -4,6 +4,7 @@ Belongs here: residual quantiles, step factors, the factor from blend to mean an
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -64,7 +65,7 @@ def measure(mean: Floats, actual: Floats, begun: Bools, scale: Floats, segment: 
     residual = residual / steps[segment][:, None, :]
     level = mean.mean(axis=(1, 2)) if mean.size else np.zeros(len(mean))
     edges = np.quantile(level, np.arange(1, CLASSES) / CLASSES) if len(level) else np.zeros(CLASSES - 1)
-    flat = residual.reshape(len(residual), -1)
+    flat = residual.reshape(len(residual), residual.shape[1] * residual.shape[2])
     probabilities = quantile_levels(config)
     group = _group_quantiles(flat, segment, level_class(level, edges), groups, probabilities)
     own, count = row_quantiles(flat, probabilities)
@@ -122,7 +123,7 @@ def _group_quantiles(
     order = np.lexsort((classes, segment))
     cells = segment[order] * CLASSES + classes[order]
     starts = np.flatnonzero(np.r_[True, cells[1:] != cells[:-1]]) if len(cells) else np.zeros(0, dtype=int)
-    for start, end in zip(starts, [*starts[1:], len(cells)], strict=True):
+    for start, end in pairwise([*starts, len(cells)]):
         group, level = divmod(int(cells[start]), CLASSES)
         own, count = row_quantiles(flat[order[start:end]].reshape(1, -1), probabilities)
         out[group, level] = _draw(own, count / 10.0, fleet[level][None])[0]
@@ -139,7 +140,8 @@ def _points(
     if objective != "mape":
         return np.ones(len(mean)), np.ones(groups)
     usable = seen & (actual > 0) & (mean > 0)
-    ratio = np.where(usable, actual / np.where(mean > 0, mean, 1.0), np.nan).reshape(len(mean), -1)
+    ratio = np.where(usable, actual / np.where(mean > 0, mean, 1.0), np.nan)
+    ratio = ratio.reshape(len(mean), mean.shape[1] * mean.shape[2])
     fleet = _weighted_median(ratio.reshape(1, -1))[0][0] if np.isfinite(ratio).any() else 1.0
     by_segment = np.full(groups, fleet)
     for group in np.unique(segment):

@@ -212,7 +212,7 @@ def _drift(sums: PoolSums, total: Floats, origins: Sequence[int], season: int, d
     padded = np.concatenate([np.zeros((len(total), 1)), total], axis=1)
     ends = np.asarray(origins)
     recent = padded[:, ends] - padded[:, np.maximum(0, ends - drift_window(season))]
-    strength = (dispersion / DRIFT_VARIANCE)[:, :, None]
+    strength = np.maximum(dispersion / DRIFT_VARIANCE, 1e-9)[:, :, None]
     return np.asarray(np.clip((recent[:, :, None] + strength) / (sums.level + strength), 0.5, 2.0))
 
 

@@ -29,6 +29,7 @@ def run_forecast(
     Raises ConfigError for the configuration and InputError for a file, naming it.
     """
     settings = load_config(config)
+    _suffix(Path(out), must_exist=False)
     tables = [None if path is None else read_table(Path(path), settings) for path in (history, future, static)]
     if tables[0] is None:
         raise InputError("a history file is needed")

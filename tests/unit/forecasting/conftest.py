@@ -41,13 +41,15 @@ class Makers:
             profile = 1.0 + 0.5 * np.sin(2 * np.pi * (np.arange(days) + number % 2 * 3) / 7)
             units = rng.poisson((0.3 + number % 5) * profile)
             frames.append(
-                pd.DataFrame({
-                    "site": number % 4,
-                    "item": f"item {number:02d}",
-                    "day": pd.date_range(self.first, periods=days, freq="D"),
-                    "units": units,
-                    "value": units * 1.5,
-                })
+                pd.DataFrame(
+                    {
+                        "site": number % 4,
+                        "item": f"item {number:02d}",
+                        "day": pd.date_range(self.first, periods=days, freq="D"),
+                        "units": units,
+                        "value": units * 1.5,
+                    }
+                )
             )
         return pd.concat(frames, ignore_index=True)
 

@@ -65,7 +65,10 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_config(tmp_path / "nowhere.yaml")
 
 
-@pytest.mark.parametrize(("frequency", "subdaily"), [("D", False), ("h", True), ("W-THU", False), ("MS", False), ("24h", False), ("15min", True)])
+@pytest.mark.parametrize(
+    ("frequency", "subdaily"),
+    [("D", False), ("h", True), ("W-THU", False), ("MS", False), ("24h", False), ("15min", True)],
+)
 def test_only_steps_below_a_day_carry_a_time(frequency: str, subdaily: bool) -> None:
     assert parse_config(LEAST | {"frequency": frequency}, "f").subdaily is subdaily
 

@@ -113,7 +113,9 @@ def test_floors_are_plain() -> None:
     y = sparse(False)
     history = History(shard_of(y), "zero")
     assert not plain_floor(history, "zero", 70, HORIZON, SEASON).any()
-    np.testing.assert_allclose(plain_floor(history, "mean_28", 70, HORIZON, SEASON)[:, 3], np.nansum(y[:, 42:70], axis=1) / 28)
+    np.testing.assert_allclose(
+        plain_floor(history, "mean_28", 70, HORIZON, SEASON)[:, 3], np.nansum(y[:, 42:70], axis=1) / 28
+    )
     np.testing.assert_allclose(plain_floor(history, "seasonal_naive", 70, HORIZON, SEASON)[0, :7], y[0, 63:70])
 
 

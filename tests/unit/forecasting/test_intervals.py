@@ -51,7 +51,9 @@ def test_later_steps_are_wider_where_errors_grow() -> None:
     rng = np.random.default_rng(2)
     mean = np.full((300, 10, 6), 20.0)
     actual = mean + rng.normal(size=mean.shape) * np.arange(1, 7)
-    spreads = measure(mean, actual, np.ones((300, 10), dtype=bool), np.ones(300), np.zeros(300, dtype=np.int64), setup_of("counts"))
+    spreads = measure(
+        mean, actual, np.ones((300, 10), dtype=bool), np.ones(300), np.zeros(300, dtype=np.int64), setup_of("counts")
+    )
     assert (np.diff(spreads.steps[0]) > 0).all()
 
 
@@ -59,7 +61,14 @@ def test_the_point_for_mape_has_the_least_percentage_error() -> None:
     rng = np.random.default_rng(3)
     mean = np.full((1, 200, 6), 10.0)
     actual = mean * np.exp(rng.normal(0, 0.6, mean.shape))
-    spreads = measure(mean, actual, np.ones((1, 200), dtype=bool), np.ones(1), np.zeros(1, dtype=np.int64), setup_of("counts", objective="mape"))
+    spreads = measure(
+        mean,
+        actual,
+        np.ones((1, 200), dtype=bool),
+        np.ones(1),
+        np.zeros(1, dtype=np.int64),
+        setup_of("counts", objective="mape"),
+    )
     factors = np.linspace(0.2, 2.0, 181)
     errors = [(np.abs(actual - factor * mean) / actual).mean() for factor in factors]
     assert spreads.point[0] == pytest.approx(factors[int(np.argmin(errors))], abs=0.02)
@@ -68,6 +77,8 @@ def test_the_point_for_mape_has_the_least_percentage_error() -> None:
 
 def test_without_residuals_bounds_are_the_mean() -> None:
     empty = np.zeros((3, 0, 6))
-    spreads = measure(empty, empty, np.zeros((3, 0), dtype=bool), np.ones(3), np.zeros(3, dtype=np.int64), setup_of("counts"))
+    spreads = measure(
+        empty, empty, np.zeros((3, 0), dtype=bool), np.ones(3), np.zeros(3, dtype=np.int64), setup_of("counts")
+    )
     assert not spreads.series.any()
     assert (spreads.steps == 1).all()

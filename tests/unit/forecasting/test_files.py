@@ -1,0 +1,52 @@
+"""run_forecast: files in and out."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from ml_platform.forecasting import ConfigError, InputError, forecast
+from ml_platform.jobs.forecast import run_forecast
+
+
+@pytest.fixture
+def config(tmp_path: Path, make) -> Path:
+    path = tmp_path / "forecast.yaml"
+    path.write_text(yaml.safe_dump(make.config().model_dump(mode="json")))
+    return path
+
+
+def write(frame: pd.DataFrame, path: Path) -> Path:
+    frame.to_csv(path, index=False) if path.suffix == ".csv" else frame.to_parquet(path)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_files_give_what_the_call_gives(tmp_path: Path, make, config: Path, suffix: str) -> None:
+    history = make.counts(series=4)
+    table, kinds = (
+        write(frame, tmp_path / f"{name}.{suffix}") for name, frame in (("h", history), ("s", make.kinds(history)))
+    )
+    out = tmp_path / "deep" / f"out.{suffix}"
+    report = run_forecast(config, table, None, kinds, out)
+    got = pd.read_csv(out, parse_dates=["date"]) if suffix == "csv" else pd.read_parquet(out)
+    wanted = forecast(history, static=make.kinds(history), config=make.config()).forecasts
+    assert (report.rows, report.series, report.states) == (28, 4, {"fitted": 4})
+    np.testing.assert_allclose(got["mean"], wanted["mean"])
+    assert got["date"].tolist() == wanted["date"].tolist()
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+
+
+def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, make, config: Path) -> None:
+    table = write(make.counts(series=2), tmp_path / "h.csv")
+    with pytest.raises(InputError, match=r"nowhere\.csv: there is no such file"):
+        run_forecast(config, tmp_path / "nowhere.csv", None, None, tmp_path / "o.csv")
+    with pytest.raises(InputError, match=r"o\.xlsx: the suffix says no known format"):
+        run_forecast(config, table, None, None, tmp_path / "o.xlsx")
+    with pytest.raises(ConfigError, match="nothing"):
+        run_forecast(tmp_path / "nothing.yaml", table, None, None, tmp_path / "o.csv")
+    table.write_text(table.read_text().replace("2021-03-02", "yesterday", 1))
+    with pytest.raises(InputError, match=r"h\.csv: the column 'day' holds a value that is no time"):
+        run_forecast(config, table, None, None, tmp_path / "o.csv")

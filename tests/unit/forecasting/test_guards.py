@@ -1,0 +1,101 @@
+"""Poison: one bad series never changes or stops another, and every series ends in a state with a reason."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ml_platform.forecasting import forecast
+
+NUMBERS = ["mean", "point", "lo_95", "lo_80", "hi_80", "hi_95"]
+POISON = {"nan": np.nan, "infinite": np.inf, "minus infinite": -np.inf, "absurd": 1e300}
+
+
+@pytest.mark.parametrize("poison", POISON)
+def test_a_poisoned_series_leaves_the_others_bit_equal(make, poison: str) -> None:
+    history = make.counts().astype({"units": float})
+    bad = history["item"] == "item 05"
+    one = history.assign(units=history["units"].where(~(bad & (history["day"].dt.day == 9)), POISON[poison]))
+    two = history.assign(units=history["units"].where(~bad, np.nan))
+    results = [forecast(table, static=make.kinds(history), config=make.config()) for table in (one, two)]
+    pd.testing.assert_frame_equal(results[0].forecasts, results[1].forecasts)
+    assert "item 05" not in set(results[0].forecasts["item"])
+    row = results[0].ledger.set_index("item").loc["item 05"]
+    assert (row["state"], row["reason"]) == ("quarantined", "non_finite")
+    assert (results[0].ledger["state"] == "fitted").sum() == 11
+
+
+def test_a_missing_value_is_no_poison_where_gaps_are_allowed(make) -> None:
+    history = make.counts().astype({"units": float})
+    history.loc[history["day"].dt.day == 9, "units"] = np.nan
+    result = forecast(history, static=make.kinds(history), config=make.config(missing="gap"))
+    assert (result.ledger["state"] == "fitted").all()
+
+
+def test_short_constant_and_empty_series_have_states(make) -> None:
+    history = make.counts(series=4).astype({"units": float})
+    day = history["day"].max()
+    extra = pd.DataFrame(
+        {
+            "site": 9,
+            "item": ["item 91", *["item 92"] * 40, "item 93", *["item 94"] * 12],
+            "day": [
+                day,
+                *pd.date_range(day - pd.Timedelta(days=39), day),
+                day,
+                *pd.date_range(day - pd.Timedelta(days=11), day),
+            ],
+            "units": [3.0, *[2.0] * 40, 0.0, *[1.0] * 12],
+        }
+    )
+    result = forecast(pd.concat([history, extra]), static=make.kinds(history), config=make.config())
+    ledger = result.ledger.set_index("item")
+    assert ledger.loc["item 91", ["state", "reason"]].tolist() == ["fallback", "too_few_active_days"]
+    assert ledger.loc["item 92", "state"] == "fitted"
+    assert ledger.loc["item 93", "state"] == "fallback"
+    assert ledger.loc["item 94", ["state", "reason"]].tolist() == ["fallback", "too_short"]
+    fitted = ledger["state"] == "fitted"
+    assert ledger.loc[fitted, "reason"].isna().all()
+    assert ledger.loc[~fitted, "reason"].notna().all()
+    assert np.isfinite(result.forecasts[NUMBERS].to_numpy()).all()
+    assert set(result.forecasts["item"]) == set(ledger.index)
+
+
+@pytest.mark.parametrize("days", [1, 2, 5, 9, 20, 35])
+@pytest.mark.parametrize("missing", ["zero", "gap"])
+def test_any_length_of_history_is_forecast(make, days: int, missing: str) -> None:
+    history = make.counts(series=3, days=days)
+    result = forecast(history, static=make.kinds(history), config=make.config(missing=missing, min_active_days=2))
+    assert len(result.forecasts) == 21
+    assert np.isfinite(result.forecasts[NUMBERS].to_numpy()).all()
+    assert len(result.ledger) == 3
+
+
+def test_a_fleet_of_zeros_stays_at_zero(make) -> None:
+    history = make.counts(series=3).assign(units=0)
+    out = forecast(history, static=make.kinds(history), config=make.config()).forecasts
+    assert (out[NUMBERS].to_numpy() < 1e-6).all()
+
+
+cells = st.one_of(st.floats(allow_nan=True, allow_infinity=True), st.integers(0, 50).map(float), st.just(0.0))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(values=st.lists(st.lists(cells, min_size=1, max_size=45), min_size=1, max_size=5), gap=st.booleans())
+def test_whatever_comes_in_the_result_is_accounted_for(make, values: list[list[float]], gap: bool) -> None:
+    rows = [
+        (0, f"item {number}", day, value)
+        for number, series in enumerate(values)
+        for day, value in zip(pd.date_range("2022-01-01", periods=len(series)), series, strict=True)
+    ]
+    history = pd.DataFrame(rows, columns=["site", "item", "day", "units"])
+    config = make.config(missing="gap" if gap else "zero", min_active_days=3, static=[], segments=[])
+    result = forecast(history, config=config)
+    quarantined = result.ledger["state"] == "quarantined"
+    assert len(result.ledger) == len(values)
+    assert set(result.forecasts["item"]) == set(result.ledger.loc[~quarantined, "item"])
+    assert len(result.forecasts) == 7 * int((~quarantined).sum())
+    assert np.isfinite(result.forecasts[NUMBERS].to_numpy()).all()
+    ordered = result.forecasts[["lo_95", "lo_80", "hi_80", "hi_95"]].to_numpy()
+    assert (np.diff(ordered, axis=1) >= 0).all()
