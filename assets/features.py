@@ -40,7 +40,9 @@ def feature_assets(contracts: Contracts, config: ForecastConfig) -> list[dg.Asse
         found = spark.panel_inputs(store, configuration.contracts(), configuration.forecast())
         as_of = found.newest_day()
         states = Counter(write_catalogue(found, as_of)["state"].to_pylist())
-        return dg.MaterializeResult(metadata=table_metadata(store, CATALOGUE, as_of=as_of.isoformat(), series_by_state=counts(states)))
+        return dg.MaterializeResult(
+            metadata=table_metadata(store, CATALOGUE, as_of=as_of.isoformat(), series_by_state=counts(states))
+        )
 
     @dg.asset(
         deps=[series_catalogue, *(source.silver for source, _ in inputs.covariates)],
@@ -51,10 +53,20 @@ def feature_assets(contracts: Contracts, config: ForecastConfig) -> list[dg.Asse
         check_specs=check_specs("series_panel", CHECKS),
         metadata=table_definition(panel_spec(inputs)),
     )
-    def series_panel(context: dg.AssetExecutionContext, configuration: ConfigurationResource, lake: LakeResource, spark: SparkResource) -> Events:
+    def series_panel(
+        context: dg.AssetExecutionContext,
+        configuration: ConfigurationResource,
+        lake: LakeResource,
+        spark: SparkResource,
+    ) -> Events:
         store = lake.vend()
         found = spark.panel_inputs(store, configuration.contracts(), configuration.forecast(), context.log.info)
-        yield from guarded(lambda: write_panel(found, found.newest_day()), CHECKS, lambda report: _panel_metadata(store, config, report))
+        yield from guarded(
+            context,
+            lambda: write_panel(found, found.newest_day()),
+            CHECKS,
+            lambda report: _panel_metadata(store, config, report),
+        )
 
     return [series_catalogue, series_panel]
 
@@ -62,4 +74,6 @@ def feature_assets(contracts: Contracts, config: ForecastConfig) -> list[dg.Asse
 def _panel_metadata(lake: Lake, config: ForecastConfig, report: PanelReport) -> dict[str, Any]:
     volume = plots.volume_per_day(target_per_day(lake, report.as_of), value="target", what=config.target)
     months = ", ".join(report.months) or "none: nothing had changed"
-    return table_metadata(lake, PANEL, as_of=report.as_of.isoformat(), months_made_anew=months, target_per_day=picture(volume))
+    return table_metadata(
+        lake, PANEL, as_of=report.as_of.isoformat(), months_made_anew=months, target_per_day=picture(volume)
+    )

@@ -21,7 +21,9 @@ from resources.landing import LandingResource
 from resources.spark import SparkResource
 
 
-def bronze_asset(source: SourceContract, days: dg.DailyPartitionsDefinition, calendar: tuple[date, date]) -> dg.AssetsDefinition:
+def bronze_asset(
+    source: SourceContract, days: dg.DailyPartitionsDefinition, calendar: tuple[date, date]
+) -> dg.AssetsDefinition:
     """`raw_<source>`: rows as landed, with the ledger rows of their drops in the same commit; `calendar`: first and last day of `days`."""
     daily = source.kind == "events"
 
@@ -34,7 +36,9 @@ def bronze_asset(source: SourceContract, days: dg.DailyPartitionsDefinition, cal
         partitions_def=days if daily else None,
         backfill_policy=POLICY if daily else None,
         check_specs=check_specs(source.bronze, CHECKS),
-        metadata=table_definition(source.bronze_spec, {name: column.description for name, column in source.columns.items()}),
+        metadata=table_definition(
+            source.bronze_spec, {name: column.description for name, column in source.columns.items()}
+        ),
     )
     def bronze(
         context: dg.AssetExecutionContext,
@@ -47,7 +51,10 @@ def bronze_asset(source: SourceContract, days: dg.DailyPartitionsDefinition, cal
         ingestion = landing.ingestion(store, contract, context.run_id, spark.suite_rows, context.log.info)
         asked = days_in(context) if daily else list(calendar)
         yield from guarded(
-            lambda: ingestion.run(ingestion.due(asked[0], asked[-1], calendar)), CHECKS, lambda report: _metadata(store, contract, report)
+            context,
+            lambda: ingestion.run(ingestion.due(asked[0], asked[-1], calendar)),
+            CHECKS,
+            lambda report: _metadata(store, contract, report),
         )
 
     return bronze

@@ -33,12 +33,19 @@ def column_schema(schema: pa.Schema, descriptions: Mapping[str, str] | None = No
 
 def table_definition(spec: TableSpec, descriptions: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Metadata of an asset's definition: the table it is and its columns."""
-    return {"dagster/table_name": spec.name.replace("/", "."), "dagster/column_schema": column_schema(spec.schema, descriptions)}
+    return {
+        "dagster/table_name": spec.name.replace("/", "."),
+        "dagster/column_schema": column_schema(spec.schema, descriptions),
+    }
 
 
 def table_metadata(lake: Lake, name: str, **more: Any) -> dict[str, Any]:
     """Metadata of a materialization: all rows of the table, its version and place, and whatever else is worth seeing."""
-    found: dict[str, Any] = {"dagster/row_count": lake.count(name), "dagster/uri": lake.uri(name), "table_version": lake.version(name) or 0}
+    found: dict[str, Any] = {
+        "dagster/row_count": lake.count(name),
+        "dagster/uri": lake.uri(name),
+        "table_version": lake.version(name) or 0,
+    }
     return {**found, **more}
 
 
@@ -47,8 +54,9 @@ def picture(markdown: str) -> dg.MarkdownMetadataValue:
 
 
 def counts(values: Mapping[str, int]) -> dg.TableMetadataValue:
-    """Counts as a table with the columns what and rows."""
-    return dg.MetadataValue.table([dg.TableRecord({"what": what, "rows": rows}) for what, rows in values.items()])
+    """Counts as a table with the columns what and rows; it may be empty."""
+    records = [dg.TableRecord({"what": what, "rows": rows}) for what, rows in values.items()]
+    return dg.MetadataValue.table(records, dg.TableSchema([dg.TableColumn("what", "string"), dg.TableColumn("rows", "int")]))
 
 
 def check_specs(asset: str, names: Sequence[str]) -> list[dg.AssetCheckSpec]:
@@ -56,7 +64,24 @@ def check_specs(asset: str, names: Sequence[str]) -> list[dg.AssetCheckSpec]:
     return [dg.AssetCheckSpec(name, asset=asset, blocking=True, description=CHECK_TEXTS[name]) for name in names]
 
 
-def guarded(run: Callable[[], R], names: Sequence[str], describe: Callable[[R], Mapping[str, Any]]) -> Events:
+def materialized(context: dg.AssetExecutionContext, metadata: Mapping[str, Any]) -> dg.MaterializeResult[Any]:
+    """The materialization with its metadata; in a run over many days the pictures lie in one observation, not in a copy per day."""
+    plain = dict(metadata)
+    if context.has_partition_key_range and len(context.partition_keys) > 1:
+        pictures = {
+            name: plain.pop(name) for name, value in metadata.items() if isinstance(value, dg.MarkdownMetadataValue)
+        }
+        if pictures:
+            context.log_event(dg.AssetObservation(context.asset_key, metadata=pictures))
+    return dg.MaterializeResult(metadata=plain)
+
+
+def guarded(
+    context: dg.AssetExecutionContext,
+    run: Callable[[], R],
+    names: Sequence[str],
+    describe: Callable[[R], Mapping[str, Any]],
+) -> Events:
     """Run a stage that checks before it commits: record every check, then materialize, or fail where one blocked the commit."""
     try:
         report = run()
@@ -65,17 +90,23 @@ def guarded(run: Callable[[], R], names: Sequence[str], describe: Callable[[R], 
         yield from (_check_result(result) for result in why.results)
         yield from (_not_reached(name) for name in names if name not in done)
         raise dg.Failure(str(why), metadata={"nothing_was_committed": True}) from None
-    unchanged = [CheckResult(name, True, "nothing has changed since the last commit, whose check holds") for name in names]
+    unchanged = [
+        CheckResult(name, True, "nothing has changed since the last commit, whose check holds") for name in names
+    ]
     yield from (_check_result(result) for result in report.checks or unchanged)
-    yield dg.MaterializeResult(metadata=dict(describe(report)))
+    yield materialized(context, describe(report))
 
 
 def _check_result(result: CheckResult) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(check_name=result.name, passed=result.passed, description=result.description, metadata=dict(result.figures))
+    return dg.AssetCheckResult(
+        check_name=result.name, passed=result.passed, description=result.description, metadata=dict(result.figures)
+    )
 
 
 def _not_reached(name: str) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(check_name=name, passed=False, description="not reached: another check blocked the commit")
+    return dg.AssetCheckResult(
+        check_name=name, passed=False, description="not reached: another check blocked the commit"
+    )
 
 
 CHECK_TEXTS = {

@@ -17,7 +17,9 @@ from resources.lake import LakeResource
 from resources.spark import SparkResource
 
 
-def silver_asset(source: SourceContract, contracts: Contracts, days: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
+def silver_asset(
+    source: SourceContract, contracts: Contracts, days: dg.DailyPartitionsDefinition
+) -> dg.AssetsDefinition:
     """`<source>_history` for rows that happened on a day; `<source>_current` or `<source>_history` without days for the others."""
     daily = source.time is not None
     spec = silver_spec(source, contracts)
@@ -34,10 +36,15 @@ def silver_asset(source: SourceContract, contracts: Contracts, days: dg.DailyPar
         check_specs=check_specs(source.silver, CHECKS),
         metadata=table_definition(spec, {name: column.description for name, column in source.columns.items()}),
     )
-    def silver(context: dg.AssetExecutionContext, configuration: ConfigurationResource, lake: LakeResource, spark: SparkResource) -> Events:
+    def silver(
+        context: dg.AssetExecutionContext,
+        configuration: ConfigurationResource,
+        lake: LakeResource,
+        spark: SparkResource,
+    ) -> Events:
         store, declared = lake.vend(), configuration.contracts()
         preparation = spark.preparation(store, declared, declared[source.name], context.log.info)
-        yield from guarded(preparation.run, CHECKS, lambda report: _metadata(store, spec.name, report))
+        yield from guarded(context, preparation.run, CHECKS, lambda report: _metadata(store, spec.name, report))
 
     return silver
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.metadata import FORECASTING, counts, table_definition, table_metadata
+from assets.metadata import FORECASTING, counts, materialized, table_definition, table_metadata
 from assets.partitions import POLICY, complete_days_in
 from assets.training import NOTHING_DUE
 from ml_platform.catalogue import catalogue_as_of
@@ -47,7 +47,7 @@ def promotion_assets(config: ForecastConfig, days: dg.DailyPartitionsDefinition)
         for as_of in complete_days_in(context, store, inputs.target.name, inputs.target.drops_per_day):
             made = release_candidate(store, releases, catalogue_as_of(inputs, as_of), config, gate, as_of)
             context.log.info(f"release {made.release.release_id}: {made.decision.summary}")
-        return dg.MaterializeResult(metadata=_metadata(store, made) if made else {"reason": NOTHING_DUE})
+        return materialized(context, _metadata(store, made) if made else {"reason": NOTHING_DUE})
 
     return [promoted_release]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.metadata import FORECASTING, counts, picture, table_definition, table_metadata
+from assets.metadata import FORECASTING, counts, materialized, picture, table_definition, table_metadata
 from assets.partitions import POLICY, complete_days_in
 from assets.training import NOTHING_DUE
 from ml_platform import plots
@@ -47,8 +47,10 @@ def forecasts_asset(config: ForecastConfig, days: dg.DailyPartitionsDefinition) 
         inputs, report = spark.panel_inputs(store, configuration.contracts(), config), None
         for as_of in complete_days_in(context, store, inputs.target.name, inputs.target.drops_per_day):
             report = score(store, releases, catalogue_as_of(inputs, as_of), config, as_of)
-            context.log.info(f"forecasts as of {as_of}: {report.reason or f'{report.rows} rows by {report.release_id}'}")
-        return dg.MaterializeResult(metadata=_metadata(store, config, report) if report else {"reason": NOTHING_DUE})
+            context.log.info(
+                f"forecasts as of {as_of}: {report.reason or f'{report.rows} rows by {report.release_id}'}"
+            )
+        return materialized(context, _metadata(store, config, report) if report else {"reason": NOTHING_DUE})
 
     return forecasts
 

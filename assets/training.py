@@ -9,7 +9,7 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from assets.metadata import FORECASTING, column_schema, counts, picture, table_definition, table_metadata
+from assets.metadata import FORECASTING, column_schema, counts, materialized, picture, table_definition, table_metadata
 from assets.partitions import POLICY, complete_days_in
 from ml_platform import plots
 from ml_platform.catalogue import catalogue_as_of
@@ -52,7 +52,7 @@ def training_assets(config: ForecastConfig, days: dg.DailyPartitionsDefinition) 
         for as_of in complete_days_in(context, store, inputs.target.name, inputs.target.drops_per_day):
             report = train_fleet(store, catalogue_as_of(inputs, as_of), config, as_of, compute.vend())
             context.log.info(f"fleet as of {as_of}: {dict(report.states)}{' (unchanged)' if report.unchanged else ''}")
-        return dg.MaterializeResult(metadata=_fleet_metadata(store, report) if report else {"reason": NOTHING_DUE})
+        return materialized(context, _fleet_metadata(store, report) if report else {"reason": NOTHING_DUE})
 
     @dg.asset(
         deps=[candidate_fleet],
@@ -76,7 +76,7 @@ def training_assets(config: ForecastConfig, days: dg.DailyPartitionsDefinition) 
         for as_of in complete_days_in(context, store, inputs.target.name, inputs.target.drops_per_day):
             judged = judge_candidate(store, releases, catalogue_as_of(inputs, as_of), config, as_of)
             context.log.info(f"judged as of {as_of}: weighted RMSSE {judged.fleet('challenger').get('weighted_rmsse')}")
-        return dg.MaterializeResult(metadata=_evaluation_metadata(store, judged) if judged else {"reason": NOTHING_DUE})
+        return materialized(context, _evaluation_metadata(store, judged) if judged else {"reason": NOTHING_DUE})
 
     return [candidate_fleet, fleet_evaluation]
 
@@ -100,6 +100,16 @@ def _fleet_metadata(lake: Lake, report: TrainingReport) -> dict[str, Any]:
 
 def _evaluation_metadata(lake: Lake, judged: Evaluation) -> dict[str, Any]:
     row = judged.fleet("challenger")
-    figures = {name: float(str(row[name])) for name in ("weighted_rmsse", "wape", "wape_week", "bias") if row.get(name) is not None}
+    figures = {
+        name: float(str(row[name]))
+        for name in ("weighted_rmsse", "wape", "wape_week", "bias")
+        if row.get(name) is not None
+    }
     champion = judged.champion.release_id if judged.champion else "none before this day: the floor alone judges"
-    return table_metadata(lake, "gold/fleet_evaluation", champion=champion, **figures, error_by_segment=picture(plots.error_by_segment(judged.table)))
+    return table_metadata(
+        lake,
+        "gold/fleet_evaluation",
+        champion=champion,
+        **figures,
+        error_by_segment=picture(plots.error_by_segment(judged.table)),
+    )

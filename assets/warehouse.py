@@ -38,25 +38,40 @@ def warehouse_assets(config: ForecastConfig, days: dg.DailyPartitionsDefinition)
         backfill_policy=POLICY,
     )
     def warehouse_forecasts(
-        context: dg.AssetExecutionContext, configuration: ConfigurationResource, lake: LakeResource, warehouse: WarehouseResource
+        context: dg.AssetExecutionContext,
+        configuration: ConfigurationResource,
+        lake: LakeResource,
+        warehouse: WarehouseResource,
     ) -> dg.MaterializeResult[Any]:
         store, target = lake.vend(), configuration.contracts().target
         due = complete_days_in(context, store, target.name, target.drops_per_day)
         champion = champion_as_of(store, due[-1], same_day=True) if due else None
         if champion is None:
-            return dg.MaterializeResult(metadata={"reason": NOTHING_DUE if not due else f"no release is promoted as of {due[-1]}"})
+            return dg.MaterializeResult(
+                metadata={"reason": NOTHING_DUE if not due else f"no release is promoted as of {due[-1]}"}
+            )
         staged = warehouse.vend().stage(store, config, due[-1], champion.release_id)
         path = dg.MetadataValue.path(str(staged.path))
-        found: dict[str, Any] = {"dagster/row_count": staged.rows["forecasts"], "as_of": due[-1].isoformat(), "release_id": champion.release_id}
+        found: dict[str, Any] = {
+            "dagster/row_count": staged.rows["forecasts"],
+            "as_of": due[-1].isoformat(),
+            "release_id": champion.release_id,
+        }
         return dg.MaterializeResult(metadata={**found, "staged": path, "rows": counts(staged.rows)})
 
     @dbt_assets(manifest=manifest(config), name="marts", dagster_dbt_translator=TRANSLATOR)
-    def marts(context: dg.AssetExecutionContext, dbt: DbtCliResource, lake: LakeResource, warehouse: WarehouseResource) -> Iterator[Any]:
+    def marts(
+        context: dg.AssetExecutionContext, dbt: DbtCliResource, lake: LakeResource, warehouse: WarehouseResource
+    ) -> Iterator[Any]:
         store, target = lake.vend(), warehouse.vend()
+        if target.pending(store) is None:  # no champion yet, or only the marts were asked for
+            target.stage(store, config)
         os.environ.update(target.environment())
         yield from dbt.cli(["build", *dbt_arguments(config)], context=context).stream()
         if pointer := target.pending(store):
             switched = target.publish(store, pointer.as_of, pointer.release_id)
-            context.log.info(f"published {pointer.release_id} as of {pointer.as_of}{'' if switched else ' (it was live already)'}")
+            context.log.info(
+                f"published {pointer.release_id} as of {pointer.as_of}{'' if switched else ' (it was live already)'}"
+            )
 
     return [warehouse_forecasts, marts]

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 CATALOGUE = "silver/series_catalogue"
 DORMANT_AFTER = timedelta(days=182)
+REMEMBERED = 40  # a replay of a month asks for each day four times, stage by stage
+_MADE: dict[tuple[object, ...], pa.Table] = {}
 
 
 def catalogue_spec(inputs: PanelInputs) -> TableSpec:
@@ -26,11 +28,26 @@ def catalogue_spec(inputs: PanelInputs) -> TableSpec:
     columns = {"series_id": pa.string(), **{name: types[name] for name in inputs.key}, "shard": pa.int32()}
     columns |= {"first_date": pa.date32(), "last_date": pa.date32(), "active_days": pa.int64()}
     columns |= {name: pa.string() for name in inputs.attributes} | {"state": pa.string(), "reason": pa.string()}
-    return TableSpec(CATALOGUE, pa.schema(list(columns.items())), (), "One row per series: key, shard, days, state. The newest view.")
+    return TableSpec(
+        CATALOGUE, pa.schema(list(columns.items())), (), "One row per series: key, shard, days, state. The newest view."
+    )
 
 
 def catalogue_as_of(inputs: PanelInputs, as_of: date) -> pa.Table:
-    """Series known on `as_of`, sorted by series_id: active, new (too few active days) or dormant (no row for half a year)."""
+    """Series known on `as_of`, sorted by series_id: active, new (too few active days) or dormant (no row for half a year).
+
+    Training, judging, releasing and scoring of a day ask for the same one: it is made once per version of the history.
+    """
+    name = inputs.history_spec.name
+    asked = (inputs.lake.uri(name), inputs.lake.version(name), inputs.config.model_dump_json(), inputs.shards, as_of)
+    if asked not in _MADE:
+        while len(_MADE) >= REMEMBERED:
+            _MADE.pop(next(iter(_MADE)))
+        _MADE[asked] = _make(inputs, as_of)
+    return _MADE[asked]
+
+
+def _make(inputs: PanelInputs, as_of: date) -> pa.Table:
     import pyspark.sql.functions as F
 
     rows, key = inputs.history(as_of), inputs.key

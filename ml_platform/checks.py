@@ -45,5 +45,7 @@ def merged(results: Iterable[CheckResult]) -> tuple[CheckResult, ...]:
             found[one.name] = one
             continue
         both = {k: before.figures.get(k, 0) + v if type(v) is int else v for k, v in one.figures.items()}  # type: ignore[operator]
-        found[one.name] = CheckResult(one.name, before.passed and one.passed, one.description if before.passed else before.description, both)
+        found[one.name] = CheckResult(
+            one.name, before.passed and one.passed, one.description if before.passed else before.description, both
+        )
     return tuple(found.values())

@@ -21,7 +21,13 @@ from ml_platform.lake.store import TableSpec
 
 NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
 DECIMAL = re.compile(r"^decimal\((\d{1,2}),(\d{1,2})\)$")
-PLAIN_TYPES = {"int64": pa.int64(), "string": pa.string(), "bool": pa.bool_(), "date": pa.date32(), "timestamp": INSTANT}
+PLAIN_TYPES = {
+    "int64": pa.int64(),
+    "string": pa.string(),
+    "bool": pa.bool_(),
+    "date": pa.date32(),
+    "timestamp": INSTANT,
+}
 PROVENANCE = {"drop_id": pa.string(), "drop_day": pa.date32(), "row_number": pa.int64(), "ingested_at": INSTANT}
 
 
@@ -72,7 +78,9 @@ class Column(Strict):
     @model_validator(mode="after")
     def _type_is_known(self) -> Self:
         if self.type not in PLAIN_TYPES and not DECIMAL.match(self.type.replace(" ", "")):
-            raise ValueError(f"type '{self.type}' is unknown: use {', '.join(PLAIN_TYPES)} or decimal(p,s); money and measures are decimal")
+            raise ValueError(
+                f"type '{self.type}' is unknown: use {', '.join(PLAIN_TYPES)} or decimal(p,s); money and measures are decimal"
+            )
         return self
 
 
@@ -150,7 +158,10 @@ class SourceContract(Strict):
     name: Identifier
     kind: Literal["events", "snapshot"]
     description: str
-    owner: str = Field(pattern=r"^team:[a-z][a-z0-9-]*$|^[^@\s]+@[^@\s]+$", description="team:name or an e-mail address, as Dagster takes it")
+    owner: str = Field(
+        pattern=r"^team:[a-z][a-z0-9-]*$|^[^@\s]+@[^@\s]+$",
+        description="team:name or an e-mail address, as Dagster takes it",
+    )
     path: str
     format: Format
     columns: Mapping[str, Column]
@@ -162,13 +173,19 @@ class SourceContract(Strict):
     notice: tuple[Condition, ...] = Field(default=(), description="conditions that are kept, and counted")
     duplicates: Duplicates = Duplicates()
     drops_per_day: int = Field(default=1, ge=1, description="loaded drops that make a day complete")
-    max_quarantined: float = Field(default=0.5, ge=0, le=1, description="share of a run's rows above which nothing is committed")
+    max_quarantined: float = Field(
+        default=0.5, ge=0, le=1, description="share of a run's rows above which nothing is committed"
+    )
     panel: Panel = Panel()
 
     @model_validator(mode="after")
     def _columns_exist(self) -> Self:
         taken = [name for lookup in self.lookups for name in lookup.take]
-        own = [*self.key, *(lookup_key for lookup in self.lookups for lookup_key in lookup.match), *self.duplicates.greatest]
+        own = [
+            *self.key,
+            *(lookup_key for lookup in self.lookups for lookup_key in lookup.match),
+            *self.duplicates.greatest,
+        ]
         own += [self.time.column] if self.time else []
         own += [self.validity.start, self.validity.end] if self.validity else []
         own += [c.column for c in self.panel.covariates]
@@ -177,7 +194,9 @@ class SourceContract(Strict):
                 raise ValueError(f"column '{name}' is used but not declared; declared are {', '.join(self.columns)}")
         for condition in (*self.exclude, *self.notice):
             if condition.column not in {*self.columns, *taken}:
-                raise ValueError(f"rule '{condition.rule}' needs column '{condition.column}', which is neither declared nor taken by a lookup")
+                raise ValueError(
+                    f"rule '{condition.rule}' needs column '{condition.column}', which is neither declared nor taken by a lookup"
+                )
         for name in (*self.columns, *taken):
             if name in PROVENANCE:
                 raise ValueError(f"column '{name}' is reserved for provenance: rename it")
@@ -186,7 +205,9 @@ class SourceContract(Strict):
     @model_validator(mode="after")
     def _times_are_clear(self) -> Self:
         if self.kind == "events" and (self.time is None) == (self.validity is None):
-            raise ValueError("an events source declares either `time` (a row happened then) or `validity` (a row holds from, to)")
+            raise ValueError(
+                "an events source declares either `time` (a row happened then) or `validity` (a row holds from, to)"
+            )
         if self.kind == "events" and "{day}" not in self.path:
             raise ValueError("the path of an events source names its drop day: write {day} where it stands")
         return self
@@ -209,7 +230,12 @@ class SourceContract(Strict):
     def bronze_spec(self) -> TableSpec:
         columns = {name: column.arrow for name, column in self.columns.items()} | PROVENANCE
         by_day = ("drop_day",) if self.kind == "events" else ()
-        return TableSpec(f"bronze/{self.bronze}", pa.schema(list(columns.items())), by_day, f"{self.description} As landed, with provenance.")
+        return TableSpec(
+            f"bronze/{self.bronze}",
+            pa.schema(list(columns.items())),
+            by_day,
+            f"{self.description} As landed, with provenance.",
+        )
 
     @cached_property
     def fingerprint(self) -> str:
@@ -251,7 +277,9 @@ class Contracts(Strict):
                 other = self[lookup.source]
                 lost = [c for c in (*lookup.match, *lookup.take) if c not in other.columns]
                 if other.kind != "snapshot" or lost:
-                    raise ValueError(f"source '{source.name}' looks up '{other.name}', which must be a snapshot with the columns {lost or list(lookup.take)}")
+                    raise ValueError(
+                        f"source '{source.name}' looks up '{other.name}', which must be a snapshot with the columns {lost or list(lookup.take)}"
+                    )
         return self
 
 
@@ -259,7 +287,9 @@ def load_contracts(folder: Path) -> Contracts:
     """Read `folder`/sources/*.yaml; ContractError names the file, the field and what is wrong with it."""
     files = sorted((folder / "sources").glob("*.yaml"))
     if not files:
-        raise ContractError(f"no source contracts in {folder / 'sources'}: write one YAML file per source, or set ML_PLATFORM_CONFIGS")
+        raise ContractError(
+            f"no source contracts in {folder / 'sources'}: write one YAML file per source, or set ML_PLATFORM_CONFIGS"
+        )
     sources = [validated(SourceContract, read_yaml(path), path) for path in files]
     return validated(Contracts, {"sources": sources}, folder / "sources")
 
@@ -288,5 +318,9 @@ def validated(model: type[Model], content: Mapping[str, Any], place: Path) -> Mo
 def _problems(why: ValidationError) -> Iterable[str]:
     for problem in why.errors():
         field = ".".join(str(part) for part in problem["loc"])
-        text = "this key is unknown" if problem["type"] == "extra_forbidden" else problem["msg"].removeprefix("Value error, ")
+        text = (
+            "this key is unknown"
+            if problem["type"] == "extra_forbidden"
+            else problem["msg"].removeprefix("Value error, ")
+        )
         yield f"{field}: {text}" if field else text

@@ -18,7 +18,9 @@ def example_forecasts(
     lake: Lake, config: ForecastConfig, as_of: date, release_id: str, number: int = 6
 ) -> tuple[pa.Table, pa.Table, dict[str, str]]:
     """History, forecasts and titles of series spread over the fleet by how often they are active, the most active first."""
-    known = lake.read(CATALOGUE, where=pc.field("state") == "active").sort_by([("active_days", "descending"), ("series_id", "ascending")])
+    known = lake.read(CATALOGUE, where=pc.field("state") == "active").sort_by(
+        [("active_days", "descending"), ("series_id", "ascending")]
+    )
     places = [round(place * (known.num_rows - 1) / max(number - 1, 1)) for place in range(min(number, known.num_rows))]
     chosen = known.take(places).to_pylist()
     titles = {row["series_id"]: " / ".join(str(row[name]) for name in config.series) for row in chosen}

@@ -35,8 +35,17 @@ def validate(data: pa.Table, expected: Expected, rows: int) -> CheckResult:
     sample = _spaced(data, rows)
     results = _run(sample, _suite(expected))
     failed = [_sentence(one) for one in results if not one.success]
-    figures = {"expectations": len(results), "failed": len(failed), "rows_looked_at": sample.num_rows, "rows_staged": data.num_rows}
-    text = "; ".join(failed) if failed else f"{len(results)} expectations hold on {sample.num_rows} of {data.num_rows} staged rows"
+    figures = {
+        "expectations": len(results),
+        "failed": len(failed),
+        "rows_looked_at": sample.num_rows,
+        "rows_staged": data.num_rows,
+    }
+    text = (
+        "; ".join(failed)
+        if failed
+        else f"{len(results)} expectations hold on {sample.num_rows} of {data.num_rows} staged rows"
+    )
     return CheckResult(NAME, not failed, text, figures)
 
 
@@ -54,10 +63,15 @@ def _suite(expected: Expected) -> list[Any]:
     suite += [gxe.ExpectColumnValuesToNotBeNull(column=name) for name in expected.not_null]
     bounded = sorted(expected.minimum.keys() | expected.maximum.keys())
     suite += [
-        gxe.ExpectColumnValuesToBeBetween(column=name, min_value=expected.minimum.get(name), max_value=expected.maximum.get(name))
+        gxe.ExpectColumnValuesToBeBetween(
+            column=name, min_value=expected.minimum.get(name), max_value=expected.maximum.get(name)
+        )
         for name in bounded
     ]
-    suite += [gxe.ExpectColumnValuesToBeInSet(column=name, value_set=list(values)) for name, values in expected.allowed.items()]
+    suite += [
+        gxe.ExpectColumnValuesToBeInSet(column=name, value_set=list(values))
+        for name, values in expected.allowed.items()
+    ]
     if len(expected.unique) > 1:
         suite.append(gxe.ExpectCompoundColumnsToBeUnique(column_list=list(expected.unique)))
     elif expected.unique:
@@ -72,7 +86,9 @@ def _run(sample: pa.Table, expectations: list[Any]) -> list[Any]:
         context = gx.get_context(mode="ephemeral")
         context.variables.progress_bars = gx.data_context.types.base.ProgressBarsConfig(globally=False)
         asset = context.data_sources.add_pandas("staged").add_dataframe_asset("staged")
-        batch = asset.add_batch_definition_whole_dataframe("staged").get_batch({"dataframe": sample.to_pandas(date_as_object=False)})
+        batch = asset.add_batch_definition_whole_dataframe("staged").get_batch(
+            {"dataframe": sample.to_pandas(date_as_object=False)}
+        )
         return list(batch.validate(gx.ExpectationSuite("staged", expectations=expectations)).results)
 
 
@@ -87,6 +103,12 @@ def import_great_expectations() -> Any:
 
 def _sentence(result: Any) -> str:
     config = result.expectation_config
-    what = {k: v for k, v in config.kwargs.items() if k not in ("batch_id", "value_set", "column_set") and v is not None}
-    seen = result.result.get("partial_unexpected_list") or result.result.get("observed_value") or (result.exception_info or {}).get("exception_message")
+    what = {
+        k: v for k, v in config.kwargs.items() if k not in ("batch_id", "value_set", "column_set") and v is not None
+    }
+    seen = (
+        result.result.get("partial_unexpected_list")
+        or result.result.get("observed_value")
+        or (result.exception_info or {}).get("exception_message")
+    )
     return f"{config.type} {what}: found {str(seen)[:120]}"

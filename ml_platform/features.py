@@ -90,24 +90,30 @@ class _Grid:
         return int(self.calendar.loc[self.calendar["month"] >= self.first_month, "position"].min())
 
     def panel(self, spec: TableSpec) -> "DataFrame":
+        """The rows of the months to make. Joins run on numbers of series and steps: names come back at the end."""
         import pyspark.sql.functions as F
 
-        steps, sums = self._steps(), self.sums()
-        starts = sums.groupBy("series_id").agg(F.min("position").alias("start"))
+        ids, steps, sums = self._ids(), self._steps().where(f"position >= {self.low}"), self.sums()
+        starts = sums.groupBy("series").agg(F.min("position").alias("start"))
         span = F.sequence(F.greatest("start", F.lit(self.low)), F.lit(len(self.calendar) - 1))
-        grid = starts.select("series_id", F.explode(span).alias("position")).join(F.broadcast(steps), "position")
-        panel = grid.join(sums.where(f"position >= {self.low}"), ["series_id", "position"], "left")
+        grid = starts.select("series", F.explode(span).alias("position"))
+        panel = grid.join(sums.where(f"position >= {self.low}"), ["series", "position"], "left")
+        made = self.calendar.loc[self.calendar["position"] >= self.low, "date"]
+        days = (made.iloc[0].date(), made.iloc[-1].date())
+        panel = with_covariates(self.inputs, panel, ids, steps, self.as_of, days).join(F.broadcast(steps), "position")
         if self.inputs.config.missing == "zero":
-            panel = panel.withColumns({name: F.when(F.col("past"), F.coalesce(name, F.lit(0).cast(kind))) for name, kind in self._measures().items()})
-        steps_made = self.calendar.loc[self.calendar["position"] >= self.low, "date"]
-        return with_covariates(self.inputs, panel, self.as_of, steps_made).select(*spec.schema.names)
+            zeros = {
+                name: F.when(F.col("past"), F.coalesce(name, F.lit(0).cast(kind)))
+                for name, kind in self._measures().items()
+            }
+            panel = panel.withColumns(zeros)
+        return panel.join(F.broadcast(ids.select("series", "series_id")), "series").select(*spec.schema.names)
 
     def sums(self) -> "DataFrame":
-        """Target and weight by series_id and position, exact: integers and decimals only."""
+        """Target and weight by series (its number) and position, exact: integers and decimals only."""
         import pyspark.sql.functions as F
 
         inputs, measures = self.inputs, self._measures()
-        ids = inputs.table(CATALOGUE).where("state <> 'excluded'").select("series_id", *inputs.key)
         rows = inputs.history(self.as_of).withColumn("date", inputs.moment())
         if not inputs.step_seconds and inputs.config.frequency != "D":
             rows = rows.join(F.broadcast(self._days()), "date").withColumn("date", F.col("_step")).drop("_step")
@@ -115,7 +121,15 @@ class _Grid:
         sums = rows.groupBy(*inputs.key, "date").agg(*(F.sum(str(named[name])).alias(name) for name in measures))
         sums = sums.withColumns({name: F.col(name).cast(kind) for name, kind in measures.items()})
         placed = sums.join(F.broadcast(self._steps().select("date", "position")), "date")
-        return placed.join(F.broadcast(ids), inputs.key).select("series_id", "position", *measures)
+        return placed.join(F.broadcast(self._ids()), inputs.key).select("series", "position", *measures)
+
+    def _ids(self) -> "DataFrame":
+        """Number (in series_id order), series_id and key of every series that is not excluded."""
+        import pyspark.sql.functions as F
+        from pyspark.sql import Window
+
+        known = self.inputs.table(CATALOGUE).where("state <> 'excluded'").select("series_id", *self.inputs.key)
+        return known.withColumn("series", F.row_number().over(Window.orderBy("series_id")))
 
     def _measures(self) -> dict[str, str]:
         """Summed columns of the panel with their Spark types."""
@@ -135,7 +149,12 @@ class _Grid:
         import pyspark.sql.functions as F
 
         days = pd.date_range(self.calendar["date"].iloc[0], self.as_of)
-        text = pd.DataFrame({"date": days.strftime("%Y-%m-%d"), "_step": [self.inputs.offset.rollback(day).strftime("%Y-%m-%d") for day in days]})
+        text = pd.DataFrame(
+            {
+                "date": days.strftime("%Y-%m-%d"),
+                "_step": [self.inputs.offset.rollback(day).strftime("%Y-%m-%d") for day in days],
+            }
+        )
         frame = session(self.inputs.engine).createDataFrame(text)
         return frame.withColumns({name: F.col(name).cast("date") for name in ("date", "_step")})
 
@@ -165,16 +184,35 @@ def _checks(grid: _Grid, staging: Staging) -> list[CheckResult]:
     inputs, staged = grid.inputs, staging.dataset()
     rows = staged.to_table(columns=["date", "target"])
     end = pd.Timestamp(grid.calendar.loc[grid.calendar["past"], "date"].iloc[-1])
-    late = pc.greater(rows["date"].cast(pa.timestamp("us", rows["date"].type.tz if inputs.step_seconds else None)), _like(end, inputs))
+    late = pc.greater(
+        rows["date"].cast(pa.timestamp("us", rows["date"].type.tz if inputs.step_seconds else None)), _like(end, inputs)
+    )
     late_targets = pc.sum(pc.and_(late, pc.is_valid(rows["target"]))).as_py() or 0
     wanted, total = _wanted(grid)
     found = pc.sum(rows["target"]).as_py() or 0
     doubled = doubled_keys(staged, ["series_id", "date", "month"])
     return [
-        CheckResult("complete_calendar", rows.num_rows == wanted, f"{rows.num_rows} rows, the calendars ask for {wanted}", {"rows": rows.num_rows}),
-        CheckResult("target_balance", found == total, f"the panel's target adds up to {found}, its history to {total}", {"target": float(found)}),
-        CheckResult("no_future_target", late_targets == 0, f"{late_targets} rows after {grid.as_of} have a target", {"late_targets": late_targets}),
-        CheckResult("unique_key", doubled == 0, f"{doubled} pairs of series and date occur twice", {"doubled_keys": doubled}),
+        CheckResult(
+            "complete_calendar",
+            rows.num_rows == wanted,
+            f"{rows.num_rows} rows, the calendars ask for {wanted}",
+            {"rows": rows.num_rows},
+        ),
+        CheckResult(
+            "target_balance",
+            found == total,
+            f"the panel's target adds up to {found}, its history to {total}",
+            {"target": float(found)},
+        ),
+        CheckResult(
+            "no_future_target",
+            late_targets == 0,
+            f"{late_targets} rows after {grid.as_of} have a target",
+            {"late_targets": late_targets},
+        ),
+        CheckResult(
+            "unique_key", doubled == 0, f"{doubled} pairs of series and date occur twice", {"doubled_keys": doubled}
+        ),
         expectations.validate(staged.head(4 * inputs.suite_rows), _expected(inputs), inputs.suite_rows),
     ]
 
@@ -184,7 +222,7 @@ def _wanted(grid: _Grid) -> tuple[int, Any]:
     import pyspark.sql.functions as F
 
     sums = grid.sums()
-    starts = sums.groupBy("series_id").agg(F.min("position").alias("start"))
+    starts = sums.groupBy("series").agg(F.min("position").alias("start"))
     length = F.lit(len(grid.calendar)) - F.greatest("start", F.lit(grid.low))
     rows = to_arrow(starts.agg(F.sum(length.cast("bigint")).alias("rows")))["rows"][0].as_py()
     total = to_arrow(sums.where(f"position >= {grid.low}").agg(F.sum("target").alias("total")))["total"][0].as_py()
@@ -217,5 +255,7 @@ def _spark_type(kind: pa.DataType) -> str:
 def target_per_day(lake: Lake, as_of: date) -> pa.Table:
     """The fleet's target per day over the year before `as_of`: date, target."""
     rows = lake.read(PANEL, ["date", "target"], pc.field("month") >= (as_of - timedelta(days=366)).strftime("%Y-%m"))
-    rows = rows.filter(pc.is_valid(rows["target"])).set_column(0, "date", rows.filter(pc.is_valid(rows["target"]))["date"].cast(pa.date32(), safe=False))
+    rows = rows.filter(pc.is_valid(rows["target"])).set_column(
+        0, "date", rows.filter(pc.is_valid(rows["target"]))["date"].cast(pa.date32(), safe=False)
+    )
     return rows.group_by("date").aggregate([("target", "sum")]).rename_columns(["date", "target"]).sort_by("date")

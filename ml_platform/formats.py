@@ -55,7 +55,9 @@ def _open_csv(path: Path, contract: SourceContract) -> Opened:
     malformed: list[Malformed] = []
 
     def skip(row: csv.InvalidRow) -> str:
-        malformed.append(Malformed(int(row.number), row.text, f"{row.actual_columns} fields, the header has {row.expected_columns}"))
+        malformed.append(
+            Malformed(int(row.number), row.text, f"{row.actual_columns} fields, the header has {row.expected_columns}")
+        )
         return "skip"
 
     form = contract.format
@@ -72,7 +74,9 @@ def _open_csv(path: Path, contract: SourceContract) -> Opened:
         raise UnreadableError("unreadable_csv", f"not a CSV file in {form.encoding}: {why}") from None
     _require_columns(names, contract, table.num_rows)
     bad = {one.row_number for one in malformed}
-    lines = [n for n in range(2, table.num_rows + len(bad) + 2) if n not in bad] if bad else range(2, table.num_rows + 2)
+    lines = (
+        [n for n in range(2, table.num_rows + len(bad) + 2) if n not in bad] if bad else range(2, table.num_rows + 2)
+    )
     return Opened(table.select(list(contract.columns)), pa.array(lines, pa.int64()), tuple(malformed))
 
 
@@ -82,7 +86,10 @@ def _as_texts(path: Path, contract: SourceContract) -> csv.ConvertOptions:
         header = lines.readline(1 << 16).lstrip("\ufeff").rstrip("\r\n")
     names = {name.strip('"') for name in header.split(contract.format.delimiter)} | set(contract.columns)
     return csv.ConvertOptions(
-        column_types=dict.fromkeys(names, pa.string()), null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
+        column_types=dict.fromkeys(names, pa.string()),
+        null_values=[""],
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=False,
     )
 
 
@@ -103,4 +110,8 @@ def _require_columns(found: list[str], contract: SourceContract, rows: int) -> N
     if missing:
         raise UnreadableError("missing_columns", f"columns {missing} are missing; the file has {found[:20]}", rows)
     if unknown or len(set(found)) < len(found):
-        raise UnreadableError("unexpected_columns", f"columns {unknown or found} are not in the contract of '{contract.name}', or occur twice", rows)
+        raise UnreadableError(
+            "unexpected_columns",
+            f"columns {unknown or found} are not in the contract of '{contract.name}', or occur twice",
+            rows,
+        )

@@ -6,7 +6,9 @@ opening (formats), judging values (rules).
 
 import hashlib
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -23,8 +25,9 @@ from ml_platform.lake.ledger import DUPLICATE, LOADED, QUARANTINED, LedgerRow
 from ml_platform.lake.schemas import QUARANTINE
 from ml_platform.lake.store import folder
 from ml_platform.landing import Drop
-from ml_platform.rules import screen
+from ml_platform.rules import Screened, screen
 
+READERS = 2
 CHECKS = ("row_balance", "quarantined_share", expectations.NAME)
 
 
@@ -49,7 +52,11 @@ class Ingestion:
         drops = [drop for drop in landing.list_drops(self.landing, self.contract) if drop.drop_id not in settled]
         if self.contract.kind == "snapshot":
             return drops
-        return [drop for drop in drops if first <= drop.day <= last or not calendar[0] <= drop.day <= calendar[1] or not drop.named]
+        return [
+            drop
+            for drop in drops
+            if first <= drop.day <= last or not calendar[0] <= drop.day <= calendar[1] or not drop.named
+        ]
 
     def run(self, drops: Iterable[Drop]) -> "IngestionReport":
         """Bring drops into bronze, batch by batch; checks.Blocked before the commit of a batch that fails a check."""
@@ -60,7 +67,9 @@ class Ingestion:
             checks = require(f"source {self.contract.name}", self._checks(batch))
             self._commit(batch)
             report = report.with_batch(batch, checks)
-            self.progress(f"{self.contract.name}: {len(report.rows)} drops, {report.total('rows_loaded'):,} rows loaded")
+            self.progress(
+                f"{self.contract.name}: {len(report.rows)} drops, {report.total('rows_loaded'):,} rows loaded"
+            )
         return report
 
     def recover(self) -> int:
@@ -68,48 +77,71 @@ class Ingestion:
         return ledger.project(self.lake, self.contract.name, self.contract.bronze_spec.name)
 
     def _batches(self, drops: Iterable[Drop], state: "_State") -> Iterator["_Batch"]:
+        """Drops are read ahead in threads (Arrow works outside the interpreter's lock) and settled in order."""
         batch = _Batch()
-        for drop in drops:
-            batch.add(self._settle(drop, state))
-            if batch.row_count >= self.batch_rows:
-                yield batch
-                batch = _Batch()
+        with ThreadPoolExecutor(READERS) as readers:
+            for read in _ahead(readers, self._read, drops):
+                batch.add(self._settle(read, state))
+                if batch.row_count >= self.batch_rows:
+                    yield batch
+                    batch = _Batch()
         if batch.settled:
             yield batch
 
-    def _settle(self, drop: Drop, state: "_State") -> "_Settled":
-        """Decide a drop's fate. A file that vanished or cannot be read is quarantined, and the others go on."""
+    def _read(self, drop: Drop) -> "_Read":
+        """Open and screen a drop; a file that vanished or cannot become rows is refused as a whole."""
         row, path = _seen(drop, self.run_id), self.landing / drop.path
         try:
             row = replace(row, content_sha256=_sha256(path))
             if not drop.named:
-                raise UnreadableError("unknown_format", f"no file name of source '{self.contract.name}' matches '{self.contract.path}'")
-            opened = open_drop(path, self.contract)
-        except UnreadableError as why:
-            refused = _refusals(row, [{"rule": why.rule, "value": str(why), "raw": drop.path}])
-            row = replace(row, state=QUARANTINED, reason=f"{why.rule}: {why}", rows_in=why.rows, rows_quarantined=why.rows)
-            return _Settled(row, refused=refused)
+                raise UnreadableError(
+                    "unknown_format", f"no file name of source '{self.contract.name}' matches '{self.contract.path}'"
+                )
+            return _Read(row, screen(open_drop(path, self.contract), self.contract))
         except FileNotFoundError:
-            refused = _refusals(row, [{"rule": "vanished", "value": "the file was gone when it was read", "raw": drop.path}])
-            return _Settled(replace(row, state=QUARANTINED, reason="vanished: the file was gone when it was read"), refused=refused)
-        rows = opened.table.num_rows + len(opened.malformed)
+            return _Read(row, None, UnreadableError("vanished", "the file was gone when it was read"))
+        except UnreadableError as why:
+            return _Read(row, None, why)
+
+    def _settle(self, read: "_Read", state: "_State") -> "_Settled":
+        """Decide a drop's fate in view of those before it."""
+        row, found, why = read.row, read.screened, read.refused
+        if found is None or why is not None:
+            rule, rows = (why.rule, why.rows) if why else ("unreadable", 0)
+            refused = _refusals(row, [{"rule": rule, "value": str(why), "raw": row.path}])
+            return _Settled(
+                replace(row, state=QUARANTINED, reason=f"{rule}: {why}", rows_in=rows, rows_quarantined=rows),
+                refused=refused,
+            )
+        rows = found.accepted.num_rows + found.refused.num_rows
         if twin := state.same_bytes(row, self.contract):
-            return _Settled(replace(row, state=DUPLICATE, reason=f"same bytes as {twin}", rows_in=rows, rows_duplicate=rows))
-        found = screen(opened, self.contract)
+            return _Settled(
+                replace(row, state=DUPLICATE, reason=f"same bytes as {twin}", rows_in=rows, rows_duplicate=rows)
+            )
         row = replace(row, rows_in=rows, rows_loaded=found.accepted.num_rows, rows_quarantined=found.refused.num_rows)
         replaced = state.replace_with(row, self.contract)
-        return _Settled(row, _with_provenance(found.accepted, row, self.contract), _refusals(row, found.refused.to_pylist()), replaced)
+        return _Settled(
+            row,
+            _with_provenance(found.accepted, row, self.contract),
+            _refusals(row, found.refused.to_pylist()),
+            replaced,
+        )
 
     def _checks(self, batch: "_Batch") -> list[CheckResult]:
         rows = [one.row for one in batch.settled]
         uneven = [row.path for row in rows if not row.balanced]
-        total, refused = sum(row.rows_in for row in rows), sum(row.rows_quarantined for row in rows if row.state == LOADED)
+        total, refused = (
+            sum(row.rows_in for row in rows),
+            sum(row.rows_quarantined for row in rows if row.state == LOADED),
+        )
         share, limit = refused / max(total, 1), self.contract.max_quarantined
         return [
             CheckResult(
                 "row_balance",
                 not uneven,
-                f"rows in differ from loaded + quarantined + duplicate in {uneven[:3]}" if uneven else "every drop's rows are accounted for",
+                f"rows in differ from loaded + quarantined + duplicate in {uneven[:3]}"
+                if uneven
+                else "every drop's rows are accounted for",
                 {"drops": len(rows), "rows_in": total},
             ),
             CheckResult(
@@ -125,11 +157,17 @@ class Ingestion:
         """One Delta commit with the rows, the drops' transaction ids and their ledger rows; then the projections."""
         spec, ids = self.contract.bronze_spec, [one.row.drop_id for one in batch.settled]
         if self.lake.committed(spec.name, ids):
-            raise RuntimeError(f"{spec.name}: another run has just ingested some of these drops: start this run again, it will find them settled")
-        rows = list({row.drop_id: row for row in [*(one.row for one in batch.settled), *batch.replaced_rows()]}.values())
+            raise RuntimeError(
+                f"{spec.name}: another run has just ingested some of these drops: start this run again, it will find them settled"
+            )
+        rows = list(
+            {row.drop_id: row for row in [*(one.row for one in batch.settled), *batch.replaced_rows()]}.values()
+        )
         metadata = {ledger.LEDGER_KEY: ledger.to_metadata(rows), ledger.REFUSED_KEY: self._stage(batch)}
         if gone := [row.drop_id for row in batch.replaced_rows()]:
-            self.lake.replace(spec, batch.data(self.contract), ledger.in_predicate("drop_id", [*ids, *gone]), ids, metadata)
+            self.lake.replace(
+                spec, batch.data(self.contract), ledger.in_predicate("drop_id", [*ids, *gone]), ids, metadata
+            )
         else:
             self.lake.append(spec, batch.data(self.contract), ids, metadata)
         self.recover()
@@ -161,6 +199,15 @@ class IngestionReport:
 
 
 @dataclass(frozen=True)
+class _Read:
+    """A drop that was opened: its rows parted by the contract, or why it has none."""
+
+    row: LedgerRow
+    screened: Screened | None
+    refused: UnreadableError | None = None
+
+
+@dataclass(frozen=True)
 class _Settled:
     row: LedgerRow
     rows: pa.Table | None = None
@@ -186,7 +233,9 @@ class _Batch:
         return pa.concat_tables([contract.bronze_spec.schema.empty_table(), *tables])
 
     def refused(self) -> pa.Table:
-        return pa.concat_tables([QUARANTINE.schema.empty_table(), *(one.refused for one in self.settled if one.refused is not None)])
+        return pa.concat_tables(
+            [QUARANTINE.schema.empty_table(), *(one.refused for one in self.settled if one.refused is not None)]
+        )
 
     def replaced_rows(self) -> list[LedgerRow]:
         return [row for one in self.settled for row in one.replaced]
@@ -207,7 +256,9 @@ class _State:
     def same_bytes(self, row: LedgerRow, contract: SourceContract) -> str | None:
         """The path that already holds these bytes: the same path, or (for events) another one of the same drop day."""
         if contract.kind == "snapshot":
-            return next((path for path, in_force in self.current.items() if in_force.content_sha256 == row.content_sha256), None)
+            return next(
+                (path for path, in_force in self.current.items() if in_force.content_sha256 == row.content_sha256), None
+            )
         if row.path in self.current:
             return row.path if self.current[row.path].content_sha256 == row.content_sha256 else None
         return self.first_path.get((row.drop_day, row.content_sha256))
@@ -234,6 +285,17 @@ def expected(contract: SourceContract) -> expectations.Expected:
         maximum={name: column.max for name, column in columns if column.max is not None},
         allowed={name: column.allowed for name, column in columns if column.allowed},
     )
+
+
+def _ahead(pool: Executor, work: Callable[[Drop], _Read], drops: Iterable[Drop]) -> Iterator[_Read]:
+    """Results in the order of the drops, with a few of them under way: memory stays bounded."""
+    waiting: deque[Future[_Read]] = deque()
+    for drop in drops:
+        waiting.append(pool.submit(work, drop))
+        if len(waiting) > 2 * READERS:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 def _seen(drop: Drop, run_id: str) -> LedgerRow:
@@ -266,7 +328,14 @@ def _sha256(path: Path) -> str:
 
 
 def _refusals(row: LedgerRow, rows: list[dict[str, object]]) -> pa.Table:
-    place = {"source": row.source, "drop_id": row.drop_id, "path": row.path, "stage": "bronze", "state": "open", "quarantined_at": row.settled_at}
+    place = {
+        "source": row.source,
+        "drop_id": row.drop_id,
+        "path": row.path,
+        "stage": "bronze",
+        "state": "open",
+        "quarantined_at": row.settled_at,
+    }
     return pa.Table.from_pylist([{**place, **one} for one in rows], schema=QUARANTINE.schema)
 
 

@@ -43,7 +43,11 @@ def undeclared(landing: Path, declared: set[str]) -> list[str]:
     """Folders with files that no contract declares."""
     if not landing.is_dir():
         return []
-    folders = [entry for entry in landing.iterdir() if entry.is_dir() and entry.name not in declared and not entry.name.startswith((".", "_"))]
+    folders = [
+        entry
+        for entry in landing.iterdir()
+        if entry.is_dir() and entry.name not in declared and not entry.name.startswith((".", "_"))
+    ]
     return sorted(folder.name for folder in folders if next(_files(folder), None))
 
 

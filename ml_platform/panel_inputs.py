@@ -56,7 +56,9 @@ class PanelInputs:
         declared = {one.name for source in self.contracts.covariates for one in source.panel.covariates}
         lost = [name for name in self.config.known_future if name not in declared]
         if lost:
-            raise ContractError(f"known_future {lost} in forecast.yaml: no source declares such a covariate; declared are {sorted(declared)}")
+            raise ContractError(
+                f"known_future {lost} in forecast.yaml: no source declares such a covariate; declared are {sorted(declared)}"
+            )
         wanted = set(self.config.known_future)
         found = [(s, tuple(one for one in s.panel.covariates if one.name in wanted)) for s in self.contracts.covariates]
         return tuple((source, own) for source, own in found if own)
@@ -75,7 +77,9 @@ class PanelInputs:
         """The newest complete day in the ledger of the target's source; ContractError where there is none."""
         days = ledger.complete_days(self.lake, self.target.name, self.target.drops_per_day)
         if not days:
-            raise ContractError(f"no day of source '{self.target.name}' is complete: land its files and run the job `ingest` first")
+            raise ContractError(
+                f"no day of source '{self.target.name}' is complete: land its files and run the job `ingest` first"
+            )
         return days[-1]
 
     def table(self, name: str) -> "DataFrame":
@@ -101,7 +105,9 @@ class PanelInputs:
         """Every step from the first row of all series to `horizon` steps after the as-of day: position, date, month, past."""
         lowest = to_arrow(self.history(as_of).selectExpr("min(`date`) as day"))["day"][0].as_py()
         if lowest is None:
-            raise ContractError(f"table silver/{self.target.silver} has no row up to {as_of}: choose a later day, or ingest earlier ones")
+            raise ContractError(
+                f"table silver/{self.target.silver} has no row up to {as_of}: choose a later day, or ingest earlier ones"
+            )
         end = pd.Timestamp(as_of) + (pd.Timedelta(days=1, seconds=-1) if self.step_seconds else pd.Timedelta(0))
         start = pd.Timestamp(lowest) if self.step_seconds else self.offset.rollback(pd.Timestamp(lowest))
         past = pd.date_range(start, end, freq=self.offset)

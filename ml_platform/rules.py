@@ -95,7 +95,13 @@ def _refused(opened: Opened, verdicts: _Verdicts, bad: pa.Array) -> pa.Table:
     lines = opened.malformed
     parts.append(
         pa.table(
-            [[m.row_number for m in lines], ["malformed_row"] * len(lines), [m.value for m in lines], [m.raw for m in lines]], schema=REFUSED
+            [
+                [m.row_number for m in lines],
+                ["malformed_row"] * len(lines),
+                [m.value for m in lines],
+                [m.raw for m in lines],
+            ],
+            schema=REFUSED,
         )
     )
     return pa.concat_tables(parts)

@@ -25,23 +25,37 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ML_PLATFORM_", extra="forbid", frozen=True)
 
     home: Path = Path(".platform")
-    configs: Path = Field(default=PACKAGED_CONFIGS / "retail", description="folder with sources/*.yaml, forecast.yaml and gate.yaml")
+    configs: Path = Field(
+        default=PACKAGED_CONFIGS / "retail", description="folder with sources/*.yaml, forecast.yaml and gate.yaml"
+    )
     first_day: date = date(2017, 1, 1)
-    last_day: date | None = Field(default=date(2017, 12, 31), description="None: the calendar goes on; samples and replays end it")
+    last_day: date | None = Field(
+        default=date(2017, 12, 31), description="None: the calendar goes on; samples and replays end it"
+    )
     engine: str = Field(default="sail", description="sail | jvm | sc://host:port: where Spark code runs")
     shards: int = Field(default=16, ge=1, le=64, description="hash buckets of series, the unit of parallel work")
-    workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, description="local processes for shard jobs")
+    workers: int = Field(
+        default_factory=lambda: os.cpu_count() or 1, ge=1, description="local processes for shard jobs"
+    )
     compute: Literal["local"] = "local"
-    batch_rows: int = Field(default=2_000_000, ge=1, description="rows of drops that share one bronze commit, at most about")
-    suite_rows: int = Field(default=100_000, ge=1, description="rows of staged data that a Great Expectations suite looks at")
+    batch_rows: int = Field(
+        default=2_000_000, ge=1, description="rows of drops that share one bronze commit, at most about"
+    )
+    suite_rows: int = Field(
+        default=100_000, ge=1, description="rows of staged data that a Great Expectations suite looks at"
+    )
     sensor_seconds: int = Field(default=10, ge=1, description="pause between two looks at the landing folder")
 
     @model_validator(mode="after")
     def _calendar_is_ordered(self) -> Self:
         if self.last_day is not None and self.last_day < self.first_day:
-            raise ValueError(f"last_day {self.last_day} lies before first_day {self.first_day}: set ML_PLATFORM_LAST_DAY to a later day")
+            raise ValueError(
+                f"last_day {self.last_day} lies before first_day {self.first_day}: set ML_PLATFORM_LAST_DAY to a later day"
+            )
         if self.engine not in ("sail", "jvm") and urlparse(self.engine).scheme != "sc":
-            raise ValueError(f"engine '{self.engine}' is unknown: set ML_PLATFORM_ENGINE to sail, jvm or sc://host:port")
+            raise ValueError(
+                f"engine '{self.engine}' is unknown: set ML_PLATFORM_ENGINE to sail, jvm or sc://host:port"
+            )
         return self
 
     @property

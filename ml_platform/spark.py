@@ -57,7 +57,9 @@ def _connect(url: str) -> "SparkSession":
 
 def _jvm() -> "SparkSession":
     if not (which("java") or os.environ.get("JAVA_HOME")):
-        raise EngineError("engine jvm needs Java 17 or 21, and there is none: install it, or set ML_PLATFORM_ENGINE=sail, which needs nothing")
+        raise EngineError(
+            "engine jvm needs Java 17 or 21, and there is none: install it, or set ML_PLATFORM_ENGINE=sail, which needs nothing"
+        )
     from delta import configure_spark_with_delta_pip
     from pyspark.sql import SparkSession
 

@@ -23,9 +23,22 @@ def dbt_resource() -> DbtCliResource:
 
 def manifest(config: ForecastConfig) -> Path:
     """The parsed project, made anew (once, seconds) where a file of the project is newer; RuntimeError with dbt's words where it does not parse."""
-    sources = [path for path in PROJECT.rglob("*") if path.suffix in (".sql", ".yml") and "target" not in path.relative_to(PROJECT).parts]
+    sources = [
+        path
+        for path in PROJECT.rglob("*")
+        if path.suffix in (".sql", ".yml") and "target" not in path.relative_to(PROJECT).parts
+    ]
     if not MANIFEST.exists() or MANIFEST.stat().st_mtime < max(path.stat().st_mtime for path in sources):
-        command = [str(EXECUTABLE), "--quiet", "parse", "--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), *dbt_arguments(config)]
+        command = [
+            str(EXECUTABLE),
+            "--quiet",
+            "parse",
+            "--project-dir",
+            str(PROJECT),
+            "--profiles-dir",
+            str(PROJECT),
+            *dbt_arguments(config),
+        ]
         done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"dbt cannot parse {PROJECT}: {(done.stdout or done.stderr)[-2000:]}")

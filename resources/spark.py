@@ -21,10 +21,16 @@ class SparkResource(dg.ConfigurableResource):
     shards: int = 16
     suite_rows: int = 100_000
 
-    def preparation(self, lake: Lake, contracts: Contracts, source: SourceContract, progress: Callable[[str], None]) -> Preparation:
+    def preparation(
+        self, lake: Lake, contracts: Contracts, source: SourceContract, progress: Callable[[str], None]
+    ) -> Preparation:
         return Preparation(lake, contracts, source, self.engine, self.suite_rows, progress)
 
     def panel_inputs(
-        self, lake: Lake, contracts: Contracts, config: ForecastConfig, progress: Callable[[str], None] = lambda text: None
+        self,
+        lake: Lake,
+        contracts: Contracts,
+        config: ForecastConfig,
+        progress: Callable[[str], None] = lambda text: None,
     ) -> PanelInputs:
         return PanelInputs(lake, contracts, config, self.engine, self.shards, self.suite_rows, progress)

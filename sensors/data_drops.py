@@ -24,7 +24,12 @@ from sensors.jobs import range_tags
 MAX_DROPS = 5000
 ATTEMPTS = 3
 BATCH_TAG = "ml_platform/batch"
-UNFINISHED = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+]
 
 
 @dataclass(frozen=True)
@@ -62,10 +67,16 @@ def data_drops(job: Any, settings: Settings, contracts: Contracts) -> dg.SensorD
             return dg.SkipReason("every file under landing/ is in the ledger")
         cursor = Cursor.read(context.cursor).asked(batch_of(due))
         if cursor.attempts > ATTEMPTS:
-            return dg.SkipReason(f"{len(due)} drops failed {ATTEMPTS} times and wait for new files or a manual run of `{job.name}`: see the alerts")
+            return dg.SkipReason(
+                f"{len(due)} drops failed {ATTEMPTS} times and wait for new files or a manual run of `{job.name}`: see the alerts"
+            )
         first, last = days_of(due, settings, contracts)
         run_key = f"{cursor.batch}-{cursor.attempts}-{context.instance.get_runs_count(dg.RunsFilter(tags={BATCH_TAG: cursor.batch}))}"
-        tags = {**range_tags(first.isoformat(), last.isoformat()), BATCH_TAG: cursor.batch, "ml_platform/drops": str(len(due))}
+        tags = {
+            **range_tags(first.isoformat(), last.isoformat()),
+            BATCH_TAG: cursor.batch,
+            "ml_platform/drops": str(len(due)),
+        }
         return dg.SensorResult([dg.RunRequest(run_key=run_key, tags=tags)], cursor=cursor.text())
 
     return data_drops
@@ -93,7 +104,14 @@ def days_of(drops: Sequence[Drop], settings: Settings, contracts: Contracts) -> 
     target = contracts.target
     complete = ledger.complete_days(Lake(settings.lake), target.name, target.drops_per_day)
     last_day = settings.last_day or date.max
-    dated = [drop.day for drop in drops if drop.named and settings.first_day <= drop.day <= last_day and contracts[drop.source].kind == "events"]
-    newest = max([*(drop.day for drop in drops if drop.source == target.name and drop.day in dated), *complete[-1:]], default=None)
+    dated = [
+        drop.day
+        for drop in drops
+        if drop.named and settings.first_day <= drop.day <= last_day and contracts[drop.source].kind == "events"
+    ]
+    newest = max(
+        [*(drop.day for drop in drops if drop.source == target.name and drop.day in dated), *complete[-1:]],
+        default=None,
+    )
     days = [*dated, *([newest] if newest else [])] or [settings.first_day]
     return min(days), max(days)

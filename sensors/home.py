@@ -13,7 +13,12 @@ import psutil
 from ml_platform.settings import Settings
 
 PROJECT = Path(__file__).parent.parent
-UNFINISHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.NOT_STARTED]
+UNFINISHED = [
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+    dg.DagsterRunStatus.NOT_STARTED,
+]
 OWNER_TAG = "ml_platform/process"
 
 
@@ -40,7 +45,10 @@ def end_ghost_runs(instance: dg.DagsterInstance) -> list[str]:
     ended = []
     for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
         if not _alive(run.run_id, run.tags.get(OWNER_TAG)):
-            instance.report_run_failed(run, "The process of this run is gone (crash or power cut): it was ended at start-up. Start it again; what it committed stays.")
+            instance.report_run_failed(
+                run,
+                "The process of this run is gone (crash or power cut): it was ended at start-up. Start it again; what it committed stays.",
+            )
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
             ended.append(run.run_id)
     return ended

@@ -14,12 +14,20 @@ TRAINING = ("candidate_fleet", "fleet_evaluation", "promoted_release")
 
 def build_jobs(contracts: Contracts) -> dict[str, Any]:
     """ingest, retrain, score and everything, each in one process per run: what one step imports, the next one has."""
-    landed = dg.AssetSelection.assets(*(name for source in contracts.sources for name in (source.bronze, source.silver)))
+    landed = dg.AssetSelection.assets(
+        *(name for source in contracts.sources for name in (source.bronze, source.silver))
+    )
     training, everything = dg.AssetSelection.assets(*TRAINING), dg.AssetSelection.all()
     selections = {
         "ingest": (landed, "Drops of the days into bronze and silver."),
-        "retrain": (everything - landed, "Panel, candidate fleet, evaluation, release, forecasts and marts as of the days."),
-        "score": (everything - training, "Drops of the days, then forecasts and marts with the champion; nothing is trained."),
+        "retrain": (
+            everything - landed,
+            "Panel, candidate fleet, evaluation, release, forecasts and marts as of the days.",
+        ),
+        "score": (
+            everything - training,
+            "Drops of the days, then forecasts and marts with the champion; nothing is trained.",
+        ),
         "everything": (everything, "All stages for the days."),
     }
     return {

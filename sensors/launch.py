@@ -21,7 +21,9 @@ POLL_SECONDS = 0.5
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m sensors.launch", description="Run a job over days and print its events.")
+    parser = argparse.ArgumentParser(
+        prog="python -m sensors.launch", description="Run a job over days and print its events."
+    )
     parser.add_argument("job", choices=["ingest", "retrain", "score", "everything"])
     parser.add_argument("--from", dest="first", type=date.fromisoformat, required=True)
     parser.add_argument("--to", dest="last", type=date.fromisoformat, required=True)
@@ -42,7 +44,9 @@ def run(instance: dg.DagsterInstance, job: str, first: date, last: date) -> bool
     result = dg.execute_job(dg.build_reconstructable_job("sensors.launch", "job_named", (job,)), instance, tags=tags)
     stop.set()
     teller.join()
-    _say("run_end", seconds=time.monotonic() - start, success=result.success, run_id=result.run_id, message=_why(result))
+    _say(
+        "run_end", seconds=time.monotonic() - start, success=result.success, run_id=result.run_id, message=_why(result)
+    )
     return result.success
 
 
@@ -85,12 +89,19 @@ def _tell_one(entry: dg.EventLogEntry) -> None:
 
 def _why(result: dg.ExecuteInProcessResult | Any) -> str:
     failed = [event for event in result.all_events if event.event_type == dg.DagsterEventType.STEP_FAILURE]
-    errors = [event.step_failure_data.error for event in failed if event.step_failure_data and event.step_failure_data.error]
-    return "; ".join(f"{event.step_key}: {(error.cause or error).message.strip()}" for event, error in zip(failed, errors, strict=False))
+    errors = [
+        event.step_failure_data.error for event in failed if event.step_failure_data and event.step_failure_data.error
+    ]
+    return "; ".join(
+        f"{event.step_key}: {(error.cause or error).message.strip()}"
+        for event, error in zip(failed, errors, strict=False)
+    )
 
 
 def _say(event: str, **more: Any) -> None:
-    print(json.dumps({"event": event, **{name: value for name, value in more.items() if value is not None}}), flush=True)
+    print(
+        json.dumps({"event": event, **{name: value for name, value in more.items() if value is not None}}), flush=True
+    )
 
 
 if __name__ == "__main__":

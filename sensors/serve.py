@@ -28,7 +28,10 @@ def main(arguments: list[str] | None = None) -> int:
     home = prepare(settings)
     with dg.DagsterInstance.get() as instance:
         ended = end_ghost_runs(instance)
-    print(f"home {settings.root}; {len(ended)} ghost runs ended; UI on http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
+    print(
+        f"home {settings.root}; {len(ended)} ghost runs ended; UI on http://127.0.0.1:{port} (Ctrl-C ends it)",
+        flush=True,
+    )
     return serve(port, home)
 
 

@@ -160,3 +160,15 @@ def _weighted_median(ratio: Floats) -> tuple[Floats, Floats]:
     weight = np.cumsum(np.nan_to_num(1.0 / ordered), axis=1)
     place = (weight < weight[:, -1:] / 2).sum(axis=1)
     return np.take_along_axis(ordered, np.minimum(place, ratio.shape[1] - 1)[:, None], axis=1)[:, 0], count
+
+
+def finish_bounds(mean: Floats, values: Floats, point: Floats, setup: Setup) -> Floats:
+    """Nested bounds around the mean, not below 0 where values never are, and the point of the objective last."""
+    values = values if setup.kind == "real" else np.maximum(values, 0.0)
+    half = len(setup.config.intervals)
+    bounds, median = values[:, :, :-1], values[:, :, -1]
+    low = np.minimum.accumulate(np.minimum(bounds[:, :, :half][:, :, ::-1], mean[:, :, None]), axis=2)[:, :, ::-1]
+    high = np.maximum.accumulate(np.maximum(bounds[:, :, half:], mean[:, :, None]), axis=2)
+    objective = setup.config.objective
+    best = mean if objective == "rmsse" else mean * point[:, None] if objective == "mape" else median
+    return np.concatenate([low, high, best[:, :, None]], axis=2)

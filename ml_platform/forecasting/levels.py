@@ -46,7 +46,7 @@ def trailing_mean(history: History, origin: int, width: int) -> Floats:
         return np.asarray(total / np.minimum(count + BEFORE_FIRST, max(origin - start, 1)))
     everything, steps = history.between(0, origin)
     overall = np.divide(everything, steps, out=np.full(len(steps), np.nan), where=steps > 0)
-    return np.divide(total, count, out=overall, where=count > 0)
+    return np.asarray(np.divide(total, count, out=overall, where=count > 0))
 
 
 def _smoothed(history: History, origins: Sequence[int]) -> tuple[Floats, Floats, Floats]:

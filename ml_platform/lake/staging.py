@@ -50,7 +50,11 @@ class Staging:
         """Staged rows with their partition columns; empty where nothing was staged."""
         files = [str(path) for path in self.files(prefix)]
         parts = ds.partitioning(pa.schema([(name, pa.string()) for name in ("fate", "month")]), flavor="hive")
-        return ds.dataset(files, format="parquet", partitioning=parts, partition_base_dir=self.path) if files else ds.dataset(_nothing(self.spec))
+        return (
+            ds.dataset(files, format="parquet", partitioning=parts, partition_base_dir=self.path)
+            if files
+            else ds.dataset(_nothing(self.spec))
+        )
 
     def actions(self, prefix: str = "") -> list[AddAction]:
         """Add-actions of the staged files; LakeError where one has another schema than the table."""
@@ -68,11 +72,15 @@ class Staging:
             found, meta = file.schema_arrow, file.metadata
         wanted = {f.name: f.type for f in self.spec.schema if f.name not in self.spec.partition_by}
         if {f.name: f.type for f in found} != wanted:
-            apart = {f.name: str(f.type) for f in found if wanted.get(f.name) != f.type} | {n: "missing" for n in wanted.keys() - set(found.names)}
+            apart = {f.name: str(f.type) for f in found if wanted.get(f.name) != f.type} | {
+                n: "missing" for n in wanted.keys() - set(found.names)
+            }
             raise LakeError(f"staged file {path.name} does not have the schema of {self.spec.name}: {apart}")
         relative = path.relative_to(folder(self.lake, self.spec.name)).as_posix()
         values = {name: unquote(value) for name, value in PARTITION.findall(relative) if name in self.spec.partition_by}
-        return AddAction(relative, path.stat().st_size, values, int(path.stat().st_mtime * 1000), True, _statistics(meta))
+        return AddAction(
+            relative, path.stat().st_size, values, int(path.stat().st_mtime * 1000), True, _statistics(meta)
+        )
 
 
 def _nothing(spec: TableSpec) -> pa.Table:

@@ -63,7 +63,9 @@ class Lake:
         try:
             return DeltaTable(self.uri(name), version=version, storage_options=self._options)
         except TableNotFoundError:
-            raise LakeError(f"table {name} does not exist at {self.uri(name)}: materialize the asset that writes it first") from None
+            raise LakeError(
+                f"table {name} does not exist at {self.uri(name)}: materialize the asset that writes it first"
+            ) from None
 
     def exists(self, name: str) -> bool:
         return DeltaTable.is_deltatable(self.uri(name), storage_options=self._options)
@@ -75,7 +77,11 @@ class Lake:
         return self.table(name, version).to_pyarrow_dataset()
 
     def read(
-        self, name: str, columns: Sequence[str] | None = None, where: pc.Expression | None = None, version: int | None = None
+        self,
+        name: str,
+        columns: Sequence[str] | None = None,
+        where: pc.Expression | None = None,
+        version: int | None = None,
     ) -> pa.Table:
         """Rows of a table; `where` prunes by partitions and statistics. LakeError where the table does not exist."""
         return self.dataset(name, version).to_table(columns=list(columns) if columns else None, filter=where)
@@ -182,7 +188,9 @@ class Lake:
             return []
         table = self.table(name)
         newer = table.history(table.version() - version) if table.version() > version else []
-        found = [Commit(int(one["version"]), {k: v for k, v in one.items() if k.startswith("ml_platform.")}) for one in newer]
+        found = [
+            Commit(int(one["version"]), {k: v for k, v in one.items() if k.startswith("ml_platform.")}) for one in newer
+        ]
         return sorted(found, key=lambda commit: commit.version)
 
     def last_metadata(self, name: str, key: str) -> dict[str, Any]:
@@ -205,8 +213,12 @@ def _require_schema(spec: TableSpec, found: pa.Schema, what: str) -> None:
     wanted = {f.name: f.type for f in spec.schema}
     actual = {f.name: f.type for f in found}
     if list(wanted.items()) != list(actual.items()):
-        apart = {n: (str(wanted.get(n)), str(actual.get(n))) for n in [*wanted, *actual] if wanted.get(n) != actual.get(n)}
-        raise LakeError(f"{what} does not have the schema of {spec.name}: column (wanted, found) {apart or 'in another order'}")
+        apart = {
+            n: (str(wanted.get(n)), str(actual.get(n))) for n in [*wanted, *actual] if wanted.get(n) != actual.get(n)
+        }
+        raise LakeError(
+            f"{what} does not have the schema of {spec.name}: column (wanted, found) {apart or 'in another order'}"
+        )
 
 
 def folder(lake: Lake, name: str) -> Path:
