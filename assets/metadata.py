@@ -56,7 +56,9 @@ def picture(markdown: str) -> dg.MarkdownMetadataValue:
 def counts(values: Mapping[str, int]) -> dg.TableMetadataValue:
     """Counts as a table with the columns what and rows; it may be empty."""
     records = [dg.TableRecord({"what": what, "rows": rows}) for what, rows in values.items()]
-    return dg.MetadataValue.table(records, dg.TableSchema([dg.TableColumn("what", "string"), dg.TableColumn("rows", "int")]))
+    return dg.MetadataValue.table(
+        records, dg.TableSchema([dg.TableColumn("what", "string"), dg.TableColumn("rows", "int")])
+    )
 
 
 def check_specs(asset: str, names: Sequence[str]) -> list[dg.AssetCheckSpec]:

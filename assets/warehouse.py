@@ -45,33 +45,31 @@ def warehouse_assets(config: ForecastConfig, days: dg.DailyPartitionsDefinition)
     ) -> dg.MaterializeResult[Any]:
         store, target = lake.vend(), configuration.contracts().target
         due = complete_days_in(context, store, target.name, target.drops_per_day)
-        champion = champion_as_of(store, due[-1], same_day=True) if due else None
-        if champion is None:
+        champions = {day: found.release_id for day in due if (found := champion_as_of(store, day, same_day=True))}
+        if not champions:
             return dg.MaterializeResult(
-                metadata={"reason": NOTHING_DUE if not due else f"no release is promoted as of {due[-1]}"}
+                metadata={"reason": f"no release is promoted as of {due[-1]}" if due else NOTHING_DUE}
             )
-        staged = warehouse.vend().stage(store, config, due[-1], champion.release_id)
-        path = dg.MetadataValue.path(str(staged.path))
-        found: dict[str, Any] = {
+        staged, newest = warehouse.vend().stage(store, config, champions), max(champions)
+        found = {
             "dagster/row_count": staged.rows["forecasts"],
-            "as_of": due[-1].isoformat(),
-            "release_id": champion.release_id,
+            "as_of": newest.isoformat(),
+            "release_id": champions[newest],
         }
-        return dg.MaterializeResult(metadata={**found, "staged": path, "rows": counts(staged.rows)})
+        return dg.MaterializeResult(
+            metadata={**found, "staged": dg.MetadataValue.path(str(staged.path)), "rows": counts(staged.rows)}
+        )
 
     @dbt_assets(manifest=manifest(config), name="marts", dagster_dbt_translator=TRANSLATOR)
     def marts(
         context: dg.AssetExecutionContext, dbt: DbtCliResource, lake: LakeResource, warehouse: WarehouseResource
     ) -> Iterator[Any]:
         store, target = lake.vend(), warehouse.vend()
-        if target.pending(store) is None:  # no champion yet, or only the marts were asked for
+        if not target.is_staged():  # nothing is promoted yet, or only the marts were asked for
             target.stage(store, config)
         os.environ.update(target.environment())
         yield from dbt.cli(["build", *dbt_arguments(config)], context=context).stream()
-        if pointer := target.pending(store):
-            switched = target.publish(store, pointer.as_of, pointer.release_id)
-            context.log.info(
-                f"published {pointer.release_id} as of {pointer.as_of}{'' if switched else ' (it was live already)'}"
-            )
+        for pointer in target.publish(store):
+            context.log.info(f"published {pointer.release_id} as of {pointer.as_of}")
 
     return [warehouse_forecasts, marts]

@@ -3,7 +3,7 @@
 Belongs here: reading and cutting lake tables for SQL. Does not belong here: a database's own code (duckdb.py), marts (dbt/).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 
 import pyarrow as pa
@@ -47,15 +47,12 @@ def published(lake: Lake) -> list[Pointer]:
     return [Pointer(**row) for row in {row["as_of"]: row for row in rows}.values()]
 
 
-def pointers_after(lake: Lake, as_of: date | None, release_id: str | None) -> list[Pointer]:
-    """The pointers as they will be once (as_of, release_id) is published; a pointer that stands keeps its time."""
+def pointers_after(lake: Lake, due: Mapping[date, str]) -> list[Pointer]:
+    """The pointers as they will be once the releases of the `due` as-of days are published; a pointer that stands keeps its time."""
     standing = {one.as_of: one for one in published(lake)}
-    if (
-        as_of is not None
-        and release_id is not None
-        and (as_of not in standing or standing[as_of].release_id != release_id)
-    ):
-        standing[as_of] = Pointer(as_of, release_id, datetime.now(UTC))
+    for as_of, release_id in due.items():
+        if as_of not in standing or standing[as_of].release_id != release_id:
+            standing[as_of] = Pointer(as_of, release_id, datetime.now(UTC))
     return sorted(standing.values(), key=lambda one: one.as_of)
 
 
@@ -77,12 +74,21 @@ def no_forecasts(config: ForecastConfig) -> pa.Table:
 
 def forecast_slice(lake: Lake, pointer: Pointer) -> pa.Table:
     """The forecasts that a pointer names; WarehouseError where the lake holds none."""
-    where = (pc.field("as_of") == pa.scalar(pointer.as_of)) & (pc.field("release_id") == pointer.release_id)
-    if not lake.count(FORECASTS, where):
+    require_forecasts(lake, pointer)
+    return lake.read(FORECASTS, where=_named(pointer))
+
+
+def require_forecasts(lake: Lake, pointer: Pointer) -> None:
+    """WarehouseError where the lake holds no forecasts of a pointer."""
+    if not lake.count(FORECASTS, _named(pointer)):
         raise WarehouseError(
-            f"{FORECASTS} has no forecasts of release {pointer.release_id} as of {pointer.as_of}: materialize `forecasts` of that day first"
+            f"{FORECASTS} has no forecasts of release {pointer.release_id} as of {pointer.as_of}: "
+            "materialize `forecasts` of that day first"
         )
-    return lake.read(FORECASTS, where=where)
+
+
+def _named(pointer: Pointer) -> pc.Expression:
+    return (pc.field("as_of") == pa.scalar(pointer.as_of)) & (pc.field("release_id") == pointer.release_id)
 
 
 def catalogue(lake: Lake, config: ForecastConfig) -> pa.Table:

@@ -3,7 +3,7 @@
 Belongs here: every call to DuckDB. Does not belong here: what is shown (contents.py), the marts' SQL (dbt/).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -16,7 +16,7 @@ import pyarrow as pa
 from ml_platform.forecasting import ForecastConfig
 from ml_platform.lake import Lake, schemas
 from ml_platform.warehouse import contents
-from ml_platform.warehouse.protocol import Pointer, Staged, WarehouseError
+from ml_platform.warehouse.protocol import NOTHING_DUE, Pointer, Staged, WarehouseError
 
 OFFLINE: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
@@ -81,14 +81,12 @@ class DuckDBWarehouse:
         """What dbt's profile reads: the staged file."""
         return {"DBT_WAREHOUSE_PATH": str(self.staged)}
 
-    def stage(
-        self, lake: Lake, config: ForecastConfig, as_of: date | None = None, release_id: str | None = None
-    ) -> Staged:
-        """Fill a new file with what will be shown once (as_of, release_id) is published; empty tables where there is nothing yet.
+    def stage(self, lake: Lake, config: ForecastConfig, due: Mapping[date, str] = NOTHING_DUE) -> Staged:
+        """Fill a new file with what will be shown once the releases of the `due` as-of days are published.
 
-        Raises WarehouseError where that release has no forecasts of that day.
+        Tables are empty where there is nothing yet. Raises WarehouseError where a release has no forecasts of its day.
         """
-        pointers = contents.pointers_after(lake, as_of, release_id)
+        pointers = contents.pointers_after(lake, due)
         newest = pointers[-1] if pointers else None
         filling = self.staged.with_name(
             "filling.duckdb"
@@ -126,52 +124,41 @@ class DuckDBWarehouse:
             series=series,
         )
 
-    def pending(self, lake: Lake) -> Pointer | None:
-        """The staged pointer that the lake does not know yet, else the newest staged one; None where nothing is staged."""
-        if not self.staged.exists():
-            return None
-        with _open(self.staged, read_only=True) as sql:
-            rows = _ask(sql, "select as_of, release_id, published_at from lake.published order by as_of")
-        known = {(one.as_of, one.release_id) for one in contents.published(lake)}
-        staged = [Pointer(*row) for row in rows]
-        new = [one for one in staged if (one.as_of, one.release_id) not in known]
-        return next(reversed(new or staged), None)
+    def is_staged(self) -> bool:
+        """Whether a file waits to be published."""
+        return self.staged.exists()
 
-    def publish(self, lake: Lake, as_of: date, release_id: str) -> bool:
-        """Compare the staged file with the lake, append the pointer to ops/published and move the file over the live one.
+    def publish(self, lake: Lake) -> list[Pointer]:
+        """Compare the staged file with the lake, append its new pointers to ops/published and move the file over the live one.
 
-        A repetition after a crash between these steps completes them. Returns False, and does nothing, where no file is staged and this release is
-        live already. Raises WarehouseError where the staged file is not what the lake holds.
+        A repetition after a crash between these steps completes them; without a staged file nothing is due. Returns the new
+        pointers. Raises WarehouseError where the staged file is not what the lake holds.
         """
         if not self.staged.exists():
-            if _shown(self.path, as_of) == release_id:
-                return False
-            raise WarehouseError(
-                f"nothing is staged at {self.staged}: materialize warehouse_forecasts of {as_of} first"
-            )
-        pointer = self._check(lake, as_of, release_id)
-        if all((one.as_of, one.release_id) != (as_of, release_id) for one in contents.published(lake)):
-            lake.append(schemas.PUBLISHED, contents.pointer_table([pointer]))
+            return []
+        new = self._check(lake)
+        if new:
+            lake.append(schemas.PUBLISHED, contents.pointer_table(new))
         self.staged.replace(self.path)
-        return True
+        return new
 
-    def _check(self, lake: Lake, as_of: date, release_id: str) -> Pointer:
-        """The staged pointer, once the staged file holds the lake's pointers, its newest forecasts and the marts over them."""
-        again = f"materialize warehouse_forecasts of {as_of} and the marts again"
+    def _check(self, lake: Lake) -> list[Pointer]:
+        """Pointers that the lake does not know, once the staged file holds all others, their forecasts and the marts over them."""
+        again = "materialize warehouse_forecasts and the marts again"
         with _open(self.staged) as sql:
-            there = {
-                row[0]: Pointer(*row) for row in _ask(sql, "select as_of, release_id, published_at from lake.published")
-            }
-            expected = {one.as_of: one.release_id for one in contents.pointers_after(lake, as_of, release_id)}
-            if {day: one.release_id for day, one in there.items()} != expected:
-                raise WarehouseError(
-                    f"{self.staged} was staged for another release than {release_id} as of {as_of}: {again}"
-                )
-            newest = there[max(there)]
-            _require_equal(sql, contents.forecast_slice(lake, newest), f"{self.staged}, table lake.forecasts", again)
+            rows = _ask(sql, "select as_of, release_id, published_at from lake.published order by as_of")
+            there, known = [Pointer(*row) for row in rows], contents.published(lake)
+            new = [one for one in there if one not in known]
+            if {one.as_of for one in known} - {one.as_of for one in there}:
+                raise WarehouseError(f"{self.staged} was staged before the last publication: {again}")
+            for pointer in new:
+                contents.require_forecasts(lake, pointer)
+            if there:
+                newest = contents.forecast_slice(lake, there[-1])
+                _require_equal(sql, newest, f"{self.staged}, table lake.forecasts", again)
             _require_marts(sql, again)
             sql.execute("checkpoint")
-        return there[as_of]
+        return new
 
 
 def _plain_tables(
@@ -225,12 +212,3 @@ def _require_marts(sql: duckdb.DuckDBPyConnection, again: str) -> None:
     shown, wanted = _count(sql, "marts.forecast_latest"), _count(sql, "lake.forecasts")
     if shown != wanted:
         raise WarehouseError(f"marts.forecast_latest shows {shown} rows of {wanted} staged forecasts: {again}")
-
-
-def _shown(path: Path, as_of: date) -> str | None:
-    """The release that the live file shows for a day; None without a file."""
-    if not path.exists():
-        return None
-    with _open(path, read_only=True) as sql:
-        rows = sql.execute("select release_id from lake.published where as_of = ?", [as_of]).fetchall()
-    return str(rows[0][0]) if rows else None

@@ -13,6 +13,9 @@ from ml_platform.forecasting import ForecastConfig
 from ml_platform.lake import Lake
 
 
+NOTHING_DUE: Mapping[date, str] = {}
+
+
 class WarehouseError(RuntimeError):
     """The warehouse cannot be staged or published; names the table or file and the way out."""
 
@@ -37,16 +40,14 @@ class Pointer:
 class Warehouse(Protocol):
     """stage, then dbt builds the marts in what was staged, then publish."""
 
-    def stage(
-        self, lake: Lake, config: ForecastConfig, as_of: date | None = None, release_id: str | None = None
-    ) -> Staged:
-        """Fill a new warehouse as it will look once (as_of, release_id) is published; without them, as published so far."""
+    def stage(self, lake: Lake, config: ForecastConfig, due: Mapping[date, str] = NOTHING_DUE) -> Staged:
+        """Fill a new warehouse as it will look once the releases of the `due` as-of days are published."""
 
-    def pending(self, lake: Lake) -> Pointer | None:
-        """What `publish` would switch to; None where nothing is staged."""
+    def is_staged(self) -> bool:
+        """Whether a warehouse waits to be published."""
 
-    def publish(self, lake: Lake, as_of: date, release_id: str) -> bool:
-        """Check the staged warehouse against the lake, record the pointer and switch; False where it is live already."""
+    def publish(self, lake: Lake) -> list[Pointer]:
+        """Check the staged warehouse against the lake, record its new pointers and switch; the pointers that are new."""
 
     def environment(self) -> dict[str, str]:
         """Environment variables under which dbt builds in the staged warehouse."""

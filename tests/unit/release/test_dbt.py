@@ -50,16 +50,16 @@ def built(new_world, tmp_path_factory):
     world.put("silver/series_catalogue", world.catalogue)
     target = DuckDBWarehouse(world.home / "warehouse" / "warehouse.duckdb")
     for day, release in ((before, "r0"), (world.day, "r1")):
-        target.stage(world.lake, world.config, day, release)
+        target.stage(world.lake, world.config, {day: release})
         if release == "r0":
             with duckdb.connect(str(target.staged)) as sql:
                 sql.execute("create schema marts; create view marts.forecast_latest as from lake.forecasts")
                 sql.execute(
                     "create view marts.forecast_accuracy as select 1; create view marts.fleet_health as select 1"
                 )
-            target.publish(world.lake, day, release)
+            target.publish(world.lake)
     dbt(world, "build", *dbt_arguments(world.config))
-    target.publish(world.lake, world.day, "r1")
+    target.publish(world.lake)
     return world
 
 

@@ -11,7 +11,9 @@ from ml_platform.forecasting import ForecastConfig
 from ml_platform.lake import Lake, schemas
 from ml_platform.scoring import forecasts_spec
 from ml_platform.warehouse import DuckDBWarehouse, WarehouseError
+from ml_platform.warehouse.contents import pointer_table
 from ml_platform.warehouse.duckdb import _open
+from ml_platform.warehouse.protocol import Pointer
 
 
 @pytest.fixture
@@ -49,9 +51,9 @@ def build_marts(target):
 
 def publish(world, as_of, release_id):
     target = warehouse(world)
-    target.stage(world.lake, world.config, as_of, release_id)
+    target.stage(world.lake, world.config, {as_of: release_id})
     build_marts(target)
-    return target.publish(world.lake, as_of, release_id)
+    return target.publish(world.lake)
 
 
 def ask(path, query):
@@ -84,7 +86,7 @@ def test_publishing_again_changes_nothing(house):
     publish(house, house.day, "r1")
     target = warehouse(house)
     before, moment = target.path.stat(), house.lake.read("ops/published")
-    assert not target.publish(house.lake, house.day, "r1")
+    assert not target.publish(house.lake)
     assert target.path.stat().st_mtime_ns == before.st_mtime_ns
     publish(house, house.day, "r1")
     assert house.lake.version("ops/published") == 1
@@ -112,18 +114,27 @@ def test_a_second_release_of_a_day_replaces_the_first_and_the_first_can_return(h
     assert house.lake.count("ops/published") == 3
 
 
-def test_pending_is_what_publishing_would_switch_to(house):
+def test_a_replay_publishes_every_day_of_it_at_once(house):
+    days = [house.day - timedelta(days=back) for back in (2, 1)]
+    for day in days:
+        add_forecasts(house, day, "r0")
     target = warehouse(house)
-    assert target.pending(house.lake) is None
-    target.stage(house.lake, house.config, house.day, "r1")
-    assert target.pending(house.lake).release_id == "r1"
-    publish(house, house.day, "r1")
+    target.stage(house.lake, house.config, {day: "r0" for day in days} | {house.day: "r1"})
+    build_marts(target)
+    assert [one.as_of for one in target.publish(house.lake)] == [*days, house.day]
+    assert house.lake.version("ops/published") == 1
+    assert ask(target.path, "select distinct as_of, release_id from marts.forecast_latest") == [(house.day, "r1")]
+
+
+def test_a_file_staged_before_another_publication_is_refused(house):
+    target = warehouse(house)
+    target.stage(house.lake, house.config, {house.day: "r1"})
+    build_marts(target)
     older = house.day - timedelta(days=3)
     add_forecasts(house, older, "r0")
-    target.stage(house.lake, house.config, older, "r0")
-    assert (target.pending(house.lake).as_of, target.pending(house.lake).release_id) == (older, "r0")
-    target.stage(house.lake, house.config, house.day, "r1")
-    assert (target.pending(house.lake).as_of, target.pending(house.lake).release_id) == (house.day, "r1")
+    house.lake.append(schemas.PUBLISHED, pointer_table([Pointer(older, "r0", datetime.now(UTC))]))
+    with pytest.raises(WarehouseError, match="staged before the last publication"):
+        target.publish(house.lake)
 
 
 def test_a_reader_keeps_its_file_and_the_next_one_sees_the_new(house):
@@ -142,17 +153,15 @@ def test_a_crash_while_staging_leaves_nothing_to_publish(house, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(DuckDBWarehouse, "_fill_live", dies)
         with pytest.raises(RuntimeError, match="killed"):
-            warehouse(house).stage(house.lake, house.config, house.day, "r1")
-    with pytest.raises(WarehouseError, match="nothing is staged"):
-        warehouse(house).publish(house.lake, house.day, "r1")
+            warehouse(house).stage(house.lake, house.config, {house.day: "r1"})
+    assert warehouse(house).publish(house.lake) == []
     assert publish(house, house.day, "r1")
 
 
 def test_without_forecasts_nothing_is_staged(house):
     with pytest.raises(WarehouseError, match="no forecasts of release r9"):
-        warehouse(house).stage(house.lake, house.config, house.day, "r9")
-    with pytest.raises(WarehouseError, match="nothing is staged"):
-        warehouse(house).publish(house.lake, house.day, "r9")
+        warehouse(house).stage(house.lake, house.config, {house.day: "r9"})
+    assert warehouse(house).publish(house.lake) == []
 
 
 @pytest.mark.parametrize(
@@ -165,19 +174,19 @@ def test_without_forecasts_nothing_is_staged(house):
             "create or replace view marts.forecast_latest as select * from warehouse.lake.forecasts where step < 9",
             "shows 96 rows of 168",
         ),
-        ("update lake.published set release_id = 'r7'", "staged for another release"),
+        ("update lake.published set release_id = 'r7'", "no forecasts of release r7"),
     ],
 )
 def test_a_staged_file_that_differs_is_refused_and_the_live_one_stays(house, spoil, words):
     publish(house, house.day, "r1")
     add_forecasts(house, house.day, "r2")
     target = warehouse(house)
-    target.stage(house.lake, house.config, house.day, "r2")
+    target.stage(house.lake, house.config, {house.day: "r2"})
     build_marts(target)
     with duckdb.connect(str(target.staged)) as sql:
         sql.execute(spoil)
     with pytest.raises(WarehouseError, match=words):
-        target.publish(house.lake, house.day, "r2")
+        target.publish(house.lake)
     assert ask(target.path, "select distinct release_id from marts.forecast_latest") == [("r1",)]
     assert house.lake.count("ops/published") == 1
 
@@ -198,7 +207,7 @@ def test_a_crash_while_publishing_is_completed_by_a_repetition(house, monkeypatc
         with pytest.raises(RuntimeError, match="killed"):
             publish(house, house.day, "r2")
     assert ask(warehouse(house).path, "select distinct release_id from marts.forecast_latest") == [("r1",)]
-    assert warehouse(house).publish(house.lake, house.day, "r2")
+    assert warehouse(house).publish(house.lake)
     assert ask(warehouse(house).path, "select distinct release_id from marts.forecast_latest") == [("r2",)]
     assert house.lake.count("ops/published") == 2
 
@@ -244,9 +253,9 @@ def test_hours_and_other_intervals_are_staged_as_they_are(plain_world):
         if back:
             plain_world.put("gold/series_panel", pa.Table.from_pylist(actuals, instants))
         target = warehouse(plain_world)
-        target.stage(lake, config, day, "r")
+        target.stage(lake, config, {day: "r"})
         build_marts(target)
-        assert target.publish(lake, day, "r")
+        assert target.publish(lake)
     live = "select contender, wape, bias, coverage_50, rows from lake.live_accuracy where level = 'fleet' and contender = 'all'"
     assert ask(target.path, live) == [("all", 0.2, -0.2, 1.0, 2)]
     assert ask(target.path, "select min(date) from marts.forecast_latest")[0][0] == datetime(2024, 4, 1, tzinfo=UTC)
@@ -263,6 +272,6 @@ def test_errors_and_states_are_counted(house):
 
 
 def test_duckdb_never_asks_for_an_extension(house):
-    staged = warehouse(house).stage(house.lake, house.config, house.day, "r1")
+    staged = warehouse(house).stage(house.lake, house.config, {house.day: "r1"})
     with _open(staged.path) as sql, pytest.raises(duckdb.Error):
         sql.execute("select * from read_xlsx('x.xlsx')").fetchall()
