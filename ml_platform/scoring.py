@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ml_platform.coverage import NOT_EXPECTED
-from ml_platform.forecasting import ForecastConfig
-from ml_platform.forecasting.fleet import NEW_SERIES, Fleet, predict
+from ml_platform.forecasting import Fleet, ForecastConfig, predict
+from ml_platform.forecasting.fleet import NEW_SERIES
 from ml_platform.lake import Lake, TableSpec, schemas
 from ml_platform.panel import panel_shard
 from ml_platform.registry import Registry, champion_as_of

@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from ml_platform.forecasting.calendar import Floats, Times
 from ml_platform.forecasting.config import FLOORS, ForecastConfig
-from ml_platform.forecasting.fleet import Fleet, finish_bounds
-from ml_platform.forecasting.intervals import unit
+from ml_platform.forecasting.fleet import Fleet
+from ml_platform.forecasting.intervals import finish_bounds, unit
 from ml_platform.forecasting.pipeline import Part, Trained
 from ml_platform.forecasting.pools import Setup
 from ml_platform.lake import TableSpec

@@ -13,10 +13,11 @@ import pyarrow as pa
 from ml_platform.forecasting.backtest import Backtest
 from ml_platform.forecasting.calendar import Floats
 from ml_platform.forecasting.config import ForecastConfig, load_config
-from ml_platform.forecasting.fleet import Fleet, predict
+from ml_platform.forecasting.fleet import Fleet
 from ml_platform.forecasting.frames import Prepared, Table, give_back_times, prepare
 from ml_platform.forecasting.pipeline import CHUNK, Part, Trained, train
 from ml_platform.forecasting.pools import Setup
+from ml_platform.forecasting.predict import predict
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Times = npt.NDArray[np.datetime64]
 
+SEASONS = 3  # seen fewer times, the harmonics of a long season fit chance
 EPOCH = pd.Timestamp("1970-01-01")
 
 
@@ -72,7 +73,8 @@ class Plan:
     """Where a history of `steps` steps is cut; `back` counts horizons before the end, so origin = steps - back * horizon.
 
     choosing: folds that choose, oldest first. judging: the fold that only judges (1) or 0. interval: residual origins.
-    refit: where ridge coefficients are fitted. train: first and last block with ridge rows (blocks count back from the end).
+    refit: where ridge coefficients are fitted. train: the oldest block with ridge rows.
+    harmonics: whether ridge describes a long season, which takes SEASONS of it.
     """
 
     steps: int
@@ -83,6 +85,7 @@ class Plan:
     interval: tuple[int, ...]
     refit: tuple[int, ...]
     train: int
+    harmonics: bool
 
     @property
     def evaluated(self) -> tuple[int, ...]:
@@ -123,4 +126,5 @@ def plan_folds(config: ForecastConfig, steps: int, judging: bool) -> Plan:
         interval,
         tuple(sorted(refit, reverse=True)),
         train,
+        steps >= SEASONS * season,
     )

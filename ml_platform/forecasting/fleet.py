@@ -11,20 +11,15 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ml_platform.forecasting.arrays import Bools, Shard
-from ml_platform.forecasting.backtest import clip_forecasts, family_forecasts
-from ml_platform.forecasting.calendar import Floats, Ints, plan_folds
+from ml_platform.forecasting.arrays import Bools
+from ml_platform.forecasting.calendar import Floats, Ints
 from ml_platform.forecasting.config import ForecastConfig
-from ml_platform.forecasting.intervals import CLASSES, level_class, quantile_levels, unit
-from ml_platform.forecasting.levels import LEVELS, History, SeasonSums, level_array
-from ml_platform.forecasting.pools import Kind, Setup, Shared
-from ml_platform.forecasting.ridge import RidgeData, respond
-from ml_platform.forecasting.selection import blend
+from ml_platform.forecasting.intervals import CLASSES
+from ml_platform.forecasting.pools import Kind
 
 KINDS: tuple[Kind, ...] = ("counts", "positive", "real")
 ROWS_SCHEMA = pa.schema([(n, pa.string()) for n in ("series_id", "family", "state", "reason", "parameters")])
 POOL_SCHEMA = pa.schema([("segment", pa.string()), ("item", pa.string()), ("value", pa.float64())])
-WHOLE_FLEET = ""  # the segment name of values that belong to no segment
 NEW_SERIES = "new_since_training"
 
 
@@ -92,3 +87,25 @@ def quantile_items(quantiles: int) -> tuple[str, ...]:
 def step_items(horizon: int) -> tuple[str, ...]:
     """Names of the steps of a pool."""
     return tuple(str(step) for step in range(1, horizon + 1))
+
+
+class PoolReader:
+    """Pools of a fleet as arrays for segments by name; a segment that training did not know gets the mean of all."""
+
+    def __init__(self, fleet: Fleet, segments: tuple[str, ...]) -> None:
+        self.fleet, self.segments = fleet, segments
+
+    def items(self, name: str) -> dict[str, float]:
+        """A pool of the whole fleet by item."""
+        table = self.fleet.pools[name]
+        return dict(zip(table["item"].to_pylist(), table["value"].to_pylist(), strict=True))
+
+    def array(self, name: str, items: tuple[str, ...], codes: Ints) -> Floats:
+        """Items of a pool spread over series by their segment code, (S, I); the order of the pool's rows does not matter."""
+        table = self.fleet.pools[name]
+        labels, known = pd.factorize(table["segment"].to_pandas(), sort=True)
+        place = pd.Index(items).get_indexer(pd.Index(table["item"].to_pandas()))
+        values, wanted = np.zeros((len(known) + 1, len(items))), place >= 0
+        values[labels[wanted], place[wanted]] = table["value"].to_numpy()[wanted]
+        values[-1] = values[:-1].mean(axis=0)
+        return np.asarray(values[pd.Index(known).get_indexer(pd.Index(self.segments))[codes]])

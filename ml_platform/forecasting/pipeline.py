@@ -176,7 +176,7 @@ def _pool_tables(
     }
     tables = {name: pool_table(values, segments, items) for name, (values, items) in arrays.items()}
     edges = {f"edge_{k}": float(value) for k, value in enumerate(spreads.edges)}
-    meta = {"kind": float(KINDS.index(setup.kind)), **edges}
+    meta = {"kind": float(KINDS.index(setup.kind)), "harmonics": float(setup.plan.harmonics), **edges}
     empty = [pa.array([""] * len(meta), pa.string()), pa.array(list(meta), pa.string()), pa.array(list(meta.values()))]
     tables["meta"] = pa.table(empty, POOL_SCHEMA)
     return tables

@@ -13,7 +13,6 @@ from ml_platform.forecasting.levels import LEVELS, History, seasonal_naive
 
 LONG_DUMMIES = 31  # longer seasons are described by harmonics
 HARMONICS = 2
-SEASONS = 3
 JITTER = 1e-6
 
 
@@ -88,10 +87,10 @@ class RidgeData:
 
 
 def calendar_width(plan: Plan) -> int:
-    """Number of calendar features; a long season has none before it was seen SEASONS times: harmonics would fit chance."""
+    """Number of calendar features."""
     if plan.season <= LONG_DUMMIES:
         return plan.season - 1
-    return 2 * HARMONICS if plan.steps >= SEASONS * plan.season else 0
+    return 2 * HARMONICS if plan.harmonics else 0
 
 
 def calendar_features(position: Ints, plan: Plan) -> Floats:

@@ -56,7 +56,7 @@ def test_every_fault_is_listed_at_once() -> None:
 def test_a_file_that_is_no_mapping_is_named(text: str, tmp_path: Path) -> None:
     path = tmp_path / "forecast.yaml"
     path.write_text(text)
-    with pytest.raises(ConfigError, match="forecast.yaml"):
+    with pytest.raises(ConfigError, match=r"forecast\.yaml"):
         load_config(path)
 
 
