@@ -48,7 +48,7 @@ class Ingestion:
 
     def due(self, first: date, last: date, calendar: tuple[date, date]) -> list[Drop]:
         """Drops of the days `first` to `last` that are not in the ledger, and every one whose day the calendar does not hold."""
-        settled = {row.drop_id for row in ledger.of_source(self.lake, self.contract.name)}
+        settled = self._settled()
         drops = [drop for drop in landing.list_drops(self.landing, self.contract) if drop.drop_id not in settled]
         if self.contract.kind == "snapshot":
             return drops
@@ -58,12 +58,16 @@ class Ingestion:
             if first <= drop.day <= last or not calendar[0] <= drop.day <= calendar[1] or not drop.named
         ]
 
+    def _settled(self) -> set[str]:
+        return {row.drop_id for row in ledger.of_source(self.lake, self.contract.name)}
+
     def run(self, drops: Iterable[Drop]) -> "IngestionReport":
         """Bring drops into bronze, batch by batch; checks.Blocked before the commit of a batch that fails a check."""
         self.lake.ensure(self.contract.bronze_spec)
         self.recover()
+        settled = self._settled()  # with what `recover` found: the drops were listed before it
         state, report = _State.read(self.lake, self.contract), IngestionReport()
-        for batch in self._batches(drops, state):
+        for batch in self._batches([drop for drop in drops if drop.drop_id not in settled], state):
             checks = require(f"source {self.contract.name}", self._checks(batch))
             self._commit(batch)
             report = report.with_batch(batch, checks)
@@ -100,6 +104,8 @@ class Ingestion:
             return _Read(row, screen(open_drop(path, self.contract), self.contract))
         except FileNotFoundError:
             return _Read(row, None, UnreadableError("vanished", "the file was gone when it was read"))
+        except OSError as why:
+            return _Read(row, None, UnreadableError("unreadable", f"the file cannot be read: {why.strerror or why}"))
         except UnreadableError as why:
             return _Read(row, None, why)
 

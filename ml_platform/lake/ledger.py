@@ -98,7 +98,7 @@ def project(lake: Lake, source: str, bronze: str) -> int:
     for commit in commits:
         rows = _from_metadata(commit.metadata[LEDGER_KEY], commit.version)
         if staged := commit.metadata.get(REFUSED_KEY):
-            _project_refused(lake, bronze, staged, rows)
+            _project_refused(lake, bronze, staged)
         upsert(lake, rows)
     return len(commits)
 
@@ -113,13 +113,15 @@ def upsert(lake: Lake, rows: Iterable[LedgerRow]) -> None:
         lake.append(LEDGER, data)
 
 
-def _project_refused(lake: Lake, bronze: str, staged: str, rows: Sequence[LedgerRow]) -> None:
+def _project_refused(lake: Lake, bronze: str, staged: str) -> None:
     """Move staged refusals into the quarantine table, once."""
     path = folder(lake, bronze) / staged
-    present = pc.field("drop_id").isin([row.drop_id for row in rows]) & (pc.field("stage") == "bronze")
     if path.exists():
-        if not lake.count(QUARANTINE.name, present):
-            lake.append(QUARANTINE, pq.read_table(path, schema=QUARANTINE.schema))
+        refused = pq.read_table(path, schema=QUARANTINE.schema)
+        # of its own drops only: the commit's ledger rows also name drops that these replace, refused long ago
+        of_drops = pc.field("drop_id").isin(refused["drop_id"].unique().to_pylist())
+        if not lake.count(QUARANTINE.name, of_drops & (pc.field("stage") == "bronze")):
+            lake.append(QUARANTINE, refused)
         path.unlink()
 
 
