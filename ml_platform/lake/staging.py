@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -22,6 +22,8 @@ from deltalake.transaction import AddAction
 
 from ml_platform.lake.store import Lake, LakeError, TableSpec, folder
 
+DIGITS_DOWN, DIGITS_UP = Context(15, ROUND_FLOOR), Context(15, ROUND_CEILING)
+LONGEST, LAST = 32, "\U0010ffff"
 PARTITION = re.compile(r"([^/=]+)=([^/]+)")
 
 
@@ -103,23 +105,41 @@ def _statistics(meta: pq.FileMetaData) -> str:
             continue
         nulls[name] = sum(s.null_count for s in stats)
         if all(s.has_min_max for s in stats):
-            lowest[name], highest[name] = _plain(min(s.min for s in stats)), _plain(max(s.max for s in stats))
+            lowest[name], highest[name] = _below(min(s.min for s in stats)), _above(max(s.max for s in stats))
     known = {name for name, value in lowest.items() if value is not None}
     keep = {"minValues": lowest, "maxValues": highest}
     bounds = {kind: {n: v for n, v in values.items() if n in known} for kind, values in keep.items()}
     return json.dumps({"numRecords": meta.num_rows, **bounds, "nullCount": nulls})
 
 
+def _below(value: Any) -> Any:
+    """A lower bound as JSON: never above `value`, within the digits that JSON numbers keep."""
+    if isinstance(value, Decimal):
+        return _number(value.normalize(DIGITS_DOWN))
+    return value[:LONGEST] if isinstance(value, str) else _plain(value)
+
+
+def _above(value: Any) -> Any:
+    """An upper bound as JSON: never below `value`."""
+    if isinstance(value, Decimal):
+        return _number(value.normalize(DIGITS_UP))
+    if isinstance(value, str):
+        return value if len(value) <= LONGEST else value[:LONGEST] + LAST
+    return _plain(value)
+
+
+def _number(value: Decimal) -> int | float:
+    return int(value) if value == value.to_integral_value() else float(value)
+
+
 def _plain(value: Any) -> Any:
-    """A bound as JSON, or None for types whose bounds are not worth the risk (decimals would lose digits as JSON numbers)."""
+    """A bound as JSON, or None where there is none. A column without bounds is pruned by delta-rs as if it were empty."""
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%dT%H:%M:%S.%f") + "Z"
     if isinstance(value, date):
         return value.isoformat()
-    if isinstance(value, (Decimal, bytes, bool)):
+    if isinstance(value, bytes):
         return None
-    if isinstance(value, str):
-        return value if len(value) <= 32 else None
     return None if isinstance(value, float) and value != value else value
 
 
