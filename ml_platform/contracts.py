@@ -28,6 +28,7 @@ PLAIN_TYPES = {
     "date": pa.date32(),
     "timestamp": INSTANT,
 }
+RESERVED = ("drop_id", "drop_day", "row_number", "ingested_at", "month", "fate", "rule")
 PROVENANCE = {"drop_id": pa.string(), "drop_day": pa.date32(), "row_number": pa.int64(), "ingested_at": INSTANT}
 
 
@@ -76,10 +77,21 @@ class Column(Strict):
         return PLAIN_TYPES[self.type]
 
     @model_validator(mode="after")
+    def _bounds_are_for_numbers(self) -> Self:
+        if self.type in PLAIN_TYPES and self.type != "int64" and (self.min, self.max) != (None, None):
+            raise ValueError(f"min and max are for numbers, and the type is {self.type}: leave them out")
+        return self
+
+    @model_validator(mode="after")
     def _type_is_known(self) -> Self:
-        if self.type not in PLAIN_TYPES and not DECIMAL.match(self.type.replace(" ", "")):
+        found = DECIMAL.match(self.type.replace(" ", ""))
+        if self.type not in PLAIN_TYPES and not found:
             raise ValueError(
                 f"type '{self.type}' is unknown: use {', '.join(PLAIN_TYPES)} or decimal(p,s); money and measures are decimal"
+            )
+        if found and not 0 <= int(found[2]) < int(found[1]) <= 38:
+            raise ValueError(
+                f"type '{self.type}' cannot be: decimal(p,s) has up to 38 digits, fewer than p of them after the point"
             )
         return self
 
@@ -188,7 +200,7 @@ class SourceContract(Strict):
         ]
         own += [self.time.column] if self.time else []
         own += [self.validity.start, self.validity.end] if self.validity else []
-        own += [c.column for c in self.panel.covariates]
+        own += [*(c.column for c in self.panel.covariates), *self.panel.scope]
         for name in own:
             if name not in self.columns:
                 raise ValueError(f"column '{name}' is used but not declared; declared are {', '.join(self.columns)}")
@@ -198,8 +210,30 @@ class SourceContract(Strict):
                     f"rule '{condition.rule}' needs column '{condition.column}', which is neither declared nor taken by a lookup"
                 )
         for name in (*self.columns, *taken):
-            if name in PROVENANCE:
-                raise ValueError(f"column '{name}' is reserved for provenance: rename it")
+            if name in RESERVED or (name == "date" and not self._is_own_date(name)):
+                raise ValueError(f"column '{name}' is reserved for what the platform adds to each row: rename it")
+        if doubled := {name for name in taken if name in self.columns or taken.count(name) > 1}:
+            raise ValueError(f"lookups take {sorted(doubled)}, which the source or another lookup has already")
+        return self
+
+    def _is_own_date(self, name: str) -> bool:
+        """Whether a column is what the platform would put into `date` anyway."""
+        dated = self.time.column if self.time else self.validity.start if self.validity else None
+        return name == dated and self.columns[name].type == "date"
+
+    @model_validator(mode="after")
+    def _rows_have_an_identity(self) -> Self:
+        times = [self.time.column] if self.time else [self.validity.start, self.validity.end] if self.validity else []
+        for name in (*self.key, *times):
+            if self.columns[name].nullable:
+                raise ValueError(f"column '{name}' is part of the key or the time of a row: it cannot be nullable")
+        for name in times:
+            if self.columns[name].type not in (("timestamp", "date") if self.time else ("date",)):
+                raise ValueError(
+                    f"column '{name}' says when a row holds: its type is {'timestamp' if self.time else 'date'}"
+                )
+        if self.time and self.columns[times[0]].type == "date" and self.time.business_timezone != "UTC":
+            raise ValueError(f"column '{times[0]}' is a date already: leave `business_timezone` out")
         return self
 
     @model_validator(mode="after")
@@ -275,6 +309,10 @@ class Contracts(Strict):
         for source in self.sources:
             for lookup in source.lookups:
                 other = self[lookup.source]
+                if set(lookup.match) != set(other.key):
+                    raise ValueError(
+                        f"source '{source.name}' looks up '{other.name}' by {list(lookup.match)}: its key is {list(other.key)}"
+                    )
                 lost = [c for c in (*lookup.match, *lookup.take) if c not in other.columns]
                 if other.kind != "snapshot" or lost:
                     raise ValueError(

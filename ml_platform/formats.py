@@ -98,10 +98,34 @@ def _open_parquet(path: Path, contract: SourceContract) -> Opened:
         with pq.ParquetFile(path) as file:
             names, rows = file.schema_arrow.names, file.metadata.num_rows
             _require_columns(names, contract, rows)
+            _require_plain_types(file.schema_arrow, contract, rows)
             table = file.read(columns=list(contract.columns), use_threads=True)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as why:
         raise UnreadableError("unreadable_parquet", f"not a whole Parquet file: {why}") from None
     return Opened(table.select(list(contract.columns)), pa.array(range(1, rows + 1), pa.int64()))
+
+
+def _require_plain_types(found: pa.Schema, contract: SourceContract, rows: int) -> None:
+    """Lists, maps and bytes have no text that a rule could read; every other type has."""
+    odd = {
+        f.name: str(f.type)
+        for f in found
+        if f.name in contract.columns and (pa.types.is_nested(f.type) or _is_bytes(f.type))
+    }
+    if odd:
+        raise UnreadableError("wrong_types", f"columns {odd} hold neither texts nor numbers nor times", rows)
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return any(
+        test(kind)
+        for test in (
+            pa.types.is_binary,
+            pa.types.is_large_binary,
+            pa.types.is_fixed_size_binary,
+            pa.types.is_binary_view,
+        )
+    )
 
 
 def _require_columns(found: list[str], contract: SourceContract, rows: int) -> None:

@@ -98,9 +98,7 @@ class Ingestion:
         try:
             row = replace(row, content_sha256=_sha256(path))
             if not drop.named:
-                raise UnreadableError(
-                    "unknown_format", f"no file name of source '{self.contract.name}' matches '{self.contract.path}'"
-                )
+                return _Read(row, None, _unknown_format(self.contract))
             return _Read(row, screen(open_drop(path, self.contract), self.contract))
         except FileNotFoundError:
             return _Read(row, None, UnreadableError("vanished", "the file was gone when it was read"))
@@ -302,6 +300,10 @@ def _ahead(pool: Executor, work: Callable[[Drop], _Read], drops: Iterable[Drop])
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
+
+
+def _unknown_format(contract: SourceContract) -> UnreadableError:
+    return UnreadableError("unknown_format", f"no file name of source '{contract.name}' matches '{contract.path}'")
 
 
 def _seen(drop: Drop, run_id: str) -> LedgerRow:

@@ -8,9 +8,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, InvalidOperation
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,8 +19,8 @@ from ml_platform.formats import Opened
 from ml_platform.lake.schemas import INSTANT
 
 REFUSED = pa.schema([("row_number", pa.int64()), ("rule", pa.string()), ("value", pa.string()), ("raw", pa.string())])
-TIMESTAMP = re.compile(r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:\d{2})?$")
-PATTERNS = {"int64": r"^[+-]?\d{1,18}$", "bool": r"^(true|false)$", "date": r"^\d{4}-\d{2}-\d{2}$"}
+TIMESTAMP = re.compile(r"^[1-9]\d{3}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:\d{2})?$")
+PATTERNS = {"int64": r"^[+-]?\d{1,18}$", "bool": r"^(true|false)$", "date": r"^[1-9]\d{3}-\d{2}-\d{2}$"}
 EXACT = 1e-6
 
 
@@ -67,16 +66,20 @@ def _constrain(name: str, column: Column, raw: pa.Array, typed: pa.Array, verdic
     if not column.nullable:
         verdicts.add(pc.is_null(raw), f"empty:{name}", pa.nulls(len(raw), pa.string()))
     if column.min is not None:
-        verdicts.add(pc.less(typed, _bound(column.min, column)), f"below_minimum:{name}", raw)
+        verdicts.add(pc.less(typed, _bound(column.min, column, ROUND_CEILING)), f"below_minimum:{name}", raw)
     if column.max is not None:
-        verdicts.add(pc.greater(typed, _bound(column.max, column)), f"above_maximum:{name}", raw)
+        verdicts.add(pc.greater(typed, _bound(column.max, column, ROUND_FLOOR)), f"above_maximum:{name}", raw)
     if column.allowed:
         known = pc.is_in(typed.cast(pa.string()), value_set=pa.array(column.allowed))
         verdicts.add(pc.and_(pc.is_valid(typed), pc.invert(known)), f"not_allowed:{name}", raw)
 
 
-def _bound(limit: float, column: Column) -> pa.Scalar:
-    return pa.scalar(Decimal(str(limit)) if column.type.startswith("decimal") else limit)
+def _bound(limit: float, column: Column, rounding: str) -> pa.Scalar:
+    """A limit in the column's own type: an integer beyond 2^53 cannot be compared with a float."""
+    exact = Decimal(str(limit))
+    if column.arrow == pa.int64():
+        return pa.scalar(int(exact.to_integral_value(rounding)), pa.int64())
+    return pa.scalar(exact)
 
 
 def _refused(opened: Opened, verdicts: _Verdicts, bad: pa.Array) -> pa.Table:
@@ -117,8 +120,10 @@ def typed_values(raw: pa.Array, column: Column, timezone: str) -> tuple[pa.Array
     if pa.types.is_floating(raw.type) and (target == pa.int64() or pa.types.is_decimal(target)):
         return _exact_numbers(raw, target)
     if pa.types.is_timestamp(raw.type) and target == INSTANT:
-        aware = raw if raw.type.tz else pc.assume_timezone(raw, timezone, ambiguous="earliest", nonexistent="latest")
-        return aware.cast(INSTANT, safe=False), pa.repeat(pa.scalar(False), len(raw))
+        aware = raw if raw.type.tz else _in_zone(raw, timezone)
+        instants = aware.cast(INSTANT, safe=False)
+        cut = pc.fill_null(pc.not_equal(instants.cast(aware.type, safe=False), aware), False)
+        return pc.if_else(cut, None, instants), cut
     return _from_text(raw.cast(pa.string()), column, timezone)
 
 
@@ -126,7 +131,8 @@ def _exact_numbers(raw: pa.Array, target: pa.DataType) -> tuple[pa.Array, pa.Arr
     scale = target.scale if pa.types.is_decimal(target) else 0
     limit = 10.0 ** ((target.precision - scale) if pa.types.is_decimal(target) else 15)
     rounded = pc.round(raw.cast(pa.float64()), scale)
-    exact = pc.and_(pc.less(pc.abs(pc.subtract(raw, rounded)), EXACT), pc.less(pc.abs(rounded), limit))
+    noise = min(EXACT, 10.0 ** -(scale + 2))
+    exact = pc.and_(pc.less(pc.abs(pc.subtract(raw, rounded)), noise), pc.less(pc.abs(rounded), limit))
     exact = pc.fill_null(exact, False)
     return pc.if_else(exact, rounded, None).cast(target), pc.and_(pc.is_valid(raw), pc.invert(exact))
 
@@ -159,31 +165,37 @@ def _cast(text: pa.Array, column: Column, timezone: str) -> pa.Array | None:
         return text.cast(INSTANT)
     if pc.any(zoned, min_count=0).as_py():
         return None
-    naive = text.cast(pa.timestamp("us"))
-    return pc.assume_timezone(naive, timezone, ambiguous="earliest", nonexistent="latest").cast(INSTANT)
+    return _in_zone(text.cast(pa.timestamp("us")), timezone).cast(INSTANT)
+
+
+def _in_zone(naive: pa.Array | pa.Scalar, timezone: str) -> pa.Array | pa.Scalar:
+    """Local times as instants: the first of two where clocks go back, the end of the gap where they go forward."""
+    return pc.assume_timezone(naive, timezone, ambiguous="earliest", nonexistent="latest")
 
 
 def _pattern(column: Column) -> str:
     if pa.types.is_decimal(column.arrow):
         scale = column.arrow.scale
-        return rf"^[+-]?\d{{1,{column.arrow.precision - scale}}}(\.\d{{1,{scale}}})?$"
+        fraction = rf"(\.\d{{1,{scale}}})?" if scale else ""
+        return rf"^[+-]?\d{{1,{column.arrow.precision - scale}}}{fraction}$"
     return TIMESTAMP.pattern if column.type == "timestamp" else PATTERNS[column.type]
 
 
 def reader(column: Column, timezone: str) -> Callable[[str], Any]:
     """A function from one text to its value, or to None where the text is no such value."""
-    pattern = re.compile(_pattern(column)) if column.type != "string" else re.compile("")
-    convert: Callable[[str], Any] = {
+    pattern = re.compile(_pattern(column) if column.type != "string" else "(?s).*", re.ASCII)
+    known: dict[str, Callable[[str], Any]] = {
         "int64": int,
         "bool": lambda text: text == "true",
         "date": date.fromisoformat,
         "timestamp": lambda text: _instant(text, timezone),
         "string": str,
-    }.get(column.type, Decimal)
+    }
+    convert = known.get(column.type, Decimal)
 
     def read(text: str) -> Any:
         try:
-            return convert(text) if pattern.search(text) else None
+            return convert(text) if pattern.fullmatch(text) else None
         except (ValueError, InvalidOperation, OverflowError):
             return None
 
@@ -192,4 +204,4 @@ def reader(column: Column, timezone: str) -> Callable[[str], Any]:
 
 def _instant(text: str, timezone: str) -> datetime:
     found = datetime.fromisoformat(text)
-    return found if found.tzinfo else found.replace(tzinfo=ZoneInfo(timezone))
+    return found if found.tzinfo else _in_zone(pa.scalar(found, pa.timestamp("us")), timezone).cast(INSTANT).as_py()

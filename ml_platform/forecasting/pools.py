@@ -19,7 +19,7 @@ from ml_platform.forecasting.ridge import RidgeData, running_grams, solve_prior
 Kind = Literal["counts", "positive", "real"]
 PROFILE_VARIANCE = 1 / 12  # how much season profiles differ between the series of a segment, squared
 DRIFT_VARIANCE = 1 / 200  # how much a segment's level moves against its long mean, squared
-SEGMENT_ROWS = 10000.0
+SEGMENT_ROWS = 500.0
 DECAY = {"counts": 0.0, "real": 0.0, "positive": 0.01}
 
 

@@ -54,10 +54,12 @@ class LedgerRow:
 
 
 def rows_of(table: pa.Table) -> list[LedgerRow]:
+    """Rows of a table with the ledger's schema."""
     return [LedgerRow(**row) for row in table.to_pylist()]
 
 
 def to_metadata(rows: Sequence[LedgerRow]) -> str:
+    """Rows as JSON, for the metadata of the commit that makes them true."""
     return json.dumps([asdict(row) for row in rows], default=lambda value: value.isoformat())
 
 
@@ -104,6 +106,7 @@ def project(lake: Lake, source: str, bronze: str) -> int:
 
 
 def upsert(lake: Lake, rows: Iterable[LedgerRow]) -> None:
+    """Add rows; one with a known drop_id takes the place of the older one."""
     found = list(rows)
     data = pa.Table.from_pylist([asdict(row) for row in found], schema=LEDGER.schema)
     old = pc.field("drop_id").isin([row.drop_id for row in found])

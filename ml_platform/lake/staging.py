@@ -4,6 +4,7 @@ Belongs here: finding staged files, checking their schema and describing them fo
 """
 
 import json
+import math
 import re
 import shutil
 import uuid
@@ -74,9 +75,8 @@ class Staging:
             found, meta = file.schema_arrow, file.metadata
         wanted = {f.name: f.type for f in self.spec.schema if f.name not in self.spec.partition_by}
         if {f.name: f.type for f in found} != wanted:
-            apart = {f.name: str(f.type) for f in found if wanted.get(f.name) != f.type} | {
-                n: "missing" for n in wanted.keys() - set(found.names)
-            }
+            apart = {f.name: str(f.type) for f in found if wanted.get(f.name) != f.type}
+            apart |= dict.fromkeys(wanted.keys() - set(found.names), "missing")
             raise LakeError(f"staged file {path.name} does not have the schema of {self.spec.name}: {apart}")
         relative = path.relative_to(folder(self.lake, self.spec.name)).as_posix()
         values = {name: unquote(value) for name, value in PARTITION.findall(relative) if name in self.spec.partition_by}
@@ -140,7 +140,7 @@ def _plain(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, bytes):
         return None
-    return None if isinstance(value, float) and value != value else value
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def months_between(values: Iterable[str]) -> list[str]:

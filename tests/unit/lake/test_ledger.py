@@ -117,12 +117,11 @@ def test_a_day_is_complete_with_its_number_of_loaded_drops(lake: Lake) -> None:
     assert ledger.complete_days(lake, "readings", 2) == [date(2024, 1, 5)]
 
 
-def crash_before(monkeypatch: pytest.MonkeyPatch, name: str) -> pytest.MonkeyPatch:
+def crash_before(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     def die(*arguments: object, **named: object) -> None:
         raise Crash
 
     monkeypatch.setattr(ledger, name, die)
-    return monkeypatch
 
 
 def test_a_crash_between_commit_and_projection_is_completed_by_the_next_run(
@@ -161,9 +160,10 @@ def test_a_crash_within_the_projection_heals(
 ) -> None:
     land(tmp_path, "2024-01-05", "1,2024-01-05T10:00:00Z", "x,2024-01-05T10:00:00Z")
     one = ingest(tmp_path, lake)
-    with monkeypatch.context() as patch, pytest.raises(Crash):
+    with monkeypatch.context() as patch:
         crash_before(patch, place)
-        one.run(list_drops(one.landing, CONTRACT))
+        with pytest.raises(Crash):
+            one.run(list_drops(one.landing, CONTRACT))
     assert one.recover() == 1
     assert one.recover() == 0
     found = ledger.of_source(lake, "readings")
@@ -177,9 +177,10 @@ def test_a_crash_between_quarantine_and_its_staged_file_adds_nothing_twice(
 ) -> None:
     land(tmp_path, "2024-01-05", "1,2024-01-05T10:00:00Z", "x,2024-01-05T10:00:00Z")
     one = ingest(tmp_path, lake)
-    with monkeypatch.context() as patch, pytest.raises(Crash):
+    with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", lambda self: (_ for _ in ()).throw(Crash()))
-        one.run(list_drops(one.landing, CONTRACT))
+        with pytest.raises(Crash):
+            one.run(list_drops(one.landing, CONTRACT))
     assert lake.count(QUARANTINE.name) == 1
     assert one.recover() == 1
     assert lake.count(QUARANTINE.name) == 1
