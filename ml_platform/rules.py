@@ -130,10 +130,11 @@ def typed_values(raw: pa.Array, column: Column, timezone: str) -> tuple[pa.Array
 def _exact_numbers(raw: pa.Array, target: pa.DataType) -> tuple[pa.Array, pa.Array]:
     scale = target.scale if pa.types.is_decimal(target) else 0
     limit = 10.0 ** ((target.precision - scale) if pa.types.is_decimal(target) else 15)
-    rounded = pc.round(raw.cast(pa.float64()), scale)
+    small = pc.less(pc.abs(raw), limit)  # false for what is no number; rounding great ones overflows
+    rounded = pc.round(pc.if_else(small, raw, None).cast(pa.float64()), scale)
     noise = min(EXACT, 10.0 ** -(scale + 2))
-    exact = pc.and_(pc.less(pc.abs(pc.subtract(raw, rounded)), noise), pc.less(pc.abs(rounded), limit))
-    exact = pc.fill_null(exact, False)
+    near = pc.and_(pc.less(pc.abs(pc.subtract(raw, rounded)), noise), pc.less(pc.abs(rounded), limit))
+    exact = pc.fill_null(near, False)
     return pc.if_else(exact, rounded, None).cast(target), pc.and_(pc.is_valid(raw), pc.invert(exact))
 
 
