@@ -95,10 +95,10 @@ class Ingestion:
     def _read(self, drop: Drop) -> "_Read":
         """Open and screen a drop; a file that vanished or cannot become rows is refused as a whole."""
         row, path = _seen(drop, self.run_id), self.landing / drop.path
+        if not drop.named:
+            return _Read(row, None, _unknown_format(self.contract))
         try:
             row = replace(row, content_sha256=_sha256(path))
-            if not drop.named:
-                return _Read(row, None, _unknown_format(self.contract))
             return _Read(row, screen(open_drop(path, self.contract), self.contract))
         except FileNotFoundError:
             return _Read(row, None, UnreadableError("vanished", "the file was gone when it was read"))

@@ -64,12 +64,15 @@ def _files(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 def _drop(entry: os.DirEntry[str], landing: Path, contract: SourceContract) -> Drop:
     status = entry.stat(follow_symlinks=False)
+    # the time of modification alone does not do: copies keep it (rsync -t, cp -p)
+    etag = f"{status.st_mtime_ns:x}-{status.st_ctime_ns:x}"
     arrived = datetime.fromtimestamp(status.st_mtime, UTC)
-    path = Path(entry.path).relative_to(landing).as_posix()
-    found = contract.path_pattern.match(path.removeprefix(f"{contract.name}/"))
+    own = Path(entry.path).relative_to(landing).as_posix()
+    path = os.fsencode(own).decode(errors="backslashreplace")  # a name that is no text must still fit into the ledger
+    found = contract.path_pattern.match(path.removeprefix(f"{contract.name}/")) if path == own else None
     day = _day(found.groupdict().get("day")) if found else None
     named = found is not None and (day is not None or contract.kind == "snapshot")
-    return Drop(contract.name, path, f"{status.st_mtime_ns:x}", status.st_size, day or arrived.date(), named, arrived)
+    return Drop(contract.name, path, etag, status.st_size, day or arrived.date(), named, arrived)
 
 
 def _day(text: str | None) -> date | None:
