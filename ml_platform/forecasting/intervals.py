@@ -60,8 +60,9 @@ def measure(mean: Floats, actual: Floats, begun: Bools, scale: Floats, segment: 
     seen = ~np.isnan(actual) & begun[:, :, None]
     factor = _mean_factor(mean, actual, seen, segment, groups) if setup.log else np.ones(groups)
     mean = mean * factor[segment][:, None, None]
-    residual = np.where(seen, (actual - mean) / unit(mean, scale, setup.kind), np.nan)
-    steps = _step_factors(residual, segment, groups)
+    units = unit(mean, scale, setup.kind)
+    residual = np.where(seen, (actual - mean) / units, np.nan)
+    steps = _step_factors(residual, units, segment, groups)
     residual = residual / steps[segment][:, None, :]
     level = mean.mean(axis=(1, 2)) if mean.size else np.zeros(len(mean))
     edges = np.quantile(level, np.arange(1, CLASSES) / CLASSES) if len(level) else np.zeros(CLASSES - 1)
@@ -88,13 +89,20 @@ def _mean_factor(mean: Floats, actual: Floats, seen: Bools, segment: Ints, group
     return np.asarray(np.clip((got + extra * got.sum() / said.sum()) / (said + extra), 0.5, 2.0))
 
 
-def _step_factors(residual: Floats, segment: Ints, groups: int) -> Floats:
-    """Root mean square residual of a step over that of all steps, by segment, shrunk to 1: (G, H)."""
-    seen = ~np.isnan(residual)
-    squares = sum_by((np.where(seen, residual, 0.0) ** 2).sum(axis=1), segment, groups)
-    counts = sum_by(seen.sum(axis=1).astype(float), segment, groups)
-    overall = (squares.sum(axis=1) / np.maximum(counts.sum(axis=1), 1.0))[:, None]
-    drawn = (squares + STEP_CELLS * overall) / (counts + STEP_CELLS)
+def _step_factors(residual: Floats, units: Floats, segment: Ints, groups: int) -> Floats:
+    """Root mean square error of a step over that of all steps, by segment, shrunk to 1: (G, H).
+
+    Errors count in the target's own unit, relative to the sum of units: one sale of a series that hardly ever sells is a
+    huge residual, and would else decide the factor of its step for the whole segment.
+    """
+    weight = np.where(np.isnan(residual), 0.0, units**2)
+    squares = sum_by((np.nan_to_num(residual) ** 2 * weight).sum(axis=1), segment, groups)
+    weights = sum_by(weight.sum(axis=1), segment, groups)
+    cells = sum_by((weight > 0).sum(axis=1).astype(float), segment, groups).sum(axis=1)[:, None]
+    total = weights.sum(axis=1)[:, None]
+    overall = squares.sum(axis=1)[:, None] / np.where(total > 0, total, 1.0)
+    prior = STEP_CELLS * total / np.maximum(cells, 1.0)
+    drawn = (squares + prior * overall) / np.where(total > 0, weights + prior, 1.0)
     return np.sqrt(np.where(overall > 0, drawn / np.where(overall > 0, overall, 1.0), 1.0))
 
 
