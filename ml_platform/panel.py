@@ -45,7 +45,10 @@ def panel_shard(lake: Lake, catalogue: pa.Table, config: ForecastConfig, as_of: 
         *config.known_future,
         "known_from",
     ]
-    for batch in lake.dataset(PANEL).scanner(columns=columns, filter=where, batch_size=1 << 20).to_batches():
+    scanner = lake.dataset(PANEL).scanner(
+        columns=columns, filter=where, batch_size=1 << 20, batch_readahead=2, fragment_readahead=1
+    )
+    for batch in scanner.to_batches():
         if batch.num_rows:
             cells.add(batch, ids, grid, steps, as_of)
     return _shard(series, cells, grid, config)

@@ -7,7 +7,7 @@ import hashlib
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -20,9 +20,10 @@ import pyarrow.compute as pc
 from ml_platform import __version__
 from ml_platform.compute import Compute
 from ml_platform.forecasting.arrays import Shard
+from ml_platform.forecasting.calendar import Times
 from ml_platform.forecasting.config import ForecastConfig
 from ml_platform.forecasting.pipeline import Trained, finish, make_setup
-from ml_platform.forecasting.pools import combine_pools, derive_pools
+from ml_platform.forecasting.pools import Setup, combine_pools, derive_pools
 from ml_platform.jobs.exchange import WorkFolder
 from ml_platform.lake import Lake, TableSpec
 from ml_platform.panel import NOT_SERIES, panel_shard
@@ -86,9 +87,12 @@ def train_fleet(
     kept = _kept(lake, as_of, fingerprint)
     if kept is not None:
         return _report(as_of, fingerprint, kept, watch, unchanged=True)
-    rows = _shard_rows(catalogue)
     with tempfile.TemporaryDirectory(prefix="ml-platform-train-") as folder:
-        trained, tables = _train(shard, rows, config, as_of, fingerprint, compute, WorkFolder(Path(folder)), watch)
+        work = WorkFolder(Path(folder))
+        with watch.stage("share"):
+            dealt = _share(shard, catalogue, config, work)
+        del shard  # the jobs have its arrays now, and the driver needs the room for theirs
+        trained, tables = _train(dealt, as_of, fingerprint, compute, work, watch)
     with watch.stage("write"):
         versions = {spec.name: lake.replace(spec, table, f"as_of = '{as_of}'") for spec, table in tables}
     return _report(as_of, fingerprint, tables[-1][1], watch, trained=trained, versions=versions)
@@ -119,29 +123,44 @@ def _shard_rows(catalogue: pa.Table) -> list[np.ndarray]:
     return [np.flatnonzero(shard == number) for number in np.unique(shard)]
 
 
+@dataclass(frozen=True)
+class _Dealt:
+    """What the driver keeps of a fleet whose shards lie in the work folder."""
+
+    setup: Setup
+    shards: int
+    segments: tuple[str, ...]
+    position: int
+    times: Times
+
+
+def _share(shard: Shard, catalogue: pa.Table, config: ForecastConfig, work: WorkFolder) -> _Dealt:
+    """Write the arrays of every shard for the jobs."""
+    setup, rows = make_setup([shard], config, judging=True), _shard_rows(catalogue)
+    work.write_setup(setup)
+    for number, own in enumerate(rows):
+        work.write_shard(number, shard.take(own))
+    return _Dealt(setup, len(rows), shard.segments, shard.position, shard.times)
+
+
 def _train(
-    shard: Shard, rows: Sequence[np.ndarray], config: ForecastConfig, as_of: date, fingerprint: str,
-    compute: Compute, work: WorkFolder, watch: _Watch,
-) -> tuple[Trained, list[tuple[TableSpec, pa.Table]]]:  # fmt: skip
+    dealt: _Dealt, as_of: date, fingerprint: str, compute: Compute, work: WorkFolder, watch: _Watch
+) -> tuple[Trained, list[tuple[TableSpec, pa.Table]]]:
     """Run both passes; returns the fleet and its tables, candidate_fleet last: its commit completes the training."""
-    with watch.stage("share"):
-        setup = make_setup([shard], config, judging=True)
-        work.write_setup(setup)
-        for number, own in enumerate(rows):
-            work.write_shard(number, shard.take(own))
+    setup, config = dealt.setup, dealt.setup.config
     with watch.stage("pools"):
-        _run(compute, "pools", work, len(rows))
-        sums = combine_pools([work.read_pools(str(number)) for number in range(len(rows))])
+        _run(compute, "pools", work, dealt.shards)
+        sums = combine_pools([work.read_pools(str(number)) for number in range(dealt.shards)])
         work.write_pools("all", sums)
     with watch.stage("backtest"):
-        _run(compute, "fit", work, len(rows))
-        parts = [work.read_part(number) for number in range(len(rows))]
+        _run(compute, "fit", work, dealt.shards)
+        parts = [work.read_part(number) for number in range(dealt.shards)]
     with watch.stage("select"):
-        trained = finish(parts, derive_pools(sums, setup), setup, shard.segments, shard.position)
+        trained = finish(parts, derive_pools(sums, setup), setup, dealt.segments, dealt.position)
     with watch.stage("tables"):
         tables = [
             (FOLD_METRICS, fold_rows(parts, setup, as_of)),
-            (judged_fold(config), judged_rows(parts, trained, setup, shard.times, as_of)),
+            (judged_fold(config), judged_rows(parts, trained, setup, dealt.times, as_of)),
             (FLEET_POOLS, pool_rows(trained.fleet, as_of)),
             (CANDIDATE_FLEET, fleet_rows(trained.fleet, as_of, fingerprint).sort_by("series_id")),
         ]

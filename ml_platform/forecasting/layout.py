@@ -38,7 +38,7 @@ def lay_out(
 ) -> Shard:
     """A Shard from dense arrays, which it takes over; segments are codes and names, times (T + H,) naive.
 
-    Series with few active dates count as begun with the calendar under the missing rule `zero`: their first sale says
+    Series with few active dates count as begun with the calendar under the missing rule `zero`: their first value says
     when they were noticed, not when they began.
     """
     y, first = cells.y, first_observed(cells.y)

@@ -1,4 +1,4 @@
-"""Levels: what a series sells, uses or counts per step on average, as seen from many origins at once.
+"""Levels: what a series amounts to per step on average, as seen from many origins at once.
 
 Belongs here: trailing means, exponential smoothing, TSB, seasonal naive, plain floors. Does not belong here: profiles, drift, ridge.
 """
@@ -14,7 +14,7 @@ MEANS = {"mean_28": 28, "mean_56": 56, "mean_182": 182}
 SMOOTHING = {"ses_01": 0.01, "ses_05": 0.05, "ses_20": 0.2}
 LEVELS = (*MEANS, *SMOOTHING, "tsb")
 OCCURRENCE, SIZE = 0.02, 0.05  # smoothing of TSB: how often, and how much at a time
-BEFORE_FIRST = 10.0  # a series starts with a sale by definition: so many empty steps before it take that bias away
+BEFORE_FIRST = 10.0  # a series starts with a value by definition: so many empty steps before it take that bias away
 
 
 class History:
