@@ -80,9 +80,9 @@ def test_the_fast_path_equals_the_value_by_value_path(kind: str, texts: st.Searc
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(
-    st.datetimes(datetime(2023, 1, 1), datetime(2025, 1, 1)),
+    st.datetimes(datetime(2023, 1, 1), datetime(2025, 1, 1)),  # noqa: DTZ001
     st.sampled_from([NEW_YORK, "Europe/Paris", "Australia/Lord_Howe"]),
-)  # noqa: DTZ001
+)
 def test_local_times_mean_the_same_alone_and_in_company(clock: datetime, timezone: str) -> None:
     text = clock.strftime("%Y-%m-%dT%H:%M:%S")
     assert typed([text], "timestamp", timezone)[0] == typed([text, "x"], "timestamp", timezone)[0][:1]
