@@ -1,0 +1,388 @@
+"""Tests of ingestion: what becomes of drops, in real tables: versions, duplicates, bad files and rows, batches, blocks.
+
+Belongs here: fates of drops at bronze (promises R1, R4, R5). Does not belong here: crashes (tests of the ledger), silver.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from ml_platform import expectations
+from ml_platform.checks import Blocked, CheckResult
+from ml_platform.contracts import SourceContract
+from ml_platform.ingestion import Ingestion, IngestionReport
+from ml_platform.lake import Lake, ledger
+from ml_platform.lake.ledger import DUPLICATE, LOADED, QUARANTINED, REPLACED, LedgerRow
+from ml_platform.lake.schemas import QUARANTINE
+
+READINGS: dict[str, Any] = {
+    "name": "readings",
+    "kind": "events",
+    "description": "Readings.",
+    "owner": "team:grid",
+    "path": "readings_{day}*.csv",
+    "format": {"type": "csv"},
+    "columns": {
+        "meter": {"type": "int64"},
+        "at": {"type": "timestamp"},
+        "units": {"type": "int64", "min": 0},
+    },
+    "key": ["meter", "at"],
+    "time": {"column": "at"},
+}
+EVENTS = SourceContract.model_validate(READINGS)
+SNAPSHOT = SourceContract.model_validate(
+    {**READINGS, "kind": "snapshot", "path": "*.parquet", "format": {"type": "parquet"}, "time": None, "key": ["meter"]}
+)
+YEAR = (date(2024, 1, 1), date(2024, 12, 31))
+AT = "2024-01-05T10:00:00Z"
+A, B = f"1,{AT},5", f"1,{AT},6\n2,{AT},7"
+CLOCK = iter(range(1, 10_000))
+
+
+@dataclass(frozen=True)
+class Feed:
+    """A source with its landing folder and lake."""
+
+    root: Path
+    one: Ingestion
+
+    def land(self, name: str, *lines: str) -> None:
+        """Every landing is a second later than the one before."""
+        path = self.root / "landing" / "readings" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(["meter,at,units", *lines]) + "\n")
+        self.stamp(path)
+
+    def land_parquet(self, name: str, units: Iterable[int]) -> None:
+        path = self.root / "landing" / "readings" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        values = list(units)
+        at = pa.array([datetime(2024, 1, 5, tzinfo=UTC)] * len(values), pa.timestamp("us", tz="UTC"))
+        pq.write_table(pa.table({"meter": range(len(values)), "at": at, "units": values}), path)
+        self.stamp(path)
+
+    def stamp(self, path: Path) -> None:
+        at = datetime(2024, 6, 1, tzinfo=UTC).timestamp() + next(CLOCK)
+        os.utime(path, (at, at))
+
+    def ingest(self, first: date = YEAR[0], last: date = YEAR[1]) -> IngestionReport:
+        report = self.one.run(self.one.due(first, last, YEAR))
+        self.balance()
+        return report
+
+    def balance(self) -> None:
+        """R5: rows in are accounted for per drop, and bronze holds what the ledger calls loaded."""
+        for row in self.rows():
+            assert row.balanced, row
+            in_bronze = self.one.lake.count(self.one.contract.bronze_spec.name, pc.field("drop_id") == row.drop_id)
+            assert in_bronze == (row.rows_loaded if row.state == LOADED else 0), row
+
+    def rows(self) -> list[LedgerRow]:
+        return sorted(ledger.of_source(self.one.lake, "readings"), key=lambda row: row.settled_at)
+
+    def states(self) -> list[str]:
+        return [row.state for row in self.rows()]
+
+    def units(self) -> list[int]:
+        return sorted(self.one.lake.read("bronze/raw_readings")["units"].to_pylist())
+
+    def refusals(self) -> list[tuple[str, int | None, str, str | None]]:
+        found = self.one.lake.read(QUARANTINE.name).to_pylist() if self.one.lake.exists(QUARANTINE.name) else []
+        return sorted((r["path"], r["row_number"], r["rule"], r["value"]) for r in found)
+
+
+@pytest.fixture
+def feed(tmp_path: Path) -> Feed:
+    return Feed(tmp_path, Ingestion(Lake(str(tmp_path / "lake")), tmp_path / "landing", EVENTS, "run-1"))
+
+
+@pytest.fixture
+def snapshot(tmp_path: Path) -> Feed:
+    return Feed(tmp_path, Ingestion(Lake(str(tmp_path / "lake")), tmp_path / "landing", SNAPSHOT, "run-1"))
+
+
+def test_rows_carry_their_drop_day_number_and_time(feed: Feed) -> None:
+    feed.land("readings_2024-01-05.csv", A, f"9,{AT},1")
+    report = feed.ingest()
+    (row,) = feed.rows()
+    assert (row.state, row.rows_in, row.rows_loaded, row.drop_day, row.run_id) == (
+        LOADED,
+        2,
+        2,
+        date(2024, 1, 5),
+        "run-1",
+    )
+    assert row.table_version == feed.one.lake.version("bronze/raw_readings")
+    assert report.total("rows_loaded") == 2
+    assert all(check.passed for check in report.checks)
+    bronze = feed.one.lake.read("bronze/raw_readings").sort_by("row_number")
+    assert bronze.schema.equals(EVENTS.bronze_spec.schema)
+    assert bronze["row_number"].to_pylist() == [2, 3]
+    assert set(bronze["drop_id"].to_pylist()) == {row.drop_id}
+    assert set(bronze["ingested_at"].to_pylist()) == {row.settled_at}
+
+
+def test_a_b_a_ends_as_a(feed: Feed) -> None:
+    for content in (A, B, A):
+        feed.land("readings_2024-01-05.csv", content)
+        feed.ingest()
+    assert feed.units() == [5]
+    assert feed.states() == [REPLACED, REPLACED, LOADED]
+
+
+def test_the_same_bytes_landed_again_add_no_rows(feed: Feed) -> None:
+    for _ in range(2):
+        feed.land("readings_2024-01-05.csv", B)
+        feed.ingest()
+    assert feed.units() == [6, 7]
+    first, second = feed.rows()
+    assert (second.state, second.rows_in, second.rows_duplicate, second.reason) == (
+        DUPLICATE,
+        2,
+        2,
+        f"same bytes as {first.path}",
+    )
+
+
+def test_nothing_landed_is_nothing_written(feed: Feed) -> None:
+    feed.land("readings_2024-01-05.csv", A)
+    feed.ingest()
+    before = {name: feed.one.lake.version(name) for name in ("bronze/raw_readings", "ops/ledger")}
+    assert feed.ingest() == IngestionReport()
+    assert {name: feed.one.lake.version(name) for name in before} == before
+
+
+def test_the_same_bytes_under_another_path_of_the_day_name_the_first(feed: Feed) -> None:
+    feed.land("readings_2024-01-05_a.csv", A)
+    feed.land("readings_2024-01-05_b.csv", A)
+    feed.land("readings_2024-01-06_a.csv", A)
+    feed.ingest()
+    assert [(row.path[-16:], row.state, row.reason) for row in feed.rows()] == [
+        ("2024-01-05_a.csv", LOADED, None),
+        ("2024-01-05_b.csv", DUPLICATE, "same bytes as readings/readings_2024-01-05_a.csv"),
+        ("2024-01-06_a.csv", LOADED, None),
+    ]
+    assert feed.units() == [5, 5]
+
+
+def test_an_overwritten_file_replaces_its_rows_in_one_commit(feed: Feed) -> None:
+    feed.land("readings_2024-01-05.csv", A)
+    feed.land("readings_2024-01-06.csv", f"3,{AT},8")
+    feed.ingest()
+    version = feed.one.lake.version("bronze/raw_readings")
+    feed.land("readings_2024-01-05.csv", B)
+    feed.ingest()
+    assert feed.units() == [6, 7, 8]
+    assert feed.one.lake.version("bronze/raw_readings") == (version or 0) + 1
+    old, _, new = feed.rows()
+    assert (old.state, old.reason, old.table_version) == (
+        REPLACED,
+        f"replaced by drop {new.drop_id}",
+        new.table_version,
+    )
+
+
+def test_a_file_overwritten_by_one_without_rows_leaves_none(feed: Feed) -> None:
+    feed.land("readings_2024-01-05.csv", A)
+    feed.ingest()
+    feed.land("readings_2024-01-05.csv")
+    feed.ingest()
+    assert feed.units() == []
+    feed.land("readings_2024-01-05.csv", B)
+    feed.ingest()
+    assert feed.units() == [6, 7]
+
+
+def test_a_broken_version_leaves_the_good_one_in_force(feed: Feed) -> None:
+    feed.land("readings_2024-01-05.csv", A)
+    feed.ingest()
+    path = feed.root / "landing/readings/readings_2024-01-05.csv"
+    path.write_bytes(b"")
+    feed.stamp(path)
+    feed.ingest()
+    assert feed.states() == [LOADED, QUARANTINED]
+    assert feed.units() == [5]
+
+
+def test_a_snapshot_is_replaced_by_every_delivery_that_differs(snapshot: Feed) -> None:
+    snapshot.land_parquet("first.parquet", [1, 2])
+    snapshot.ingest()
+    snapshot.land_parquet("second.parquet", [3])
+    snapshot.ingest()
+    assert snapshot.units() == [3]
+    snapshot.land_parquet("third.parquet", [3])
+    snapshot.land_parquet("first.parquet", [1, 2])
+    snapshot.ingest()
+    assert snapshot.units() == [1, 2]
+    assert snapshot.states() == [REPLACED, REPLACED, DUPLICATE, LOADED]
+
+
+def test_two_deliveries_of_a_snapshot_at_once_leave_the_newer(snapshot: Feed) -> None:
+    snapshot.land_parquet("b.parquet", [1])
+    snapshot.land_parquet("a.parquet", [2, 3])
+    snapshot.ingest()
+    assert snapshot.units() == [2, 3]
+    assert snapshot.states() == [REPLACED, LOADED]
+
+
+def test_bad_values_are_quarantined_with_file_row_rule_value_and_raw(feed: Feed) -> None:
+    feed.land("readings_2024-01-05.csv", A, f"2,{AT},many", f"3,{AT},-4", f"4,{AT}", f"5,{AT},6", f"6,{AT},6")
+    feed.ingest()
+    (row,) = feed.rows()
+    assert (row.state, row.rows_in, row.rows_loaded, row.rows_quarantined) == (LOADED, 6, 3, 3)
+    assert feed.refusals() == [
+        (row.path, 3, "not_int64:units", "many"),
+        (row.path, 4, "below_minimum:units", "-4"),
+        (row.path, 5, "malformed_row", "2 fields, the header has 3"),
+    ]
+    found = {r["row_number"]: r for r in feed.one.lake.read(QUARANTINE.name).to_pylist()}
+    assert json.loads(found[3]["raw"]) == {"meter": "2", "at": AT, "units": "many"}
+    assert found[5]["raw"] == f"4,{AT}"
+    assert {(r["source"], r["stage"], r["state"], r["drop_id"]) for r in found.values()} == {
+        ("readings", "bronze", "open", row.drop_id)
+    }
+
+
+def test_bad_files_are_quarantined_and_the_others_go_on(feed: Feed) -> None:
+    feed.land("readings_2024-01-05.csv", A)
+    feed.land("what is this.txt", "x")
+    (feed.root / "landing/readings/readings_2024-01-06.csv").write_bytes(b"")
+    (feed.root / "landing/readings/readings_2024-01-07.csv").write_text("meter,at\n1,2\n1,3\n")
+    (feed.root / "landing/readings/readings_2024-01-08.csv").write_bytes(b"meter,at,units\n\xff,1,1\n")
+    feed.ingest()
+    states = {
+        row.path.removeprefix("readings/"): (row.state, (row.reason or "").split(":")[0], row.rows_in)
+        for row in feed.rows()
+    }
+    assert states == {
+        "readings_2024-01-05.csv": (LOADED, "", 1),
+        "readings_2024-01-06.csv": (QUARANTINED, "empty_file", 0),
+        "readings_2024-01-07.csv": (QUARANTINED, "missing_columns", 2),
+        "readings_2024-01-08.csv": (QUARANTINED, "unreadable_csv", 0),
+        "what is this.txt": (QUARANTINED, "unknown_format", 0),
+    }
+    assert [(path, number, rule) for path, number, rule, _ in feed.refusals()] == [
+        (f"readings/{name}", None, reason)
+        for name, (state, reason, _) in sorted(states.items())
+        if state == QUARANTINED
+    ]
+    assert feed.one.due(*YEAR, YEAR) == []
+
+
+def test_a_name_that_is_no_text_is_quarantined(feed: Feed) -> None:
+    feed.land("readings_2024-01-05.csv", A)
+    Path(os.fsdecode(os.fsencode(feed.root / "landing/readings") + b"/readings_2024-01-06\xff.csv")).write_text("x")
+    feed.ingest()
+    assert sorted(feed.states()) == [LOADED, QUARANTINED]
+
+
+def test_a_file_that_vanished_or_cannot_be_read_is_quarantined(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
+    for day in (5, 6, 7):
+        feed.land(f"readings_2024-01-0{day}.csv", f"{day},{AT},{day}")
+    drops = feed.one.due(*YEAR, YEAR)
+    (feed.root / "landing" / drops[0].path).unlink()
+    whole = Path.open
+
+    def locked(self: Path, *arguments: Any, **named: Any) -> Any:
+        if self.name == "readings_2024-01-06.csv":
+            raise PermissionError(13, "Permission denied")
+        return whole(self, *arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", locked)
+        feed.one.run(drops)
+    assert sorted((row.state, row.reason or "") for row in feed.rows()) == [
+        (LOADED, ""),
+        (QUARANTINED, "unreadable: the file cannot be read: Permission denied"),
+        (QUARANTINED, "vanished: the file was gone when it was read"),
+    ]
+    assert feed.units() == [7]
+    assert [rule for _, _, rule, _ in feed.refusals()] == ["vanished", "unreadable"]
+
+
+def test_a_batch_that_is_mostly_bad_is_blocked_and_its_drops_stay_due(feed: Feed) -> None:
+    feed.land("readings_2024-01-05.csv", A, "x,y,z", "x,y,z")
+    with pytest.raises(Blocked, match=r"source readings.*quarantined_share: 66.67% of the rows were refused.*50.00%"):
+        feed.ingest()
+    assert feed.one.lake.count("bronze/raw_readings") == 0
+    assert feed.rows() == []
+    assert feed.refusals() == []
+    assert [drop.path for drop in feed.one.due(*YEAR, YEAR)] == ["readings/readings_2024-01-05.csv"]
+    feed.land("readings_2024-01-05.csv", A)
+    feed.ingest()
+    assert feed.units() == [5]
+
+
+def test_a_suite_that_fails_blocks(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
+    feed.land("readings_2024-01-05.csv", A)
+    monkeypatch.setattr(expectations, "validate", lambda *_: CheckResult("expectations", False, "planted"))
+    with pytest.raises(Blocked, match="planted"):
+        feed.ingest()
+    assert feed.rows() == []
+
+
+def test_drops_share_commits_by_rows_and_a_late_block_keeps_the_batches_before(feed: Feed) -> None:
+    for day in range(1, 6):
+        feed.land(f"readings_2024-01-0{day}.csv", f"{day},{AT},{day}", f"{day + 10},{AT},{day}")
+    feed.land("readings_2024-01-06.csv", "x,y,z", "x,y,z", "x,y,z")
+    said: list[str] = []
+    small = replace(feed, one=replace(feed.one, batch_rows=4, progress=said.append))
+    with pytest.raises(Blocked):
+        small.ingest()
+    assert feed.one.lake.version("bronze/raw_readings") == 2
+    assert len(feed.rows()) == 4
+    assert said == ["readings: 2 drops, 4 rows loaded", "readings: 4 drops, 8 rows loaded"]
+    feed.balance()
+
+
+def test_the_report_of_several_batches_adds_up(feed: Feed) -> None:
+    for day in range(1, 4):
+        feed.land(f"readings_2024-01-0{day}.csv", f"{day},{AT},{day}")
+    report = replace(feed, one=replace(feed.one, batch_rows=1)).ingest()
+    checks = {check.name: check for check in report.checks}
+    assert checks["row_balance"].figures == {"drops": 3, "rows_in": 3}
+    assert len(report.rows) == report.total("rows_in") == 3
+
+
+def test_drops_are_due_by_day_and_those_outside_the_calendar_always(feed: Feed) -> None:
+    for day in ("2024-01-05", "2024-01-06", "2023-12-31", "2025-01-01"):
+        feed.land(f"readings_{day}.csv", A)
+    feed.land("strange.txt", "x")
+    fifth = date(2024, 1, 5)
+    due = {drop.path.removeprefix("readings/") for drop in feed.one.due(fifth, fifth, YEAR)}
+    assert due == {"readings_2024-01-05.csv", "readings_2023-12-31.csv", "readings_2025-01-01.csv", "strange.txt"}
+
+
+def test_a_snapshot_is_due_whatever_the_day(snapshot: Feed) -> None:
+    snapshot.land_parquet("first.parquet", [1])
+    day = YEAR[0] - timedelta(days=1000)
+    assert len(snapshot.one.due(day, day, (day, day))) == 1
+
+
+def test_a_drop_that_another_run_settled_meanwhile_is_left_alone(feed: Feed) -> None:
+    feed.land("readings_2024-01-05.csv", A)
+    drops = feed.one.due(*YEAR, YEAR)
+    feed.one.run(drops)
+    assert feed.one.run(drops) == IngestionReport()
+    assert feed.units() == [5]
+
+
+def test_a_drop_that_another_run_commits_at_the_same_time_is_refused(
+    feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed.land("readings_2024-01-05.csv", A)
+    drops = feed.one.due(*YEAR, YEAR)
+    monkeypatch.setattr(Lake, "committed", lambda *_: {drops[0].drop_id})
+    with pytest.raises(RuntimeError, match="start this run again"):
+        feed.one.run(drops)
+    assert feed.one.lake.count("bronze/raw_readings") == 0
