@@ -48,7 +48,7 @@ def bronze_asset(
         spark: SparkResource,
     ) -> Events:
         contract, store = configuration.contracts()[source.name], lake.vend()
-        ingestion = landing.ingestion(store, contract, context.run_id, spark.suite_rows, context.log.info)
+        ingestion = landing.ingestion(store, contract, context.run.run_id, spark.suite_rows, context.log.info)
         asked = days_in(context) if daily else list(calendar)
         yield from guarded(
             context,
