@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict
 from datetime import date, datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from ml_platform import console as show
-from ml_platform.launch import LaunchError, find_project, log_path, require_project, run_job
+from ml_platform.launch import LaunchError, Plan, find_project, log_path, require_project, run_jobs
 from ml_platform.settings import Settings
 
 if TYPE_CHECKING:
@@ -90,8 +91,8 @@ def demo() -> None:
     started = time.monotonic()
     console.print(f"[bold]The sample through the whole chain[/], home {settings.root}\n")
     _land_sample(settings, console, watch, sample.LAST_DAY)
-    _run(settings, project, console, watch, "ingest", sample.FIRST_DAY, sample.LAST_DAY)
-    _run(settings, project, console, watch, "retrain", sample.LAST_DAY, sample.LAST_DAY)
+    plans = [Plan("ingest", sample.FIRST_DAY, sample.LAST_DAY), Plan("retrain", sample.LAST_DAY, sample.LAST_DAY)]
+    _run(settings, project, console, watch, plans)
     console.print()
     show.show_status(console, _status(settings))
     show.show_seconds(console, watch)
@@ -114,18 +115,20 @@ def _land_sample(settings: Settings, console: Console, watch: show.Stopwatch, la
     return written
 
 
-def _run(
-    settings: Settings, project: Path, console: Console, watch: show.Stopwatch, job: str, first: date, last: date
-) -> None:
-    """Run a job and wait; where it fails, say where its log is and exit with code 1."""
-    log = log_path(settings, job)
-    end = show.follow(console, job, run_job(settings, project, job, first, last, log), watch)
-    if not end.success:
-        typer.echo(
-            f"ml-platform: job {job} for {first} to {last} failed: {end.message or 'see its log'}\n  log: {log}",
-            err=True,
-        )
-        raise typer.Exit(1)
+def _run(settings: Settings, project: Path, console: Console, watch: show.Stopwatch, plans: list[Plan]) -> None:
+    """Run jobs and wait; where one fails, say where the log is and exit with code 1."""
+    log = log_path(settings)
+    with closing(run_jobs(settings, project, plans, log)) as events:
+        for plan in plans:
+            end = show.follow(console, plan.job, events, watch)
+            if not end.success:
+                typer.echo(
+                    f"ml-platform: job {plan.job} for {plan.first} to {plan.last} failed: {end.message or 'see its log'}\n"
+                    f"  log: {log}",
+                    err=True,
+                )
+                raise typer.Exit(1)
+        next(events, None)  # to the end of the process
 
 
 def _show_next_steps(settings: Settings, console: Console, seconds: float) -> None:

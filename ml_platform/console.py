@@ -65,6 +65,7 @@ def follow(console: Console, stage: str, events: Iterable[Event], watch: Stopwat
                 watch.note(stage, event.step, event.seconds or 0.0)
             if event.kind == "run_end":
                 last = event
+                break
     watch.note(stage, "whole run", time.monotonic() - start)
     return last
 

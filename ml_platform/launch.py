@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -27,7 +27,7 @@ class LaunchError(RuntimeError):
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened in a run: kind is step_start, step_end, progress or run_end; seconds are of the step or the run."""
+    """One thing that happened in a run: kind is run_start, step_start, step_end, progress or run_end; seconds are of the step or the run."""
 
     kind: str
     step: str = ""
@@ -50,24 +50,36 @@ def require_project(start: Path | None = None) -> Path:
     raise LaunchError(f"no {WORKSPACE} in {(start or Path.cwd()).resolve()} or above: change into the project's folder")
 
 
-def log_path(settings: Settings, job: str) -> Path:
-    """Where a run's human log goes; the folder is made."""
+@dataclass(frozen=True)
+class Plan:
+    """A job and the days, both included, that one run of it covers."""
+
+    job: str
+    first: date
+    last: date
+
+    def __str__(self) -> str:
+        return f"{self.job}:{self.first.isoformat()}:{self.last.isoformat()}"
+
+
+def log_path(settings: Settings) -> Path:
+    """Where the human log of a launch goes; the folder is made."""
     folder = settings.dagster_home / "logs"
     folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{job}.log"
+    return folder / f"{datetime.now(UTC):%Y%m%dT%H%M%S}.log"
 
 
-def run_job(settings: Settings, project: Path, job: str, first: date, last: date, log: Path) -> Iterator[Event]:
-    """Run a job over days in one run and yield its events as they happen; what it logs goes to `log`.
+def run_jobs(settings: Settings, project: Path, plans: Sequence[Plan], log: Path) -> Generator[Event, None, None]:
+    """Run jobs one after the other in one process and yield their events as they happen; what they log goes to `log`.
 
-    The last event is always `run_end`; it reports failure too where the process ends without one. Leaving the loop early ends the process
-    and its children.
+    Each run ends with `run_end`; where the process ends without one, that is reported as a failure. Leaving the loop early ends the
+    process and its children.
     """
-    command = [sys.executable, "-m", "sensors.launch", job, "--from", first.isoformat(), "--to", last.isoformat()]
+    command = [sys.executable, "-m", "sensors.launch", *(str(plan) for plan in plans)]
     yield from follow(command, project, {**os.environ, "ML_PLATFORM_HOME": str(settings.root)}, log)
 
 
-def follow(command: list[str], folder: Path, environment: dict[str, str], log: Path) -> Iterator[Event]:
+def follow(command: list[str], folder: Path, environment: dict[str, str], log: Path) -> Generator[Event, None, None]:
     """Run any command that prints events, one JSON object per line; other lines go to the log."""
     ended, patience = False, 0.0
     with log.open("a", encoding="utf-8") as out:
@@ -81,7 +93,7 @@ def follow(command: list[str], folder: Path, environment: dict[str, str], log: P
                 if event is None:
                     out.write(line)
                     continue
-                ended = ended or event.kind == "run_end"
+                ended = event.kind == "run_end"
                 yield event
             patience = 30.0  # its output is closed: it is on its way out by itself
         finally:

@@ -63,7 +63,7 @@ def owner() -> str:
 def _alive(run_id: str, owned_by: str | None) -> bool:
     """A run is alive while the process that it names lives, or one that has its id among its arguments (Dagster's launcher)."""
     for process in psutil.process_iter(["pid", "cmdline", "create_time"]):
-        if owned_by == f"{process.info['pid']}@{int(process.info['create_time'])}":
+        if owned_by and owned_by.split("#")[0] == f"{process.info['pid']}@{int(process.info['create_time'])}":
             return True
         if owned_by is None and any(run_id in part for part in process.info["cmdline"] or ()):
             return True

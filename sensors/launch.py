@@ -1,6 +1,6 @@
-"""One run of a job over a range of days, in this process, with its events as JSON lines.
+"""Runs of jobs over ranges of days, in this process, with their events as JSON lines.
 
-Belongs here: `python -m sensors.launch JOB --from DAY --to DAY`, which the CLI calls. Does not belong here: what a job makes.
+Belongs here: `python -m sensors.launch JOB:FROM:TO ...`, which the CLI calls. Does not belong here: what a job makes.
 """
 
 import argparse
@@ -8,56 +8,94 @@ import json
 import sys
 import threading
 import time
+import uuid
+from dataclasses import dataclass
 from datetime import date
+from functools import cache
+from importlib.util import module_from_spec, spec_from_file_location
 from typing import Any
 
 import dagster as dg
 
 from ml_platform.settings import Settings
-from sensors.home import OWNER_TAG, end_ghost_runs, owner, prepare
+from sensors.home import OWNER_TAG, PROJECT, end_ghost_runs, owner, prepare
 from sensors.jobs import range_tags
 
 POLL_SECONDS = 0.5
+JOBS = ("ingest", "retrain", "score", "everything")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A job and the days, both included, that one run of it covers."""
+
+    job: str
+    first: date
+    last: date
+
+    @classmethod
+    def read(cls, text: str) -> "Plan":
+        """From JOB:FROM:TO."""
+        job, first, last = text.split(":")
+        if job not in JOBS:
+            raise ValueError(f"job '{job}' is unknown: use {', '.join(JOBS)}")
+        return cls(job, date.fromisoformat(first), date.fromisoformat(last))
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m sensors.launch", description="Run a job over days and print its events."
+        prog="python -m sensors.launch", description="Run jobs over days, one after the other, and print their events."
     )
-    parser.add_argument("job", choices=["ingest", "retrain", "score", "everything"])
-    parser.add_argument("--from", dest="first", type=date.fromisoformat, required=True)
-    parser.add_argument("--to", dest="last", type=date.fromisoformat, required=True)
-    asked = parser.parse_args(arguments)
+    parser.add_argument(
+        "plans", nargs="+", type=Plan.read, metavar="JOB:FROM:TO", help=f"one of {', '.join(JOBS)} over days"
+    )
+    plans: list[Plan] = parser.parse_args(arguments).plans
     prepare(Settings())
     with dg.DagsterInstance.get() as instance:
         end_ghost_runs(instance)
-        return 0 if run(instance, asked.job, asked.first, asked.last) else 1
+        return 0 if all(run(instance, plan) for plan in plans) else 1
 
 
-def run(instance: dg.DagsterInstance, job: str, first: date, last: date) -> bool:
-    """Execute a job of definitions.py in one run; True where it succeeded."""
-    mark, start = owner(), time.monotonic()
-    stop, teller = threading.Event(), None
-    tags = {**range_tags(first.isoformat(), last.isoformat()), OWNER_TAG: mark}
-    teller = threading.Thread(target=_tell, args=(instance, mark, time.time(), stop), daemon=True)
+def run(instance: dg.DagsterInstance, plan: Plan) -> bool:
+    """Execute a job of the code location in one run; True where it succeeded."""
+    mark, start, stop = f"{owner()}#{uuid.uuid4().hex[:8]}", time.monotonic(), threading.Event()
+    tags = {**range_tags(plan.first.isoformat(), plan.last.isoformat()), OWNER_TAG: mark}
+    teller = threading.Thread(target=_tell, args=(instance, mark, stop), daemon=True)
+    _say("run_start", step=plan.job)
     teller.start()
-    result = dg.execute_job(dg.build_reconstructable_job("sensors.launch", "job_named", (job,)), instance, tags=tags)
-    stop.set()
-    teller.join()
-    _say(
-        "run_end", seconds=time.monotonic() - start, success=result.success, run_id=result.run_id, message=_why(result)
-    )
-    return result.success
+    job = dg.build_reconstructable_job("sensors.launch", "job_named", (plan.job,))
+    with dg.execute_job(job, instance, tags=tags) as result:
+        stop.set()
+        teller.join()
+        seconds = time.monotonic() - start
+        _say(
+            "run_end",
+            step=plan.job,
+            seconds=seconds,
+            success=result.success,
+            run_id=result.run_id,
+            message=_why(result),
+        )
+        return result.success
 
 
 def job_named(name: str) -> dg.JobDefinition:
-    """The job as definitions.py declares it (Dagster imports this by name)."""
-    from definitions import defs
-
-    return defs.resolve_job_def(name)
+    """The job as the code location declares it (Dagster calls this by name)."""
+    return code_location().resolve_job_def(name)
 
 
-def _tell(instance: dg.DagsterInstance, mark: str, since: float, stop: threading.Event) -> None:
+@cache
+def code_location() -> dg.Definitions:
+    """definitions.py, loaded by its path as workspace.yaml does: this room does not import what stands above it."""
+    spec = spec_from_file_location("definitions", PROJECT / "definitions.py")
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found: dg.Definitions = module.defs
+    return found
+
+
+def _tell(instance: dg.DagsterInstance, mark: str, stop: threading.Event) -> None:
     """Follow the run's event log until it is told to stop, and to its end."""
     run_id, cursor, last = None, None, False
     while not last:

@@ -31,12 +31,16 @@ if "hang" in os.environ.get("FAKE", ""):
     print("pid", os.getpid(), file=sys.stderr, flush=True)
     say(event="progress", step="waiting", message=str(os.getpid()))
     time.sleep(60)
-say(event="step_start", step="raw_meter")
-say(event="step_end", step="raw_meter", seconds=1.5, success=True, message="3 [drops]")
-if os.environ.get("FAKE") != "dies":
-    say(event="run_end", success=os.environ.get("FAKE") != sys.argv[1], run_id="r1", message="step x failed", args=sys.argv[1:])
-else:
-    sys.exit(3)
+for plan in sys.argv[1:]:
+    job = plan.split(":")[0]
+    say(event="run_start", step=job)
+    say(event="step_start", step="raw_meter")
+    say(event="step_end", step="raw_meter", seconds=1.5, success=True, message="3 [drops]")
+    if os.environ.get("FAKE") == f"dies in {job}":
+        sys.exit(3)
+    say(event="run_end", success=os.environ.get("FAKE") != job, run_id="r1", message="step x failed")
+    if os.environ.get("FAKE") == job:
+        sys.exit(1)
 """
 
 
@@ -90,14 +94,19 @@ def test_demo_runs_both_jobs_and_ends_with_the_figures(project: Path, settings: 
     assert "3 [drops]" in text, "messages are shown as they are, brackets too"
     for part in ("ingest", "retrain", "Seconds per stage", "make ui", "marts.forecast_latest"):
         assert part in text
-    logs = sorted((settings.dagster_home / "logs").iterdir())
-    assert [log.name.split("-")[1] for log in logs] == ["ingest.log", "retrain.log"]
-    assert logs[0].read_text().splitlines() == ["log of the run", "words of a library"]
+    (log,) = (settings.dagster_home / "logs").iterdir()
+    assert log.read_text().splitlines() == ["log of the run", "words of a library"]
 
 
 @pytest.mark.usefixtures("tiny_sample", "project")
 @pytest.mark.parametrize(
-    ("fake", "what"), [("ingest", "step x failed"), ("retrain", "step x failed"), ("dies", "exit code 3")]
+    ("fake", "what"),
+    [
+        ("ingest", "job ingest for 2017-01-01 to 2017-12-17 failed: step x failed"),
+        ("retrain", "job retrain for 2017-12-17 to 2017-12-17 failed: step x failed"),
+        ("dies in ingest", "exit code 3"),
+        ("dies in retrain", "exit code 3"),
+    ],
 )
 def test_demo_fails_with_the_name_of_the_log(monkeypatch: pytest.MonkeyPatch, fake: str, what: str) -> None:
     monkeypatch.setenv("FAKE", fake)
@@ -118,15 +127,20 @@ def test_jobs_get_days_and_an_absolute_home(project: Path, settings: Settings, t
     (project / "sensors" / "launch.py").write_text(
         "import json, os, sys\nprint(json.dumps({'event': 'run_end', 'success': True, 'message': ' '.join([os.environ['ML_PLATFORM_HOME'], *sys.argv[1:]])}))"
     )
-    (end,) = launch.run_job(settings, project, "ingest", date(2017, 1, 1), date(2017, 1, 3), tmp_path / "log")
-    assert end.message == f"{settings.root} ingest --from 2017-01-01 --to 2017-01-03"
+    plans = [
+        launch.Plan("ingest", date(2017, 1, 1), date(2017, 1, 3)),
+        launch.Plan("score", date(2017, 1, 3), date(2017, 1, 3)),
+    ]
+    (end,) = launch.run_jobs(settings, project, plans, tmp_path / "log")
+    assert end.message == f"{settings.root} ingest:2017-01-01:2017-01-03 score:2017-01-03:2017-01-03"
 
 
 def test_leaving_early_ends_the_process(
     project: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE", "hang")
-    events = launch.run_job(settings, project, "ingest", date(2017, 1, 1), date(2017, 1, 1), tmp_path / "log")
+    plan = launch.Plan("ingest", date(2017, 1, 1), date(2017, 1, 1))
+    events = launch.run_jobs(settings, project, [plan], tmp_path / "log")
     pid = int(next(events).message)
     events.close()
     with pytest.raises(ProcessLookupError):
