@@ -3,6 +3,8 @@
 Belongs here: putting together. Does not belong here: anything that is put together.
 """
 
+from typing import Any
+
 import dagster as dg
 
 from assets import build_assets
@@ -13,7 +15,7 @@ from resources import build_resources
 from sensors import build_triggers
 
 
-def build_defs(settings: Settings, **overrides: dg.ConfigurableResource) -> dg.Definitions:
+def build_defs(settings: Settings, **overrides: dg.ConfigurableResource[Any]) -> dg.Definitions:
     """Fresh definitions for one installation; `overrides` take the place of resources of that name."""
     contracts, config = load_contracts(settings.configs), load_config(settings.configs / "forecast.yaml")
     triggers = build_triggers(settings, contracts)

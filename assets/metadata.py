@@ -27,6 +27,7 @@ Events = Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]
 
 
 def column_schema(schema: pa.Schema, descriptions: Mapping[str, str] | None = None) -> dg.TableSchema:
+    """An Arrow schema as Dagster shows it."""
     known = descriptions or {}
     return dg.TableSchema([dg.TableColumn(field.name, str(field.type), known.get(field.name)) for field in schema])
 
@@ -50,6 +51,7 @@ def table_metadata(lake: Lake, name: str, **more: Any) -> dict[str, Any]:
 
 
 def picture(markdown: str) -> dg.MarkdownMetadataValue:
+    """A plot of ml_platform.plots as metadata."""
     return dg.MetadataValue.md(markdown)
 
 

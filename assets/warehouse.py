@@ -45,13 +45,13 @@ def warehouse_assets(config: ForecastConfig, days: dg.DailyPartitionsDefinition)
     ) -> dg.MaterializeResult[Any]:
         store, target = lake.vend(), configuration.contracts().target
         due = complete_days_in(context, store, target.name, target.drops_per_day)
-        champions = {day: found.release_id for day in due if (found := champion_as_of(store, day, same_day=True))}
+        champions = {day: one.release_id for day in due if (one := champion_as_of(store, day, same_day=True))}
         if not champions:
             return dg.MaterializeResult(
                 metadata={"reason": f"no release is promoted as of {due[-1]}" if due else NOTHING_DUE}
             )
         staged, newest = warehouse.vend().stage(store, config, champions), max(champions)
-        found = {
+        found: dict[str, Any] = {
             "dagster/row_count": staged.rows["forecasts"],
             "as_of": newest.isoformat(),
             "release_id": champions[newest],

@@ -24,6 +24,7 @@ _MADE: dict[tuple[object, ...], pa.Table] = {}
 
 
 def catalogue_spec(inputs: PanelInputs) -> TableSpec:
+    """Key and static columns come from the configuration, the rest is the same for every fleet."""
     types = {f.name: f.type for f in inputs.history_spec.schema}
     columns = {"series_id": pa.string(), **{name: types[name] for name in inputs.key}, "shard": pa.int32()}
     columns |= {"first_date": pa.date32(), "last_date": pa.date32(), "active_days": pa.int64()}

@@ -56,6 +56,8 @@ TimeZone = Annotated[str, AfterValidator(_timezone)]
 
 
 class Strict(BaseModel):
+    """A part of a contract: unknown keys are refused, and nothing changes after reading."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -97,6 +99,8 @@ class Column(Strict):
 
 
 class Format(Strict):
+    """How a file is written; delimiter and encoding matter for CSV alone."""
+
     type: Literal["csv", "parquet"]
     delimiter: str = Field(default=",", min_length=1, max_length=1)
     encoding: str = "utf-8"

@@ -135,7 +135,7 @@ def _values(
         *(_sum(one).alias(one.name) for one in own), F.count(F.lit(1)).alias("_rows")
     )
     if any(one.kind == "share" for one in own):
-        sums = sums.join(F.broadcast(_members(inputs, source, keys)), [name for name in _member_key(inputs, source)])
+        sums = sums.join(F.broadcast(_members(inputs, source)), _member_key(inputs, source))
     below = {"share": "_members", "mean": "_rows"}
     ratios = {one.name: F.col(one.name).cast("double") / F.col(below[one.kind]).cast("double") for one in own}
     return sums.withColumns(ratios).select(*keys, *_when(source), *ratios)
@@ -160,7 +160,7 @@ def _member_key(inputs: PanelInputs, source: SourceContract) -> list[str]:
     return found
 
 
-def _members(inputs: PanelInputs, source: SourceContract, keys: list[str]) -> "DataFrame":
+def _members(inputs: PanelInputs, source: SourceContract) -> "DataFrame":
     import pyspark.sql.functions as F
 
     by = _member_key(inputs, source)

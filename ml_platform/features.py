@@ -43,6 +43,7 @@ class PanelReport:
 
 
 def panel_spec(inputs: PanelInputs) -> TableSpec:
+    """Target and weight keep exact types, covariates are floats; `date` is an instant where a step is shorter than a day."""
     config, types = inputs.config, {f.name: f.type for f in inputs.history_spec.schema}
     columns = {"series_id": pa.string(), "date": INSTANT if inputs.step_seconds else pa.date32()}
     columns |= {"target": _sum_type(types[config.target])}

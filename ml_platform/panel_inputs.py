@@ -70,8 +70,10 @@ class PanelInputs:
     @cached_property
     def step_seconds(self) -> int:
         """Seconds of a step below one day, else 0."""
-        tick = isinstance(self.offset, pd.tseries.offsets.Tick) and not isinstance(self.offset, pd.tseries.offsets.Day)
-        return int(pd.Timedelta(self.offset).total_seconds()) if tick else 0
+        offset = self.offset
+        if isinstance(offset, pd.tseries.offsets.Tick) and not isinstance(offset, pd.tseries.offsets.Day):
+            return offset.nanos // 1_000_000_000
+        return 0
 
     def newest_day(self) -> date:
         """The newest complete day in the ledger of the target's source; ContractError where there is none."""
@@ -112,7 +114,7 @@ class PanelInputs:
         start = pd.Timestamp(lowest) if self.step_seconds else self.offset.rollback(pd.Timestamp(lowest))
         past = pd.date_range(start, end, freq=self.offset)
         future = pd.date_range(past[-1], periods=self.config.horizon + 1, freq=self.offset)[1:]
-        steps = past.append(future)
+        steps = pd.DatetimeIndex(past.append(future))
         return pd.DataFrame(
             {
                 "position": range(len(steps)),

@@ -73,6 +73,7 @@ class Preparation:
     def run(self) -> PreparationReport:
         """Make the months that new or replaced drops touch; checks.Blocked before the commit where a check fails."""
         table = self.lake.ensure(self.spec)
+        ledger.project(self.lake, self.contract.name, self.contract.bronze_spec.name)
         inputs, before = self._inputs(), self.lake.last_metadata(self.spec.name, INPUTS_KEY)
         if inputs == before:
             return PreparationReport((), {}, table.version())
@@ -81,7 +82,7 @@ class Preparation:
         staging = Staging.open(self.lake, self.spec)
         self._judged(touched).write.partitionBy("fate", "month").mode("overwrite").parquet(staging.path)
         fates = _fates(staging, self.contract)
-        months = sorted({*fates["period"].to_pylist(), *self._present()}) if touched is None else touched
+        months = sorted({*fates["period"].to_pylist(), *self._known_months(None)}) if touched is None else touched
         checks = require(f"table {self.spec.name}", self._checks(staging, fates, self._rows(touched)))
         # projections first: a crash before the commit leaves the inputs unrecorded, so that the next run makes both anew
         self._project(fates, staging, months)
@@ -103,7 +104,8 @@ class Preparation:
         }
         return {
             "contract": self.contract.fingerprint,
-            "bronze": self.lake.version(self.contract.bronze_spec.name),
+            # what the ledger knows, and not the table's version: rows are visible by their ledger row
+            "bronze": max((row.table_version for row in ledger.of_source(self.lake, self.contract.name)), default=-1),
             "lookups": lookups,
         }
 
@@ -111,14 +113,29 @@ class Preparation:
         """Months of the drops that changed since the last commit; None for all, where contract or lookups changed."""
         if not before or {**before, "bronze": None} != {**inputs, "bronze": None}:
             return None
-        changed = self._changed_drops(int(before["bronze"]))
+        changed = self._changed_drops(int(before["bronze"] or 0))
         rows = self._dated(self._read_bronze()).where(is_in("drop_id", changed))
-        months = {row["month"] for row in rows.select("month").distinct().collect()}
-        return sorted(months | self._present(pc.field("drop_id").isin(changed)))
+        months = {row["month"] for row in rows.select("month").distinct().collect()} | self._known_months(changed)
+        return sorted(months | self._months_of_keys(rows, changed))
 
-    def _present(self, where: pc.Expression | None = None) -> set[str]:
-        """Months that the table holds rows of."""
-        return set(self.lake.read(self.spec.name, ["month"], where)["month"].unique().to_pylist())
+    def _known_months(self, drops: Sequence[str] | None) -> set[str]:
+        """Months in which rows (of some drops) have a fate: also those that silver does not hold, because none was kept."""
+        if not self.lake.exists(ROW_FATES.name):
+            return set()
+        own = (pc.field("source") == self.contract.name) & (pc.field("stage") == "silver")
+        known = self.lake.read(ROW_FATES.name, ["drop_id", "period"], own).to_pylist()
+        return {row["period"] for row in known if drops is None or row["drop_id"] in drops} - {UNDATED}
+
+    def _months_of_keys(self, rows: "DataFrame", drops: Sequence[str]) -> set[str]:
+        """Other months with the keys of changed rows: a correction can move a row from one month to another."""
+        time = self.contract.time.column if self.contract.time else None
+        if time is None or time in self.contract.key or not drops:
+            return set()
+        key = self.contract.key
+        before = session(self.engine).read.format("delta").load(self.lake.uri(self.spec.name))
+        keys = rows.select(*key).union(before.where(is_in("drop_id", drops)).select(*key)).distinct()
+        same = self._bronze(None).join(keys, list(key), "left_semi")
+        return {row["month"] for row in same.select("month").distinct().collect()}
 
     def _rows(self, months: Sequence[str] | None) -> int:
         """Rows that must have a fate: counted in bronze for some months, in the ledger for all."""
@@ -307,7 +324,7 @@ def _text(contract: SourceContract) -> "Column":
 
 def _fates(staging: Staging, contract: SourceContract) -> pa.Table:
     """Rows by drop, month, fate and rule (ROW_FATES), counted from what was staged."""
-    parts = [batch for batch in staging.dataset().to_batches(columns=["drop_id", "month", "fate", "rule"])]
+    parts = list(staging.dataset().to_batches(columns=["drop_id", "month", "fate", "rule"]))
     counted = (
         pa.Table.from_batches(parts, schema=parts[0].schema)
         if parts
@@ -386,4 +403,5 @@ def _notice(conditions: Sequence[Condition]) -> "Column":
 
 
 def is_in(column: str, values: Sequence[str] | None) -> str:
+    """A Spark SQL condition on our own ids and months, in which nothing has to be quoted away."""
     return f"`{column}` in ({', '.join(repr(value) for value in values)})" if values else "false"

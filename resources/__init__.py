@@ -3,6 +3,8 @@
 Belongs here: one module per noun, and `build_resources`, the only switch between laptop and cloud. Does not belong here: work.
 """
 
+from typing import Any
+
 import dagster as dg
 
 from ml_platform.settings import Settings
@@ -27,7 +29,7 @@ __all__ = [
 ]
 
 
-def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource]:
+def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[Any]]:
     """The resources of one installation, by the names under which assets ask for them."""
     return {
         "configuration": ConfigurationResource(folder=str(settings.configs)),

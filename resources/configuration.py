@@ -4,6 +4,7 @@ Belongs here: reading it when a run needs it. Does not belong here: where things
 """
 
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -12,7 +13,7 @@ from ml_platform.forecasting import ForecastConfig, load_config
 from ml_platform.gate import GateConfig, load_gate
 
 
-class ConfigurationResource(dg.ConfigurableResource):
+class ConfigurationResource(dg.ConfigurableResource[Any]):
     """A folder with sources/*.yaml, forecast.yaml and gate.yaml."""
 
     folder: str

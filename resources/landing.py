@@ -5,6 +5,7 @@ Belongs here: where files arrive, and how many rows share a commit. Does not bel
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -13,7 +14,7 @@ from ml_platform.ingestion import Ingestion
 from ml_platform.lake import Lake
 
 
-class LandingResource(dg.ConfigurableResource):
+class LandingResource(dg.ConfigurableResource[Any]):
     """A folder with one subfolder per source; `batch_rows`: rows that share a bronze commit, about."""
 
     folder: str

@@ -18,6 +18,7 @@ MANIFEST = PROJECT / "target" / "manifest.json"
 
 
 def dbt_resource() -> DbtCliResource:
+    """Dbt on the project of the marts, from the environment that this process runs in."""
     return DbtCliResource(project_dir=str(PROJECT), profiles_dir=str(PROJECT), dbt_executable=str(EXECUTABLE))
 
 

@@ -4,13 +4,14 @@ Belongs here: where releases and their MLflow versions lie. Does not belong here
 """
 
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
 from ml_platform.registry import Registry
 
 
-class RegistryResource(dg.ConfigurableResource):
+class RegistryResource(dg.ConfigurableResource[Any]):
     """Release folders, and the MLflow store at `tracking_uri` with its artifacts."""
 
     releases: str

@@ -4,6 +4,7 @@ Belongs here: which engine computes, into how many shards. Does not belong here:
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import dagster as dg
 
@@ -14,7 +15,7 @@ from ml_platform.panel_inputs import PanelInputs
 from ml_platform.preparation import Preparation
 
 
-class SparkResource(dg.ConfigurableResource):
+class SparkResource(dg.ConfigurableResource[Any]):
     """`engine`: sail, jvm or sc://host:port; `shards`: hash buckets of series; `suite_rows`: rows that a suite looks at."""
 
     engine: str = "sail"

@@ -5,6 +5,7 @@ Belongs here: `python -m sensors.launch JOB:FROM:TO ...`, which the CLI calls. D
 
 import argparse
 import json
+import logging
 import sys
 import threading
 import time
@@ -43,6 +44,7 @@ class Plan:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the plans; the exit code is 0 where every run succeeded, and nothing runs after one that failed."""
     parser = argparse.ArgumentParser(
         prog="python -m sensors.launch", description="Run jobs over days, one after the other, and print their events."
     )
@@ -88,7 +90,8 @@ def job_named(name: str) -> dg.JobDefinition:
 def code_location() -> dg.Definitions:
     """definitions.py, loaded by its path as workspace.yaml does: this room does not import what stands above it."""
     spec = spec_from_file_location("definitions", PROJECT / "definitions.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     found: dg.Definitions = module.defs
@@ -114,7 +117,7 @@ def _tell(instance: dg.DagsterInstance, mark: str, stop: threading.Event) -> Non
 def _tell_one(entry: dg.EventLogEntry) -> None:
     event = entry.dagster_event
     if event is None:
-        if entry.level <= 20 and entry.step_key:
+        if int(entry.level) <= logging.INFO and entry.step_key:
             _say("progress", step=entry.step_key, message=entry.user_message)
     elif event.event_type == dg.DagsterEventType.STEP_START:
         _say("step_start", step=event.step_key)

@@ -21,6 +21,7 @@ GRACE_SECONDS = 8
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Serve until a signal comes (exit code 0) or a process ends by itself (1)."""
     parser = argparse.ArgumentParser(prog="python -m sensors.serve", description="Dagster UI and daemon on 127.0.0.1.")
     parser.add_argument("--port", type=int, default=3000)
     port = parser.parse_args(arguments).port
@@ -71,7 +72,7 @@ def _signal(process: subprocess.Popen[bytes], number: int) -> None:
         os.killpg(process.pid, number)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 

@@ -16,7 +16,10 @@ class JobError(RuntimeError):
 class Compute(Protocol):
     """Runs `python -m ml_platform.jobs.<job> <arguments>` somewhere, once per argument list."""
 
-    workers: int
+    @property
+    def workers(self) -> int:
+        """Jobs that run at the same time."""
+        ...
 
     def run(self, job: str, argument_lists: Sequence[Sequence[str]]) -> list[Report]:
         """Run a job for each argument list and return its reports in the same order. Raises JobError when any fails."""

@@ -12,7 +12,6 @@ from typing import Protocol
 from ml_platform.forecasting import ForecastConfig
 from ml_platform.lake import Lake
 
-
 NOTHING_DUE: Mapping[date, str] = {}
 
 
