@@ -403,5 +403,6 @@ def _notice(conditions: Sequence[Condition]) -> "Column":
 
 
 def is_in(column: str, values: Sequence[str] | None) -> str:
+    """A condition in Spark SQL; values are our own ids and months."""
     """A Spark SQL condition on our own ids and months, in which nothing has to be quoted away."""
     return f"`{column}` in ({', '.join(repr(value) for value in values)})" if values else "false"
