@@ -26,6 +26,7 @@ FLEET_TABLE, POOLS_TABLE, FOLDS_TABLE, JUDGED_TABLE = (
     "gold/fold_metrics",
     "gold/judged_fold",
 )
+EVALUATION_TABLE = "gold/fleet_evaluation"
 INPUTS = ("gold/series_panel", "silver/series_catalogue", FLEET_TABLE, FOLDS_TABLE)
 METRICS = ("weighted_rmsse", "wape", "wape_week", "bias")
 
@@ -83,7 +84,7 @@ def release_candidate(
     The steps are folder, MLflow version, row of gold/promoted_release, alias. Each finds what is done and does what is missing, so a repetition after
     a crash completes the promotion, and one after success writes nothing.
     """
-    fleet, evaluation = _whole_day(lake, FLEET_TABLE, as_of), _whole_day(lake, "gold/fleet_evaluation", as_of)
+    fleet, evaluation = _whole_day(lake, FLEET_TABLE, as_of), _evaluation(lake, registry, catalogue, config, as_of)
     coverage = count_coverage(catalogue, fleet)
     decision = decide(evaluation, coverage, gate)
     release = registry.build(
@@ -92,6 +93,19 @@ def release_candidate(
     version = _register(registry, release, decision, evaluation, config)
     recorded = _record(lake, release, decision, approved_by, version)
     return Promotion(release, decision, coverage, version, recorded, move_champion(lake, registry))
+
+
+def _evaluation(lake: Lake, registry: Registry, catalogue: pa.Table, config: ForecastConfig, as_of: date) -> pa.Table:
+    """The stored rows of the day; judged anew where an earlier day was promoted since: a run over days evaluates all before it releases the first."""
+    rows, champion = _whole_day(lake, EVALUATION_TABLE, as_of), champion_as_of(lake, as_of, same_day=False)
+    if _opponent(rows) == (champion.release_id if champion else None):
+        return rows
+    return judge_candidate(lake, registry, catalogue, config, as_of).table
+
+
+def _opponent(evaluation: pa.Table) -> str | None:
+    """The release that the challenger was measured against."""
+    return next((one for one in pc.unique(evaluation["release_id"]).to_pylist() if one), None)
 
 
 def move_champion(lake: Lake, registry: Registry) -> bool:
@@ -147,13 +161,12 @@ def _contents(
 
 
 def _evidence(fleet: pa.Table, evaluation: pa.Table, coverage: Coverage, decision: Decision) -> dict[str, object]:
-    opponents = [one for one in pc.unique(evaluation["release_id"]).to_pylist() if one]
     prints = pc.unique(fleet["fingerprint"]).to_pylist() if "fingerprint" in fleet.column_names else []
     families = sorted(pc.value_counts(fleet["family"]).to_pylist(), key=lambda one: str(one["values"]))
     return {
         "promoted": decision.promoted,
         "rules": [asdict(rule) for rule in decision.rules],
-        "champion": opponents[0] if opponents else None,
+        "champion": _opponent(evaluation),
         "series": {"expected": coverage.expected, "states": dict(coverage.states), "missing": len(coverage.missing)},
         "families": {str(one["values"]): one["counts"] for one in families},
         "fingerprint": prints[0] if prints else None,
