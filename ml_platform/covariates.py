@@ -31,7 +31,7 @@ def with_covariates(
     known = [f"_known_{number}" for number, _ in enumerate(inputs.covariates)]
     for name, (source, own) in zip(known, inputs.covariates, strict=True):
         rows = _known_rows(inputs, source, as_of, span)
-        panel = _joined(panel, _Said(inputs, source, own, rows, ids, steps), name)
+        panel = _joined(panel, _Said(inputs, source, own, rows, ids, steps, as_of), name)
     newest = F.greatest(*known) if len(known) > 1 else F.col(known[0])
     return panel.withColumn("known_from", newest)
 
@@ -46,6 +46,7 @@ class _Said:
     rows: "DataFrame"
     ids: "DataFrame"
     steps: "DataFrame"
+    as_of: date
 
     def values(self) -> "DataFrame":
         """One row per series and position with every covariate of the source."""
@@ -70,7 +71,7 @@ class _Said:
 
         covered = self.ids
         for name in self.source.panel.scope:
-            known = self.inputs.silver(self.source).select(name).distinct()
+            known = scope_values(self.inputs, self.source, name, self.as_of)
             covered = covered.join(F.broadcast(known), name, "left_semi")
         return covered.select("series").withColumn("_covered", F.lit(True))
 
@@ -81,6 +82,11 @@ class _Said:
         moment = F.to_date("date") if self.source.validity else F.col("date")
         steps = self.steps.select("position", moment.alias("_step"))
         return _by_step(frame, self.source).join(F.broadcast(steps), "_step").drop("_step")
+
+
+def scope_values(inputs: PanelInputs, source: SourceContract, name: str, as_of: date) -> "DataFrame":
+    """Distinct values of a scope column in what was known on the as-of day."""
+    return inputs.silver(source).where(f"drop_day <= date'{as_of}'").select(name).distinct()
 
 
 def _joined(panel: "DataFrame", said: _Said, known: str) -> "DataFrame":

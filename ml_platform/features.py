@@ -4,6 +4,7 @@ Belongs here: the calendar grid, target and weight, and recomputing exactly the 
 and profiles (forecasting makes them per shard).
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -16,7 +17,8 @@ import pyarrow.compute as pc
 from ml_platform import expectations
 from ml_platform.catalogue import CATALOGUE
 from ml_platform.checks import CheckResult, require
-from ml_platform.covariates import with_covariates
+from ml_platform.contracts import SourceContract
+from ml_platform.covariates import scope_values, with_covariates
 from ml_platform.lake import Lake, TableSpec
 from ml_platform.lake.schemas import INSTANT
 from ml_platform.lake.staging import Staging
@@ -167,18 +169,38 @@ def _versions(inputs: PanelInputs, as_of: date) -> dict[str, Any]:
         "as_of": as_of.isoformat(),
         "config": [inputs.config.model_dump_json(), *(source.fingerprint for source in sources)],
         "tables": {source.silver: inputs.lake.version(f"silver/{source.silver}") for source in sources},
+        "scopes": {source.name: _scopes(inputs, source, as_of) for source, _ in inputs.covariates},
     }
+
+
+def _scopes(inputs: PanelInputs, source: SourceContract, as_of: date) -> str:
+    """A hash of what a source covers: where it covers more, the silence of all earlier months changes its meaning."""
+    found = {
+        name: sorted(str(row[0]) for row in scope_values(inputs, source, name, as_of).collect())
+        for name in source.panel.scope
+    }
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:16]
 
 
 def _first_touched(inputs: PanelInputs, before: dict[str, Any], now: dict[str, Any]) -> str:
     """The oldest month to make anew; every later one follows, because a series' calendar starts with its first date."""
-    if not before or before["config"] != now["config"] or before["as_of"] > now["as_of"]:
+    same = [before.get(name) == now[name] for name in ("config", "scopes")]
+    if not all(same) or before["as_of"] > now["as_of"]:
         return ""
     months = [before["as_of"][:7]]
     for name, version in before["tables"].items():
         for commit in inputs.lake.commits_after(f"silver/{name}", version):
             months += json.loads(commit.metadata.get(MONTHS_KEY, "[]"))
-    return min(months)
+    return min(months + _newly_known(inputs, before["as_of"], now["as_of"]))
+
+
+def _newly_known(inputs: PanelInputs, before: str, now: str) -> list[str]:
+    """First months of covariates that lay in silver before and are known only since the newer as-of day."""
+    months = []
+    for source, _ in inputs.covariates:
+        rows = inputs.silver(source).where(f"drop_day > date'{before}' and drop_day <= date'{now}'")
+        months += [row[0] for row in rows.selectExpr("min(month) as month").collect()]
+    return [month for month in months if month]
 
 
 def _checks(grid: _Grid, staging: Staging) -> list[CheckResult]:
@@ -226,7 +248,9 @@ def _wanted(grid: _Grid) -> tuple[int, Any]:
     starts = sums.groupBy("series").agg(F.min("position").alias("start"))
     length = F.lit(len(grid.calendar)) - F.greatest("start", F.lit(grid.low))
     rows = to_arrow(starts.agg(F.sum(length.cast("bigint")).alias("rows")))["rows"][0].as_py()
-    total = to_arrow(sums.where(f"position >= {grid.low}").agg(F.sum("target").alias("total")))["total"][0].as_py()
+    low = grid.calendar.loc[grid.calendar["position"] == grid.low, "date"].iloc[0]
+    moments = grid.inputs.history(grid.as_of).withColumn("_at", grid.inputs.moment()).where(f"`_at` >= '{low}'")
+    total = to_arrow(moments.agg(F.sum(grid.inputs.config.target).alias("total")))["total"][0].as_py()
     return rows or 0, total or 0
 
 

@@ -105,6 +105,11 @@ class PanelInputs:
 
     def calendar(self, as_of: date) -> pd.DataFrame:
         """Every step from the first row of all series to `horizon` steps after the as-of day: position, date, month, past."""
+        if self.step_seconds and self.target.time and self.target.time.business_timezone != "UTC":
+            raise ContractError(
+                f"source '{self.target.name}': frequency {self.config.frequency} has steps in UTC, so its days must be UTC days: "
+                "leave `business_timezone` out"
+            )
         lowest = to_arrow(self.history(as_of).selectExpr("min(`date`) as day"))["day"][0].as_py()
         if lowest is None:
             raise ContractError(
