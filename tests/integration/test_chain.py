@@ -1,0 +1,362 @@
+"""The main job on a small cut of the sample: files land, fleets are trained and judged, forecasts are in SQL."""
+
+import csv
+import json
+import os
+import shutil
+from collections import Counter, defaultdict
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from ml_platform.registry import Registry, ReleaseError
+from ml_platform.samples import complete_journey as sample
+from ml_platform.series import series_id
+from ml_platform.settings import Settings
+
+STORES = {406, 673}  # 673 is one of those without promotions
+FIRST, LAST = date(2017, 1, 1), date(2017, 4, 16)
+NEXT = LAST + timedelta(days=1)
+HORIZON = 14
+REGULARLY = (1126899, 5569471, 951590, 859075, 1076587, 9526410, 871722, 937737)  # of eight categories
+PICTURES = {
+    "raw_sales": {"ledger_balance"},
+    "series_panel": {"target_per_day"},
+    "candidate_fleet": {"winners", "coverage"},
+    "fleet_evaluation": {"error_by_segment"},
+    "forecasts": {"examples"},
+}
+
+
+def land(settings: Settings, last: date) -> list[Path]:
+    """The sample up to a day, with one more customer, a regular: so the gate is passed by a margin and not by the luck of a cut."""
+    written = sample.land_until(settings.landing, last, stores=STORES)
+    for number in range((last - FIRST).days + 1):
+        path = sample.sales_path(settings.landing, day := FIRST + timedelta(days=number))
+        if path in written or not path.exists():
+            _add_regular(path, day)
+            written = [*dict.fromkeys([*written, path])]
+    return written
+
+
+def _add_regular(path: Path, day: date) -> None:
+    """The regular buys much at weekends and little on other days, also when nobody else comes."""
+    units = 30 if day.weekday() >= 5 else 3
+    alone = not path.exists()
+    with path.open("a", newline="") as out:
+        rows = csv.writer(out, lineterminator="\n")
+        if alone:
+            rows.writerow([*sample.SALES_COLUMNS, sample.TIME_COLUMN])
+        for product in REGULARLY:
+            rows.writerow([1, 406, 10**12 + day.toordinal(), product, units, f"{4 * units}.00", f"{day}T17:00:00Z"])
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory, open_platform):
+    """A home after `ingest` over all days in one run and `retrain` for the newest; the tests here look at it, in order."""
+    settings = Settings(home=tmp_path_factory.mktemp("chain"), workers=2, shards=4)
+    land(settings, LAST)
+    with open_platform(settings) as platform:
+        yield Chain(platform)
+
+
+class Chain:
+    """The platform with the two runs that made it."""
+
+    def __init__(self, platform):
+        self.platform, self.lake = platform, platform.lake
+        self.ingest = platform.run("ingest", FIRST, LAST)
+        self.retrain = platform.run("retrain", LAST)
+        self.registry = Registry(
+            platform.settings.releases, platform.settings.mlflow_uri, platform.settings.mlflow_artifacts
+        )
+
+    @property
+    def release_id(self):
+        return self.lake.read("gold/promoted_release")["release_id"][0].as_py()
+
+
+def test_both_runs_succeed_and_each_is_one_run(chain):
+    for run in (chain.ingest, chain.retrain):
+        assert run.is_success, chain.platform.why(run)
+    assert len(chain.platform.instance.get_runs()) == 2
+
+
+def test_every_asset_of_a_job_is_materialized_for_every_day(chain):
+    wanted = {
+        name: {
+            key.to_user_string() for key in chain.platform.defs.resolve_job_def(name).asset_layer.executable_asset_keys
+        }
+        for name in ("ingest", "retrain")
+    }
+    assert set(chain.platform.materialized(chain.ingest)) == wanted["ingest"]
+    assert set(chain.platform.materialized(chain.retrain)) == wanted["retrain"]
+    days = chain.platform.instance.get_materialized_partitions(dg.AssetKey("raw_sales"))
+    assert {min(days), max(days), len(days)} == {FIRST.isoformat(), LAST.isoformat(), (LAST - FIRST).days + 1}
+    assert chain.platform.instance.get_materialized_partitions(dg.AssetKey("forecasts")) == {LAST.isoformat()}
+
+
+def test_every_check_is_recorded_and_holds(chain):
+    for run, job in ((chain.ingest, "ingest"), (chain.retrain, "retrain")):
+        layer = chain.platform.defs.resolve_job_def(job).asset_layer
+        recorded = chain.platform.checks(run)
+        wanted = {(key.asset_key.to_user_string(), key.name) for key in layer.asset_graph.asset_check_keys}
+        executed = {(k, n) for k, n in wanted if k in chain.platform.materialized(run)}
+        assert executed <= set(recorded)
+        assert [name for name, check in recorded.items() if not check.passed] == []
+        assert executed, "no check at all would pass unnoticed"
+
+
+def test_assets_show_rows_version_place_and_pictures(chain):
+    shown = {**chain.platform.materialized(chain.ingest), **chain.platform.materialized(chain.retrain)}
+    tables = {**{name: f"bronze/{name}" for name in shown if name.startswith("raw_")}}
+    tables |= {name: f"silver/{name}" for name in shown if name.endswith(("_history", "_current", "_catalogue"))}
+    tables |= {
+        name: f"gold/{name}"
+        for name in ("series_panel", "candidate_fleet", "fleet_evaluation", "promoted_release", "forecasts")
+    }
+    assert len(tables) == 12
+    for name, table in tables.items():
+        assert shown[name]["dagster/row_count"].value == chain.lake.count(table) > 0, name
+        assert shown[name]["table_version"].value == chain.lake.version(table), name
+        assert shown[name]["dagster/uri"].value == chain.lake.uri(table), name
+    for name, pictures in PICTURES.items():
+        for picture in pictures:
+            text = shown[name][picture].value
+            assert "data:image/" in text, f"{name}: {picture} shows {text[:80]}"
+            assert len(text) > 2000
+
+
+def test_rows_in_are_the_rows_that_landed_and_all_have_a_fate(chain):
+    landed = Counter({"products": pq.read_metadata(sample.products_path(chain.platform.settings.landing)).num_rows})
+    for path in (chain.platform.settings.landing / "sales").iterdir():
+        landed["sales"] += len(read(path))
+    ledger, fates = chain.lake.read("ops/ledger").to_pylist(), chain.lake.read("ops/row_fates").to_pylist()
+    by_drop, by_fate = Counter(), defaultdict(Counter)
+    for row in fates:
+        by_drop[row["drop_id"]] += row["rows"]
+        by_fate[row["source"]][row["fate"]] += row["rows"]
+    for row in ledger:
+        assert row["rows_in"] == row["rows_loaded"] + row["rows_quarantined"] + row["rows_duplicate"], row["path"]
+        assert by_drop[row["drop_id"]] == row["rows_loaded"], row["path"]
+        assert row["state"] == "loaded", row["path"]
+    for source in ("products", "sales"):
+        assert sum(row["rows_in"] for row in ledger if row["source"] == source) == landed[source]
+    for source, table in (
+        ("sales", "sales_history"),
+        ("promotions", "promotions_history"),
+        ("products", "products_current"),
+    ):
+        assert by_fate[source]["kept"] == chain.lake.count(f"silver/{table}") > 0
+    assert by_fate["sales"].keys() >= {"kept", "excluded", "quarantined"}
+    refused = chain.lake.read("ops/quarantine").filter(pc.field("source") == "sales")
+    assert refused.num_rows == by_fate["sales"]["quarantined"]
+
+
+def test_the_panel_holds_what_the_files_hold_series_by_series(chain):
+    products = {
+        row["product_id"]: row
+        for row in pq.read_table(sample.products_path(chain.platform.settings.landing)).to_pylist()
+    }
+    wanted: Counter[tuple[str, date]] = Counter()
+    newest: dict[tuple[str, str], dict[str, str]] = {}
+    for path in sorted((chain.platform.settings.landing / "sales").iterdir()):
+        newest |= {(row["basket_id"], row["product_id"]): row for row in read(path)}
+    for row in newest.values():
+        product = products.get(int(row["product_id"]))
+        if (
+            product
+            and product["product_category"] is not None
+            and product["department"] not in ("FUEL", "MISCELLANEOUS")
+        ):
+            moment = datetime.fromisoformat(row["transaction_timestamp"]).astimezone(ZoneInfo("America/New_York"))
+            wanted[series_id([row["store_id"], product["product_category"]]), moment.date()] += int(row["quantity"])
+    panel = chain.lake.read("gold/series_panel", ["series_id", "date", "target"]).to_pylist()
+    found = Counter({(row["series_id"], row["date"]): row["target"] for row in panel if row["target"]})
+    assert found == +wanted
+    days = defaultdict(list)
+    for row in panel:
+        days[row["series_id"]].append(row["date"])
+    assert all(max(own) == LAST + timedelta(days=HORIZON) for own in days.values())
+    assert all(len(own) == (max(own) - min(own)).days + 1 == len(set(own)) for own in days.values())
+    assert {row["target"] is None for row in panel if row["date"] > LAST} == {True}
+
+
+def test_promotions_are_shares_where_the_plan_covers_and_missing_elsewhere(chain):
+    catalogue = chain.lake.read("silver/series_catalogue", ["series_id", "store_id"]).to_pylist()
+    store_of = {row["series_id"]: row["store_id"] for row in catalogue}
+    rows = chain.lake.read("gold/series_panel", ["series_id", "date", "share_shown"]).to_pylist()
+    assert {row["share_shown"] for row in rows if store_of[row["series_id"]] == 673} == {None}
+    covered = [row for row in rows if store_of[row["series_id"]] == 406]
+    shares = [row["share_shown"] for row in covered if row["share_shown"] is not None]
+    assert 0 == min(shares) < max(shares) <= 1
+    assert any(row["share_shown"] for row in covered if row["date"] > LAST), "the plan of the next two weeks is known"
+
+
+def test_coverage_is_exact(chain):
+    expected = {
+        row["series_id"]
+        for row in chain.lake.read("silver/series_catalogue").to_pylist()
+        if row["state"] not in ("excluded", "quarantined")
+    }
+    fleet = chain.lake.read("gold/candidate_fleet").to_pylist()
+    assert Counter(row["series_id"] for row in fleet) == Counter(expected)
+    assert all(row["reason"] for row in fleet if row["state"] != "fitted")
+    steps = defaultdict(list)
+    for row in chain.lake.read("gold/forecasts").to_pylist():
+        steps[row["series_id"]].append(row["step"])
+        assert row["date"] == LAST + timedelta(days=row["step"])
+        assert 0 <= row["lo_95"] <= row["lo_80"] <= row["hi_80"] <= row["hi_95"]
+        assert row["mean"] >= 0
+    assert steps.keys() == expected
+    assert {tuple(sorted(own)) for own in steps.values()} == {tuple(range(1, HORIZON + 1))}
+
+
+def test_the_release_is_sealed_promoted_and_the_champion_of_mlflow(chain):
+    release = chain.release_id
+    assert release.startswith(f"{LAST}-")
+    assert chain.registry.verify(release).as_of == LAST
+    assert chain.registry.versions.tags_of("champion")["release_id"] == release
+    assert chain.registry.versions.tags_of("challenger")["release_id"] == release
+    (row,) = chain.lake.read("gold/promoted_release").to_pylist()
+    rules = {rule["name"]: rule for rule in json.loads(row["rules"])}
+    assert row["promoted"]
+    assert row["approved_by"] == "gate"
+    assert rules.keys() == {"error_against_champion", "error_against_floor", "fleet_bias", "coverage"}
+    assert rules["error_against_floor"]["value"] < 0.95 * rules["error_against_floor"]["limit"], (
+        "a weekend is easy to learn"
+    )
+    assert {row["release_id"] for row in chain.lake.read("gold/forecasts").to_pylist()} == {release}
+
+
+def test_a_changed_byte_is_noticed(chain, tmp_path):
+    shutil.copytree(chain.registry.root, tmp_path / "releases")
+    copy = Registry(tmp_path / "releases", chain.registry.tracking_uri, chain.registry.artifacts)
+    damaged = copy.root / chain.release_id / "parameters.parquet"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"\0")
+    with pytest.raises(ReleaseError, match=r"parameters\.parquet"):
+        copy.verify(chain.release_id)
+
+
+def test_the_marts_answer_and_equal_the_lake(chain):
+    columns = "series_id, step, date, mean, point, lo_95, hi_95, family, release_id"
+    shown = chain.platform.sql(f"select {columns} from marts.forecast_latest order by series_id, step")
+    lake = chain.lake.read("gold/forecasts").sort_by([("series_id", "ascending"), ("step", "ascending")]).to_pylist()
+    assert shown == [tuple(row[name] for name in columns.split(", ")) for row in lake]
+    keys = chain.platform.sql(
+        "select count(*) from marts.forecast_latest where store_id is null or product_category is null"
+    )
+    assert keys == [(0,)]
+    ((series, share),) = chain.platform.sql("select sum(series), round(sum(share), 9) from marts.fleet_health")
+    assert (series, share) == (chain.lake.count("gold/candidate_fleet"), 1)
+    ((error,),) = chain.platform.sql(
+        "select weighted_rmsse from marts.forecast_accuracy where contender = 'challenger' and level = 'fleet'"
+    )
+    evaluation = chain.lake.read("gold/fleet_evaluation").to_pylist()
+    assert error == next(
+        r["weighted_rmsse"] for r in evaluation if r["contender"] == "challenger" and r["level"] == "fleet"
+    )
+
+
+def test_the_event_lines_tell_the_run(chain, capsys):
+    """What the terminal of `ml-platform demo` is made from. A second ingestion finds everything settled."""
+    before = chain.platform.versions()
+    chain.platform.succeed("ingest", FIRST, LAST)
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    starts = [one["step"] for one in said if one["event"] == "step_start"]
+    ends = {one["step"]: one for one in said if one["event"] == "step_end"}
+    assert set(starts) == ends.keys() == set(chain.platform.materialized(chain.ingest))
+    assert all(one["success"] and one["seconds"] > 0 for one in ends.values())
+    assert said[-1]["event"] == "run_end"
+    assert said[-1]["success"]
+    assert chain.platform.versions() == before
+
+
+def test_the_same_run_again_changes_nothing(chain):
+    platform = chain.platform
+    before, content, files = platform.versions(), platform.content(), fingerprints(platform.settings)
+    platform.succeed("everything", LAST)
+    assert platform.versions() == before
+    assert platform.content() == content
+    assert fingerprints(platform.settings) == files
+    assert len(chain.registry.versions.client.search_model_versions("name = 'fleet'")) == 1
+
+
+def fingerprints(settings: Settings) -> dict[str, tuple[int, int]]:
+    """Size and time of every landed file and every release file."""
+    found = [path for root in (settings.landing, settings.releases) for path in root.rglob("*") if path.is_file()]
+    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in found}
+
+
+def test_a_new_day_is_scored_by_the_same_champion(chain):
+    platform = chain.platform
+    assert [path.name for path in land(platform.settings, NEXT)] == [f"sales_{NEXT}.csv"]
+    run = platform.succeed("score", NEXT)
+    assert "candidate_fleet" not in platform.materialized(run)
+    new = chain.lake.read("gold/forecasts", where=pc.field("as_of") == NEXT).to_pylist()
+    assert {row["release_id"] for row in new} == {chain.release_id}
+    assert min(row["date"] for row in new) == NEXT + timedelta(days=1)
+    assert platform.sql("select distinct as_of, release_id from marts.forecast_latest") == [(NEXT, chain.release_id)]
+    assert sorted(chain.lake.read("ops/published")["as_of"].to_pylist()) == [LAST, NEXT]
+    live = "select rows from marts.forecast_accuracy where basis = 'live' and level = 'fleet' and contender = 'all'"
+    series = len(
+        {row["series_id"] for row in chain.lake.read("gold/forecasts", where=pc.field("as_of") == LAST).to_pylist()}
+    )
+    assert platform.sql(live) == [(series,)], "one day of actuals has arrived for every series"
+    assert chain.lake.count("gold/promoted_release") == 1
+
+
+def test_a_backfill_of_days_is_one_run_and_twice_the_same(chain):
+    platform, first = chain.platform, LAST - timedelta(days=3)
+    runs = len(platform.instance.get_runs())
+    platform.succeed("retrain", first, NEXT)
+    assert len(platform.instance.get_runs()) == runs + 1
+    days = {first + timedelta(days=n) for n in range(5)}
+    assert set(chain.lake.read("gold/candidate_fleet", ["as_of"])["as_of"].to_pylist()) == days
+    published = chain.lake.read("ops/published").to_pylist()
+    assert {row["as_of"] for row in published} >= {LAST, NEXT}
+    before, content = platform.versions(), platform.content()
+    platform.succeed("retrain", first, NEXT)
+    assert platform.versions() == before
+    assert platform.content() == content
+    champion = chain.registry.versions.tags_of("champion")
+    promoted = [row["as_of"] for row in chain.lake.read("gold/promoted_release").to_pylist() if row["promoted"]]
+    assert champion["as_of"] == max(promoted).isoformat()
+
+
+def test_an_incomplete_day_is_left_out_with_a_reason(chain):
+    """Days of the calendar that have no file yet can be part of any run."""
+    platform, before = chain.platform, chain.platform.content("gold/forecasts", "ops/published")
+    run = platform.succeed("score", NEXT + timedelta(days=3))
+    assert "complete" in platform.materialized(run)["forecasts"]["reason"].value
+    assert platform.content("gold/forecasts", "ops/published") == before
+    assert platform.sql("select max(as_of) from marts.forecast_latest") == [(NEXT,)]
+
+
+def test_a_release_that_was_tampered_with_scores_nothing(chain):
+    """Last, because it breaks the home: the run fails, names the file, and what is published stays."""
+    platform, target = chain.platform, NEXT + timedelta(days=1)
+    land(platform.settings, target)
+    tags = chain.registry.versions.tags_of("champion")
+    broken = chain.registry.root / tags["release_id"] / "pools.parquet"
+    broken.chmod(0o644)
+    broken.write_bytes(broken.read_bytes() + b"x")
+    run = platform.run("score", target)
+    assert run.status == dg.DagsterRunStatus.FAILURE
+    failures = [
+        e.step_failure_data.error for e in platform.events(run) if e.event_type == dg.DagsterEventType.STEP_FAILURE
+    ]
+    assert any("pools.parquet" in str(error) for error in failures)
+    assert chain.lake.count("gold/forecasts", pc.field("as_of") == target) == 0
+    assert platform.sql("select max(as_of) from marts.forecast_latest") == [(NEXT,)]
+    assert os.access(platform.settings.warehouse, os.R_OK)
