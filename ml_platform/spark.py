@@ -71,5 +71,6 @@ def _jvm() -> "SparkSession":
         .config("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")
         .config("spark.ui.enabled", "false")
         .config("spark.driver.bindAddress", "127.0.0.1")
+        .config("spark.driver.host", "127.0.0.1")  # what executors fetch the JARs from: bound there, it must be named there
     )
     return configure_spark_with_delta_pip(builder).getOrCreate()
