@@ -12,7 +12,9 @@ import pytest
 
 from ml_platform import preparation
 from ml_platform.checks import Blocked
+from ml_platform.contracts import SourceContract
 from ml_platform.ingestion import Ingestion
+from ml_platform.lake import ledger
 from ml_platform.lake.schemas import QUARANTINE, ROW_FATES
 from ml_platform.lake.staging import Staging
 
@@ -287,10 +289,12 @@ def test_a_check_that_fails_commits_nothing(town: Any, monkeypatch: pytest.Monke
     town.ingest("readings")
     with monkeypatch.context() as patch:
         if check == "row_fates":
+            patch.setattr(ledger.LedgerRow, "rows_loaded", 7, raising=False)
             patch.setattr(type(town.preparation("readings")), "_rows", lambda *_: 7)
         elif check == "unique_key":
             patch.setattr(preparation, "_deduplicated", lambda rows, contract: rows)
         else:
+            patch.setattr(SourceContract, "silver_minimum", 0, raising=False)
             patch.setattr(
                 type(town.preparation("readings")),
                 "_expected",
