@@ -68,9 +68,10 @@ def _jvm() -> "SparkSession":
         .config("spark.sql.extensions", "io.delta.sql.DeltaSparkSessionExtension")
         .config("spark.sql.catalog.spark_catalog", "org.apache.spark.sql.delta.catalog.DeltaCatalog")
         .config("spark.sql.shuffle.partitions", "8")
+        .config("spark.databricks.delta.snapshotPartitions", "2")  # 50 by default: tasks for a log of a few files
         .config("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")
         .config("spark.ui.enabled", "false")
         .config("spark.driver.bindAddress", "127.0.0.1")
-        .config("spark.driver.host", "127.0.0.1")  # what executors fetch the JARs from: bound there, it must be named there
+        .config("spark.driver.host", "127.0.0.1")  # executors fetch JARs from it
     )
     return configure_spark_with_delta_pip(builder).getOrCreate()
