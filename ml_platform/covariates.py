@@ -97,9 +97,10 @@ def _joined(panel: "DataFrame", said: _Said, known: str) -> "DataFrame":
         F.broadcast(said.covered()), "series", "left"
     )
     silent = F.when(F.col(known).isNotNull() & F.col("_covered"), F.lit(0.0))
-    return panel.withColumns({one.name: F.coalesce(one.name, silent) for one in said.own if one.kind == "share"}).drop(
-        "_covered"
-    )
+    for one in said.own:
+        if one.kind == "share":
+            panel = panel.withColumn(one.name, F.coalesce(one.name, silent))
+    return panel.drop("_covered")
 
 
 def _known_rows(inputs: PanelInputs, source: SourceContract, as_of: date, span: tuple[date, date]) -> "DataFrame":
