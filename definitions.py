@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from assets import build_assets
-from ml_platform.contracts import load_contracts
+from ml_platform.contract_files import load_contracts
 from ml_platform.forecasting import load_config
 from ml_platform.settings import Settings
 from resources import build_resources

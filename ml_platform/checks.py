@@ -28,6 +28,16 @@ class Blocked(RuntimeError):
         super().__init__(f"{place}: nothing was committed, because a blocking check failed: {failed}")
 
 
+READER_VERSION = "reader_version"
+
+
+def reader_version(found: int) -> CheckResult:
+    """Every reader can open the table: no deletion vectors, no column mapping, no timestamps without a zone."""
+    return CheckResult(
+        READER_VERSION, found == 1, f"readers need Delta protocol version {found}; 1 is read by all", {"version": found}
+    )
+
+
 def require(place: str, results: Iterable[CheckResult]) -> tuple[CheckResult, ...]:
     """The results, when all hold; else Blocked."""
     kept = tuple(results)

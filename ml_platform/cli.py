@@ -179,7 +179,7 @@ def land(
 
 
 def _land_files(settings: Settings, files: list[Path], source: str) -> list[Path]:
-    from ml_platform.contracts import load_contracts
+    from ml_platform.contract_files import load_contracts
 
     if not files or not source:
         raise typer.BadParameter("name both: ml-platform land --source NAME FILE...")
@@ -207,7 +207,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for
 
 
 def _status(settings: Settings) -> "Status":
-    from ml_platform.contracts import load_contracts
+    from ml_platform.contract_files import load_contracts
     from ml_platform.lake import Lake
     from ml_platform.status import read_status
 

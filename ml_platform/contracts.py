@@ -1,20 +1,18 @@
 """Source contracts: what a declared feed looks like, read from YAML and refused where it is unclear.
 
 Belongs here: columns, types, keys, times, paths and rules of a source, and how sources become a panel. Does not belong here:
-reading files (formats), applying rules (rules, preparation) or how to forecast (forecasting.config).
+reading YAML (contract_files) or drops (formats), applying rules (rules, preparation) or how to forecast (forecasting.config).
 """
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from ml_platform.lake.schemas import INSTANT
 from ml_platform.lake.store import TableSpec
@@ -50,7 +48,6 @@ def _timezone(text: str) -> str:
     return text
 
 
-Model = TypeVar("Model", bound=BaseModel)
 Identifier = Annotated[str, AfterValidator(_identifier)]
 TimeZone = Annotated[str, AfterValidator(_timezone)]
 
@@ -323,46 +320,3 @@ class Contracts(Strict):
                         f"source '{source.name}' looks up '{other.name}', which must be a snapshot with the columns {lost or list(lookup.take)}"
                     )
         return self
-
-
-def load_contracts(folder: Path) -> Contracts:
-    """Read `folder`/sources/*.yaml; ContractError names the file, the field and what is wrong with it."""
-    files = sorted((folder / "sources").glob("*.yaml"))
-    if not files:
-        raise ContractError(
-            f"no source contracts in {folder / 'sources'}: write one YAML file per source, or set ML_PLATFORM_CONFIGS"
-        )
-    sources = [validated(SourceContract, read_yaml(path), path) for path in files]
-    return validated(Contracts, {"sources": sources}, folder / "sources")
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML mapping; ContractError names the file and the line."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ContractError(f"{path} does not exist") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as why:
-        raise ContractError(f"{path} is no YAML: {why}") from None
-    if not isinstance(content, dict):
-        raise ContractError(f"{path} must hold a mapping of names to values, not {type(content).__name__}")
-    return content
-
-
-def validated(model: type[Model], content: Mapping[str, Any], place: Path) -> Model:
-    """`content` as `model`; ContractError lists every field that is wrong."""
-    try:
-        return model.model_validate(content)
-    except ValidationError as why:
-        raise ContractError(f"{place}: " + "; ".join(_problems(why))) from None
-
-
-def _problems(why: ValidationError) -> Iterable[str]:
-    for problem in why.errors():
-        field = ".".join(str(part) for part in problem["loc"])
-        text = (
-            "this key is unknown"
-            if problem["type"] == "extra_forbidden"
-            else problem["msg"].removeprefix("Value error, ")
-        )
-        yield f"{field}: {text}" if field else text

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import psutil
 
-from ml_platform.contracts import ContractError, load_contracts
+from ml_platform.contract_files import load_contracts
+from ml_platform.contracts import ContractError
 from ml_platform.settings import Settings
 
 GIB = 2**30

@@ -16,21 +16,21 @@ import pyarrow.compute as pc
 
 from ml_platform import expectations
 from ml_platform.catalogue import CATALOGUE
-from ml_platform.checks import CheckResult, require
+from ml_platform.checks import READER_VERSION, CheckResult, reader_version, require
 from ml_platform.contracts import SourceContract
 from ml_platform.covariates import scope_values, with_covariates
 from ml_platform.lake import Lake, TableSpec
 from ml_platform.lake.schemas import INSTANT
 from ml_platform.lake.staging import Staging
 from ml_platform.panel_inputs import PanelInputs, to_arrow
-from ml_platform.preparation import INPUTS_KEY, MONTHS_KEY, doubled_keys
+from ml_platform.preparation import INPUTS_KEY, MONTHS_KEY
 from ml_platform.spark import session
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 PANEL = "gold/series_panel"
-CHECKS = ("complete_calendar", "target_balance", "no_future_target", "unique_key", expectations.NAME)
+CHECKS = ("complete_calendar", "target_balance", "no_future_target", "unique_key", READER_VERSION, expectations.NAME)
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ def _checks(grid: _Grid, staging: Staging) -> list[CheckResult]:
     late_targets = pc.sum(pc.and_(late, pc.is_valid(rows["target"]))).as_py() or 0
     wanted, total = _wanted(grid)
     found = pc.sum(rows["target"]).as_py() or 0
-    doubled = doubled_keys(staged, ["series_id", "date", "month"])
+    doubled = staging.doubled_keys(["series_id", "date", "month"])
     return [
         CheckResult(
             "complete_calendar",
@@ -236,6 +236,7 @@ def _checks(grid: _Grid, staging: Staging) -> list[CheckResult]:
         CheckResult(
             "unique_key", doubled == 0, f"{doubled} pairs of series and date occur twice", {"doubled_keys": doubled}
         ),
+        reader_version(inputs.lake.reader_version(PANEL)),
         expectations.validate(staged.head(4 * inputs.suite_rows), _expected(inputs), inputs.suite_rows),
     ]
 

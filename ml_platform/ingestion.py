@@ -1,7 +1,7 @@
 """Ingestion: drops become bronze rows and ledger rows in one commit.
 
-Belongs here: which drops are due, what becomes of each, and the commit that says so. Does not belong here: listing (landing),
-opening (formats), judging values (rules).
+Belongs here: which drops are due, their checks, and the commit that says what became of them. Does not belong here: listing
+(landing), opening (formats), judging values (rules), settling (settlement).
 """
 
 import hashlib
@@ -9,26 +9,25 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ml_platform import expectations, landing
-from ml_platform.checks import CheckResult, merged, require
+from ml_platform.checks import READER_VERSION, CheckResult, merged, reader_version, require
 from ml_platform.contracts import SourceContract
 from ml_platform.formats import UnreadableError, open_drop
 from ml_platform.lake import Lake, ledger
-from ml_platform.lake.ledger import DUPLICATE, LOADED, QUARANTINED, LedgerRow
-from ml_platform.lake.schemas import QUARANTINE
+from ml_platform.lake.ledger import LOADED, LedgerRow
 from ml_platform.lake.store import folder
 from ml_platform.landing import Drop
-from ml_platform.rules import Screened, screen
+from ml_platform.rules import screen
+from ml_platform.settlement import Batch, InForce, Read, first_seen, settle
 
 READERS = 2
-CHECKS = ("row_balance", "quarantined_share", expectations.NAME)
+CHECKS = ("row_balance", "quarantined_share", READER_VERSION, expectations.NAME)
 
 
 @dataclass(frozen=True)
@@ -66,8 +65,8 @@ class Ingestion:
         self.lake.ensure(self.contract.bronze_spec)
         self.recover()
         settled = self._settled()  # with what `recover` found: the drops were listed before it
-        state, report = _State.read(self.lake, self.contract), IngestionReport()
-        for batch in self._batches([drop for drop in drops if drop.drop_id not in settled], state):
+        in_force, report = InForce.read(self.lake, self.contract), IngestionReport()
+        for batch in self._batches([drop for drop in drops if drop.drop_id not in settled], in_force):
             checks = require(f"source {self.contract.name}", self._checks(batch))
             self._commit(batch)
             report = report.with_batch(batch, checks)
@@ -80,58 +79,34 @@ class Ingestion:
         """Complete the projections from commits that a crash cut off from them."""
         return ledger.project(self.lake, self.contract.name, self.contract.bronze_spec.name)
 
-    def _batches(self, drops: Iterable[Drop], state: "_State") -> Iterator["_Batch"]:
+    def _batches(self, drops: Iterable[Drop], in_force: InForce) -> Iterator[Batch]:
         """Drops are read ahead in threads (Arrow works outside the interpreter's lock) and settled in order."""
-        batch = _Batch()
+        batch = Batch()
         with ThreadPoolExecutor(READERS) as readers:
             for read in _ahead(readers, self._read, drops):
-                batch.add(self._settle(read, state))
+                batch.add(settle(read, in_force, self.contract))
                 if batch.row_count >= self.batch_rows:
                     yield batch
-                    batch = _Batch()
+                    batch = Batch()
         if batch.settled:
             yield batch
 
-    def _read(self, drop: Drop) -> "_Read":
+    def _read(self, drop: Drop) -> Read:
         """Open and screen a drop; a file that vanished or cannot become rows is refused as a whole."""
-        row, path = _seen(drop, self.run_id), self.landing / drop.path
+        row, path = first_seen(drop, self.run_id), self.landing / drop.path
         if not drop.named:
-            return _Read(row, None, _unknown_format(self.contract))
+            return Read(row, None, _unknown_format(self.contract))
         try:
             row = replace(row, content_sha256=_sha256(path))
-            return _Read(row, screen(open_drop(path, self.contract), self.contract))
+            return Read(row, screen(open_drop(path, self.contract), self.contract))
         except FileNotFoundError:
-            return _Read(row, None, UnreadableError("vanished", "the file was gone when it was read"))
+            return Read(row, None, UnreadableError("vanished", "the file was gone when it was read"))
         except OSError as why:
-            return _Read(row, None, UnreadableError("unreadable", f"the file cannot be read: {why.strerror or why}"))
+            return Read(row, None, UnreadableError("unreadable", f"the file cannot be read: {why.strerror or why}"))
         except UnreadableError as why:
-            return _Read(row, None, why)
+            return Read(row, None, why)
 
-    def _settle(self, read: "_Read", state: "_State") -> "_Settled":
-        """Decide a drop's fate in view of those before it."""
-        row, found, why = read.row, read.screened, read.refused
-        if found is None or why is not None:
-            rule, rows = (why.rule, why.rows) if why else ("unreadable", 0)
-            refused = _refusals(row, [{"rule": rule, "value": str(why), "raw": row.path}])
-            return _Settled(
-                replace(row, state=QUARANTINED, reason=f"{rule}: {why}", rows_in=rows, rows_quarantined=rows),
-                refused=refused,
-            )
-        rows = found.accepted.num_rows + found.refused.num_rows
-        if twin := state.same_bytes(row, self.contract):
-            return _Settled(
-                replace(row, state=DUPLICATE, reason=f"same bytes as {twin}", rows_in=rows, rows_duplicate=rows)
-            )
-        row = replace(row, rows_in=rows, rows_loaded=found.accepted.num_rows, rows_quarantined=found.refused.num_rows)
-        replaced = state.replace_with(row, self.contract)
-        return _Settled(
-            row,
-            _with_provenance(found.accepted, row, self.contract),
-            _refusals(row, found.refused.to_pylist()),
-            replaced,
-        )
-
-    def _checks(self, batch: "_Batch") -> list[CheckResult]:
+    def _checks(self, batch: Batch) -> list[CheckResult]:
         rows = [one.row for one in batch.settled]
         uneven = [row.path for row in rows if not row.balanced]
         total, refused = (
@@ -154,10 +129,11 @@ class Ingestion:
                 f"{share:.2%} of the rows were refused, the contract's max_quarantined is {limit:.2%}",
                 {"rows_quarantined": refused, "share": share},
             ),
+            reader_version(self.lake.reader_version(self.contract.bronze_spec.name)),
             expectations.validate(batch.data(self.contract), expected(self.contract), self.suite_rows),
         ]
 
-    def _commit(self, batch: "_Batch") -> None:
+    def _commit(self, batch: Batch) -> None:
         """One Delta commit with the rows, the drops' transaction ids and their ledger rows; then the projections."""
         spec, ids = self.contract.bronze_spec, [one.row.drop_id for one in batch.settled]
         if self.lake.committed(spec.name, ids):
@@ -176,7 +152,7 @@ class Ingestion:
             self.lake.append(spec, batch.data(self.contract), ids, metadata)
         self.recover()
 
-    def _stage(self, batch: "_Batch") -> str:
+    def _stage(self, batch: Batch) -> str:
         """Write refused rows beside the table before the commit names them, so that no crash can lose them."""
         refused = batch.refused()
         if not refused.num_rows:
@@ -195,87 +171,11 @@ class IngestionReport:
     rows: tuple[LedgerRow, ...] = ()
     checks: tuple[CheckResult, ...] = ()
 
-    def with_batch(self, batch: "_Batch", checks: Iterable[CheckResult]) -> "IngestionReport":
+    def with_batch(self, batch: Batch, checks: Iterable[CheckResult]) -> "IngestionReport":
         return IngestionReport((*self.rows, *(one.row for one in batch.settled)), merged((*self.checks, *checks)))
 
     def total(self, column: str) -> int:
         return sum(getattr(row, column) for row in self.rows)
-
-
-@dataclass(frozen=True)
-class _Read:
-    """A drop that was opened: its rows parted by the contract, or why it has none."""
-
-    row: LedgerRow
-    screened: Screened | None
-    refused: UnreadableError | None = None
-
-
-@dataclass(frozen=True)
-class _Settled:
-    row: LedgerRow
-    rows: pa.Table | None = None
-    refused: pa.Table | None = None
-    replaced: tuple[LedgerRow, ...] = ()
-
-
-@dataclass
-class _Batch:
-    """Drops that share one commit."""
-
-    settled: list[_Settled] = field(default_factory=list)
-    row_count: int = 0
-
-    def add(self, one: _Settled) -> None:
-        self.settled.append(one)
-        self.row_count += one.row.rows_in
-
-    def data(self, contract: SourceContract) -> pa.Table:
-        """Rows of the drops that stay: one that a later drop of this batch replaced adds none."""
-        gone = {row.drop_id for row in self.replaced_rows()}
-        tables = [one.rows for one in self.settled if one.rows is not None and one.row.drop_id not in gone]
-        return pa.concat_tables([contract.bronze_spec.schema.empty_table(), *tables])
-
-    def refused(self) -> pa.Table:
-        return pa.concat_tables(
-            [QUARANTINE.schema.empty_table(), *(one.refused for one in self.settled if one.refused is not None)]
-        )
-
-    def replaced_rows(self) -> list[LedgerRow]:
-        return [row for one in self.settled for row in one.replaced]
-
-
-@dataclass
-class _State:
-    """What is in force: the loaded drop of each path, and the bytes known per drop day."""
-
-    current: dict[str, LedgerRow]
-    first_path: dict[tuple[date, str], str]
-
-    @classmethod
-    def read(cls, lake: Lake, contract: SourceContract) -> "_State":
-        rows = [row for row in ledger.of_source(lake, contract.name) if row.state == LOADED]
-        return cls({row.path: row for row in rows}, {(row.drop_day, row.content_sha256): row.path for row in rows})
-
-    def same_bytes(self, row: LedgerRow, contract: SourceContract) -> str | None:
-        """The path that already holds these bytes: the same path, or (for events) another one of the same drop day."""
-        if contract.kind == "snapshot":
-            return next(
-                (path for path, in_force in self.current.items() if in_force.content_sha256 == row.content_sha256), None
-            )
-        if row.path in self.current:
-            return row.path if self.current[row.path].content_sha256 == row.content_sha256 else None
-        return self.first_path.get((row.drop_day, row.content_sha256))
-
-    def replace_with(self, row: LedgerRow, contract: SourceContract) -> tuple[LedgerRow, ...]:
-        """Put a drop in force; return the ledger rows of those that it replaces."""
-        gone = list(self.current) if contract.kind == "snapshot" else [row.path] if row.path in self.current else []
-        replaced = [self.current.pop(path) for path in gone]
-        for old in replaced:
-            self.first_path.pop((old.drop_day, old.content_sha256), None)
-        self.current[row.path] = row
-        self.first_path[row.drop_day, row.content_sha256] = row.path
-        return tuple(old.superseded_by(row.drop_id) for old in replaced)
 
 
 def expected(contract: SourceContract) -> expectations.Expected:
@@ -291,9 +191,9 @@ def expected(contract: SourceContract) -> expectations.Expected:
     )
 
 
-def _ahead(pool: Executor, work: Callable[[Drop], _Read], drops: Iterable[Drop]) -> Iterator[_Read]:
+def _ahead(pool: Executor, work: Callable[[Drop], Read], drops: Iterable[Drop]) -> Iterator[Read]:
     """Results in the order of the drops, with a few of them under way: memory stays bounded."""
-    waiting: deque[Future[_Read]] = deque()
+    waiting: deque[Future[Read]] = deque()
     for drop in drops:
         waiting.append(pool.submit(work, drop))
         if len(waiting) > 2 * READERS:
@@ -306,54 +206,6 @@ def _unknown_format(contract: SourceContract) -> UnreadableError:
     return UnreadableError("unknown_format", f"no file name of source '{contract.name}' matches '{contract.path}'")
 
 
-def _seen(drop: Drop, run_id: str) -> LedgerRow:
-    now = datetime.now(UTC)
-    return LedgerRow(
-        drop_id=drop.drop_id,
-        source=drop.source,
-        path=drop.path,
-        etag=drop.etag,
-        length=drop.length,
-        content_sha256="",
-        drop_day=drop.day,
-        state=LOADED,
-        reason=None,
-        rows_in=0,
-        rows_loaded=0,
-        rows_quarantined=0,
-        rows_duplicate=0,
-        rows_erased=0,
-        table_version=-1,
-        run_id=run_id,
-        first_seen_at=now,
-        settled_at=now,
-    )
-
-
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _refusals(row: LedgerRow, rows: list[dict[str, object]]) -> pa.Table:
-    place = {
-        "source": row.source,
-        "drop_id": row.drop_id,
-        "path": row.path,
-        "stage": "bronze",
-        "state": "open",
-        "quarantined_at": row.settled_at,
-    }
-    return pa.Table.from_pylist([{**place, **one} for one in rows], schema=QUARANTINE.schema)
-
-
-def _with_provenance(accepted: pa.Table, row: LedgerRow, contract: SourceContract) -> pa.Table:
-    count = accepted.num_rows
-    stamped = {
-        "drop_id": pa.repeat(row.drop_id, count),
-        "drop_day": pa.repeat(pa.scalar(row.drop_day, pa.date32()), count),
-        "ingested_at": pa.repeat(pa.scalar(row.settled_at, pa.timestamp("us", tz="UTC")), count),
-    }
-    for name, values in stamped.items():
-        accepted = accepted.append_column(name, values)
-    return accepted.select(contract.bronze_spec.schema.names).cast(contract.bronze_spec.schema)

@@ -8,7 +8,8 @@ from typing import Any
 
 import dagster as dg
 
-from ml_platform.contracts import Contracts, load_contracts
+from ml_platform.contract_files import load_contracts
+from ml_platform.contracts import Contracts
 from ml_platform.forecasting import ForecastConfig, load_config
 from ml_platform.gate import GateConfig, load_gate
 

@@ -89,6 +89,10 @@ class Lake:
     def count(self, name: str, where: pc.Expression | None = None) -> int:
         return self.dataset(name).count_rows(filter=where) if self.exists(name) else 0
 
+    def reader_version(self, name: str) -> int:
+        """The Delta protocol version that a reader needs: 1 is read by everything, Synapse serverless included."""
+        return int(self.table(name).protocol().min_reader_version)
+
     def ensure(self, spec: TableSpec) -> DeltaTable:
         """The table, created empty where it does not exist; LakeError where it has another schema."""
         if not self.exists(spec.name):

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from ml_platform.contracts import ContractError, Contracts, SourceContract, load_contracts, read_yaml
+from ml_platform.contract_files import load_contracts, read_yaml
+from ml_platform.contracts import ContractError, Contracts, SourceContract
 from ml_platform.settings import PACKAGED_CONFIGS
 
 READINGS: dict[str, Any] = {

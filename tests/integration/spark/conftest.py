@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 import pytest
 
 from ml_platform.catalogue import write_catalogue
-from ml_platform.contracts import Contracts, load_contracts
+from ml_platform.contract_files import load_contracts
+from ml_platform.contracts import Contracts
 from ml_platform.features import PANEL, PanelReport, write_panel
 from ml_platform.forecasting.config import ForecastConfig
 from ml_platform.ingestion import Ingestion

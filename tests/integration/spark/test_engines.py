@@ -25,7 +25,7 @@ import sys
 from datetime import date
 from pathlib import Path
 from ml_platform.catalogue import write_catalogue
-from ml_platform.contracts import load_contracts
+from ml_platform.contract_files import load_contracts
 from ml_platform.features import write_panel
 from ml_platform.forecasting import ForecastConfig
 from ml_platform.lake import Lake

@@ -292,7 +292,7 @@ def test_a_check_that_fails_commits_nothing(town: Any, monkeypatch: pytest.Monke
             patch.setattr(ledger.LedgerRow, "rows_loaded", 7, raising=False)
             patch.setattr(type(town.preparation("readings")), "_rows", lambda *_: 7)
         elif check == "unique_key":
-            patch.setattr(preparation, "_deduplicated", lambda rows, contract: rows)
+            patch.setattr(preparation, "deduplicated", lambda rows, contract: rows)
         else:
             patch.setattr(SourceContract, "silver_minimum", 0, raising=False)
             patch.setattr(

@@ -119,7 +119,7 @@ def test_a_replay_publishes_every_day_of_it_at_once(house):
     for day in days:
         add_forecasts(house, day, "r0")
     target = warehouse(house)
-    target.stage(house.lake, house.config, {day: "r0" for day in days} | {house.day: "r1"})
+    target.stage(house.lake, house.config, dict.fromkeys(days, "r0") | {house.day: "r1"})
     build_marts(target)
     assert [one.as_of for one in target.publish(house.lake)] == [*days, house.day]
     assert house.lake.version("ops/published") == 1

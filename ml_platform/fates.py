@@ -1,0 +1,115 @@
+"""Fates: what the rules of a contract make of each row.
+
+Belongs here: lookups, exclusions, notices and duplicates as Spark expressions. Does not belong here: which rows are looked at
+(preparation), how fates are counted (accounts).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from ml_platform.contracts import Condition, Lookup, SourceContract
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+
+
+def ruled(rows: "DataFrame", contract: SourceContract, current: Callable[[str], "DataFrame"]) -> "DataFrame":
+    """Rows with `fate` and `rule` by lookups and exclusion rules, in the contract's order: the first rule that fits.
+
+    `current`: the silver table of a looked-up source, by its name.
+    """
+    import pyspark.sql.functions as F
+
+    for lookup in contract.lookups:
+        rows = _looked_up(rows, lookup, current(lookup.source))
+    cases = [(f"not {_found(one)}", "quarantined", one.missing) for one in contract.lookups]
+    cases += [(_sql(one), "excluded", one.rule) for one in contract.exclude]
+    fate, rule = F.lit("kept"), _notice(contract.notice)
+    for condition, name, why in reversed(cases):
+        fate = F.when(F.expr(condition), F.lit(name)).otherwise(fate)
+        rule = F.when(F.expr(condition), F.lit(why)).otherwise(rule)
+    return rows.withColumn("fate", fate).withColumn("rule", rule)
+
+
+def _looked_up(rows: "DataFrame", lookup: Lookup, other: "DataFrame") -> "DataFrame":
+    import pyspark.sql.functions as F
+
+    found = other.select(*lookup.match, *lookup.take).withColumn(_mark(lookup), F.lit(True))
+    joined = rows.join(found, list(lookup.match), "left")
+    return joined.withColumn(_mark(lookup), F.coalesce(_mark(lookup), F.lit(False)))
+
+
+def deduplicated(rows: "DataFrame", contract: SourceContract) -> "DataFrame":
+    """One kept row per key: the newest; equal rows are duplicates, other ones superseded.
+
+    Only the rows of keys that occur twice go through a window: it costs thirty times the rest. What it finds travels as a
+    small local table, which every engine joins in one pass and without a shuffle.
+    """
+    import pyspark.sql.functions as F
+
+    key, greatest = list(contract.key), contract.duplicates.greatest
+    counted = rows.where("fate = 'kept'").groupBy(*key).agg(F.count(F.lit(1)).alias("_times"))
+    repeated = counted.where("_times > 1").select(*key).toPandas()
+    if repeated.empty:
+        return rows
+    local = rows.sparkSession.createDataFrame
+    newest = _newest(
+        rows.join(F.broadcast(local(repeated)), key, "left_semi").where("fate = 'kept'"), contract
+    ).toPandas()
+    joined = rows.join(F.broadcast(local(newest)), key, "left")
+    again = F.col("_drop_id").isNotNull() & (F.col("fate") == "kept")
+    first = (F.col("drop_id") == F.col("_drop_id")) & (F.col("row_number") == F.col("_row_number"))
+    for name in greatest:
+        joined = joined.withColumn(name, F.when(again & first, F.col(f"_greatest_{name}")).otherwise(F.col(name)))
+    lost = F.when(_text(contract) == F.col("_text"), "duplicate").otherwise("superseded")
+    fate = F.when(again & ~first, lost).otherwise(F.col("fate"))
+    rule = F.when(again & ~first, F.lit("key_occurs_again")).otherwise(F.col("rule"))
+    return joined.withColumns({"fate": fate, "rule": rule})
+
+
+def _newest(rows: "DataFrame", contract: SourceContract) -> "DataFrame":
+    """Per key: which row is the newest, its values as text, and the greatest values of the key where the contract wants them."""
+    import pyspark.sql.functions as F
+    from pyspark.sql import Window
+
+    of_key = Window.partitionBy(*contract.key)
+    rank = F.row_number().over(of_key.orderBy(F.desc("drop_day"), F.desc("ingested_at"), F.desc("row_number")))
+    greatest = {f"_greatest_{name}": F.max(name).over(of_key) for name in contract.duplicates.greatest}
+    found = rows.withColumns({"_rank": rank, "_text": _text(contract), **greatest}).where("_rank = 1")
+    own = [F.col("drop_id").alias("_drop_id"), F.col("row_number").alias("_row_number")]
+    return found.select(*contract.key, *own, "_text", *greatest)
+
+
+def _text(contract: SourceContract) -> "Column":
+    import pyspark.sql.functions as F
+
+    return F.to_json(F.struct(*(name for name in contract.columns if name not in contract.key)))
+
+
+def _mark(lookup: Lookup) -> str:
+    return f"_in_{lookup.source}"
+
+
+def _found(lookup: Lookup) -> str:
+    return f"`{_mark(lookup)}`"
+
+
+def _sql(condition: Condition) -> str:
+    """A condition as Spark SQL; values come from a checked contract, quotes in them are doubled."""
+    parts = [f"`{condition.column}` is null"] if condition.null else []
+    if condition.values:
+        values = ", ".join(
+            str(v) if isinstance(v, int) else "'" + v.replace("\\", "\\\\").replace("'", "\\'") + "'"
+            for v in condition.values
+        )
+        parts.append(f"coalesce(`{condition.column}` in ({values}), false)")
+    return " or ".join(parts) or "false"
+
+
+def _notice(conditions: Sequence[Condition]) -> "Column":
+    import pyspark.sql.functions as F
+
+    rule = F.lit("")
+    for condition in reversed(conditions):
+        rule = F.when(F.expr(_sql(condition)), F.lit(condition.rule)).otherwise(rule)
+    return rule

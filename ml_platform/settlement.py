@@ -1,0 +1,168 @@
+"""Settlement: what becomes of a drop that was read, in view of those before it.
+
+Belongs here: the drop in force per path, duplicates and replacements, rows with their provenance. Does not belong here: reading
+files (formats, rules), committing (ingestion).
+"""
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+
+import pyarrow as pa
+
+from ml_platform.contracts import SourceContract
+from ml_platform.formats import UnreadableError
+from ml_platform.lake import Lake, ledger
+from ml_platform.lake.ledger import DUPLICATE, LOADED, QUARANTINED, LedgerRow
+from ml_platform.lake.schemas import INSTANT, QUARANTINE
+from ml_platform.landing import Drop
+from ml_platform.rules import Screened
+
+
+@dataclass(frozen=True)
+class Read:
+    """A drop that was opened: its rows parted by the contract, or why it has none."""
+
+    row: LedgerRow
+    screened: Screened | None
+    refused: UnreadableError | None = None
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A drop with its final ledger row, its bronze rows, its refused rows, and the ledger rows of those that it replaces."""
+
+    row: LedgerRow
+    rows: pa.Table | None = None
+    refused: pa.Table | None = None
+    replaced: tuple[LedgerRow, ...] = ()
+
+
+@dataclass
+class Batch:
+    """Drops that share one commit."""
+
+    settled: list[Settled] = field(default_factory=list)
+    row_count: int = 0
+
+    def add(self, one: Settled) -> None:
+        self.settled.append(one)
+        self.row_count += one.row.rows_in
+
+    def data(self, contract: SourceContract) -> pa.Table:
+        """Rows of the drops that stay: one that a later drop of this batch replaced adds none."""
+        gone = {row.drop_id for row in self.replaced_rows()}
+        tables = [one.rows for one in self.settled if one.rows is not None and one.row.drop_id not in gone]
+        return pa.concat_tables([contract.bronze_spec.schema.empty_table(), *tables])
+
+    def refused(self) -> pa.Table:
+        return pa.concat_tables(
+            [QUARANTINE.schema.empty_table(), *(one.refused for one in self.settled if one.refused is not None)]
+        )
+
+    def replaced_rows(self) -> list[LedgerRow]:
+        return [row for one in self.settled for row in one.replaced]
+
+
+@dataclass
+class InForce:
+    """What is in force: the loaded drop of each path, and the bytes known per drop day."""
+
+    current: dict[str, LedgerRow]
+    first_path: dict[tuple[date, str], str]
+
+    @classmethod
+    def read(cls, lake: Lake, contract: SourceContract) -> "InForce":
+        rows = [row for row in ledger.of_source(lake, contract.name) if row.state == LOADED]
+        return cls({row.path: row for row in rows}, {(row.drop_day, row.content_sha256): row.path for row in rows})
+
+    def same_bytes(self, row: LedgerRow, contract: SourceContract) -> str | None:
+        """The path that already holds these bytes: the same path, or (for events) another one of the same drop day."""
+        if contract.kind == "snapshot":
+            return next(
+                (path for path, in_force in self.current.items() if in_force.content_sha256 == row.content_sha256), None
+            )
+        if row.path in self.current:
+            return row.path if self.current[row.path].content_sha256 == row.content_sha256 else None
+        return self.first_path.get((row.drop_day, row.content_sha256))
+
+    def replace_with(self, row: LedgerRow, contract: SourceContract) -> tuple[LedgerRow, ...]:
+        """Put a drop in force; return the ledger rows of those that it replaces."""
+        gone = list(self.current) if contract.kind == "snapshot" else [row.path] if row.path in self.current else []
+        replaced = [self.current.pop(path) for path in gone]
+        for old in replaced:
+            self.first_path.pop((old.drop_day, old.content_sha256), None)
+        self.current[row.path] = row
+        self.first_path[row.drop_day, row.content_sha256] = row.path
+        return tuple(old.superseded_by(row.drop_id) for old in replaced)
+
+
+def settle(read: Read, in_force: InForce, contract: SourceContract) -> Settled:
+    """Decide a drop's fate in view of those before it."""
+    row, found, why = read.row, read.screened, read.refused
+    if found is None or why is not None:
+        rule, rows = (why.rule, why.rows) if why else ("unreadable", 0)
+        refused = _refusals(row, [{"rule": rule, "value": str(why), "raw": row.path}])
+        return Settled(
+            replace(row, state=QUARANTINED, reason=f"{rule}: {why}", rows_in=rows, rows_quarantined=rows),
+            refused=refused,
+        )
+    rows = found.accepted.num_rows + found.refused.num_rows
+    if twin := in_force.same_bytes(row, contract):
+        return Settled(replace(row, state=DUPLICATE, reason=f"same bytes as {twin}", rows_in=rows, rows_duplicate=rows))
+    row = replace(row, rows_in=rows, rows_loaded=found.accepted.num_rows, rows_quarantined=found.refused.num_rows)
+    replaced = in_force.replace_with(row, contract)
+    return Settled(
+        row,
+        _with_provenance(found.accepted, row, contract),
+        _refusals(row, found.refused.to_pylist()),
+        replaced,
+    )
+
+
+def first_seen(drop: Drop, run_id: str) -> LedgerRow:
+    """The ledger row of a drop before anything is known of its content."""
+    now = datetime.now(UTC)
+    return LedgerRow(
+        drop_id=drop.drop_id,
+        source=drop.source,
+        path=drop.path,
+        etag=drop.etag,
+        length=drop.length,
+        content_sha256="",
+        drop_day=drop.day,
+        state=LOADED,
+        reason=None,
+        rows_in=0,
+        rows_loaded=0,
+        rows_quarantined=0,
+        rows_duplicate=0,
+        rows_erased=0,
+        table_version=-1,
+        run_id=run_id,
+        first_seen_at=now,
+        settled_at=now,
+    )
+
+
+def _refusals(row: LedgerRow, rows: list[dict[str, object]]) -> pa.Table:
+    place = {
+        "source": row.source,
+        "drop_id": row.drop_id,
+        "path": row.path,
+        "stage": "bronze",
+        "state": "open",
+        "quarantined_at": row.settled_at,
+    }
+    return pa.Table.from_pylist([{**place, **one} for one in rows], schema=QUARANTINE.schema)
+
+
+def _with_provenance(accepted: pa.Table, row: LedgerRow, contract: SourceContract) -> pa.Table:
+    count = accepted.num_rows
+    stamped = {
+        "drop_id": pa.repeat(row.drop_id, count),
+        "drop_day": pa.repeat(pa.scalar(row.drop_day, pa.date32()), count),
+        "ingested_at": pa.repeat(pa.scalar(row.settled_at, INSTANT), count),
+    }
+    for name, values in stamped.items():
+        accepted = accepted.append_column(name, values)
+    return accepted.select(contract.bronze_spec.schema.names).cast(contract.bronze_spec.schema)
