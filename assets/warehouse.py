@@ -10,11 +10,12 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, dbt_assets
 
-from assets.metadata import FORECASTING, counts
+from assets.metadata import FORECASTING, column_schema, counts
 from assets.partitions import POLICY, complete_days_in
 from assets.training import NOTHING_DUE
 from ml_platform.forecasting import ForecastConfig
 from ml_platform.registry import champion_as_of
+from ml_platform.scoring import forecasts_spec
 from ml_platform.warehouse.marts import dbt_arguments
 from resources.configuration import ConfigurationResource
 from resources.lake import LakeResource
@@ -36,6 +37,10 @@ def warehouse_assets(config: ForecastConfig, days: dg.DailyPartitionsDefinition)
         description="The forecasts of the as-of day and what the marts need, staged beside the live warehouse and compared with the lake.",
         partitions_def=days,
         backfill_policy=POLICY,
+        metadata={
+            "dagster/table_name": "warehouse.lake.forecasts",
+            "dagster/column_schema": column_schema(forecasts_spec(config).schema),
+        },
     )
     def warehouse_forecasts(
         context: dg.AssetExecutionContext,
