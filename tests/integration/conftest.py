@@ -15,6 +15,7 @@ import dagster as dg
 import duckdb
 import pyarrow as pa
 import pytest
+from dagster._core.definitions.reconstruct import ReconstructableJob
 
 import definitions
 from ml_platform.lake import Lake
@@ -137,6 +138,7 @@ def opened(settings: Settings) -> Iterator[Platform]:
     prepare(settings)
     defs = definitions.build_defs(settings)
     launch.code_location = lambda: defs
+    ReconstructableJob.get_definition.cache_clear()  # Dagster keeps the last job by its name
     try:
         with dg.DagsterInstance.get() as instance:
             yield Platform(settings, instance, defs)

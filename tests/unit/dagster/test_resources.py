@@ -1,0 +1,88 @@
+"""Resources vend plain objects of the library, made from the settings."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ml_platform.compute import LocalCompute
+from ml_platform.forecasting import load_config
+from ml_platform.settings import Settings
+from resources import build_resources, marts
+
+
+@pytest.fixture
+def resources(settings: Settings):
+    return build_resources(settings)
+
+
+def test_the_lake_lies_where_the_settings_say(resources, settings):
+    assert resources["lake"].vend().root == settings.lake
+
+
+def test_configuration_is_read_when_it_is_asked_for(resources, settings):
+    configuration = resources["configuration"]
+    assert [source.name for source in configuration.contracts().sources] == ["products", "promotions", "sales"]
+    assert configuration.forecast().horizon == 14
+    assert configuration.gate().maximum_bias == 0.1
+
+
+def test_landing_makes_the_ingestion_of_a_source(resources, settings):
+    contract, lake = resources["configuration"].contracts()["sales"], resources["lake"].vend()
+    made = resources["landing"].ingestion(lake, contract, "run", 5, print)
+    assert (made.landing, made.contract, made.run_id, made.suite_rows) == (settings.landing, contract, "run", 5)
+    assert made.batch_rows == settings.batch_rows
+
+
+def test_spark_makes_preparation_and_panel_inputs_on_its_engine(resources, settings):
+    contracts, lake = resources["configuration"].contracts(), resources["lake"].vend()
+    preparation = resources["spark"].preparation(lake, contracts, contracts["sales"], print)
+    inputs = resources["spark"].panel_inputs(lake, contracts, resources["configuration"].forecast())
+    assert (preparation.engine, inputs.engine, inputs.shards) == ("sail", "sail", settings.shards)
+    assert inputs.progress("silent by default") is None
+
+
+def test_compute_registry_and_warehouse(resources, settings):
+    compute, registry = resources["compute"].vend(), resources["registry"].vend("other")
+    assert isinstance(compute, LocalCompute)
+    assert compute.workers == settings.workers
+    assert (registry.root, registry.tracking_uri, registry.model) == (settings.releases, settings.mlflow_uri, "other")
+    assert registry.artifacts == settings.mlflow_artifacts
+    assert resources["warehouse"].vend().path == settings.warehouse
+
+
+def test_dbt_knows_its_project(resources):
+    assert Path(resources["dbt"].project_dir) == marts.PROJECT
+    assert Path(resources["dbt"].dbt_executable).exists()
+
+
+def test_the_manifest_is_parsed_again_only_where_the_project_is_newer(settings, tmp_path, monkeypatch):
+    config, project = load_config(settings.configs / "forecast.yaml"), tmp_path / "dbt"
+    (project / "models").mkdir(parents=True)
+    (project / "models" / "one.sql").write_text("select 1")
+    parsed = []
+
+    def parse(command, **_named):
+        parsed.append(command)
+        marts.MANIFEST.parent.mkdir(exist_ok=True)
+        marts.MANIFEST.write_text("{}")
+        return type("Done", (), {"returncode": 0})()
+
+    monkeypatch.setattr(marts, "PROJECT", project)
+    monkeypatch.setattr(marts, "MANIFEST", project / "target" / "manifest.json")
+    monkeypatch.setattr(marts.subprocess, "run", parse)
+    assert marts.manifest(config) == marts.MANIFEST
+    marts.manifest(config)
+    assert len(parsed) == 1
+    later = marts.MANIFEST.stat().st_mtime + 5
+    os.utime(project / "models" / "one.sql", (later, later))
+    marts.manifest(config)
+    assert len(parsed) == 2
+
+
+def test_a_project_that_does_not_parse_says_why(settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(marts, "MANIFEST", tmp_path / "manifest.json")
+    failed = type("Done", (), {"returncode": 2, "stdout": "Compilation Error in model x", "stderr": ""})()
+    monkeypatch.setattr(marts.subprocess, "run", lambda *_args, **_named: failed)
+    with pytest.raises(RuntimeError, match="Compilation Error in model x"):
+        marts.manifest(load_config(settings.configs / "forecast.yaml"))
