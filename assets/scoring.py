@@ -15,7 +15,7 @@ from ml_platform.catalogue import catalogue_as_of
 from ml_platform.examples import example_forecasts
 from ml_platform.forecasting import ForecastConfig
 from ml_platform.lake import Lake
-from ml_platform.scoring import ScoringReport, forecasts_spec, score
+from ml_platform.scoring import ScoringReport, forecasts_spec, score, settled
 from resources.configuration import ConfigurationResource
 from resources.lake import LakeResource
 from resources.registry import RegistryResource
@@ -46,7 +46,8 @@ def forecasts_asset(config: ForecastConfig, days: dg.DailyPartitionsDefinition) 
         store, releases = lake.vend(), registry.vend(config.name)
         inputs, report = spark.panel_inputs(store, configuration.contracts(), config), None
         for as_of in complete_days_in(context, store, inputs.target.name, inputs.target.drops_per_day):
-            report = score(store, releases, catalogue_as_of(inputs, as_of), config, as_of)
+            report = settled(store, config, as_of)
+            report = report or score(store, releases, catalogue_as_of(inputs, as_of), config, as_of)
             context.log.info(
                 f"forecasts as of {as_of}: {report.reason or f'{report.rows} rows by {report.release_id}'}"
             )

@@ -51,13 +51,10 @@ def score(lake: Lake, registry: Registry, catalogue: pa.Table, config: ForecastC
     `catalogue` is that of the day. The release is verified before it is used, and nothing newer than `as_of` is read. Forecasts of the same release and
     day are kept as they are: gold/forecasts is append only. Raises ReleaseError for changed bytes, ScoringError where coverage is not exact.
     """
-    champion = champion_as_of(lake, as_of, same_day=True)
-    if champion is None:
-        return ScoringReport(as_of, None, 0, written=False, reason=NO_CHAMPION)
+    champion, nothing_left = champion_as_of(lake, as_of, same_day=True), settled(lake, config, as_of)
+    if champion is None or nothing_left is not None:
+        return nothing_left or ScoringReport(as_of, None, 0, written=False, reason=NO_CHAMPION)
     spec, release_id = forecasts_spec(config), champion.release_id
-    kept = _slice(lake, spec, as_of, release_id)
-    if kept.num_rows:
-        return ScoringReport(as_of, release_id, kept.num_rows, False, {"scored": _series(kept)}, _families(kept))
     fleet = registry.load(release_id)
     shard = panel_shard(lake, catalogue, config, as_of)
     made = predict(fleet, shard)
@@ -65,6 +62,20 @@ def score(lake: Lake, registry: Registry, catalogue: pa.Table, config: ForecastC
     rows = _shaped(made, spec, as_of, release_id)
     lake.append(spec, rows, transactions=[f"forecasts:{as_of}:{release_id}"])
     return ScoringReport(as_of, release_id, rows.num_rows, True, outcomes, _families(rows))
+
+
+def settled(lake: Lake, config: ForecastConfig, as_of: date) -> ScoringReport | None:
+    """The report of a day on which nothing is left to do: no champion, or its forecasts are there; None where `score` has work.
+
+    It needs no catalogue, which takes long to make for every day of a long run.
+    """
+    champion = champion_as_of(lake, as_of, same_day=True)
+    if champion is None:
+        return ScoringReport(as_of, None, 0, written=False, reason=NO_CHAMPION)
+    kept = _slice(lake, forecasts_spec(config), as_of, champion.release_id)
+    if not kept.num_rows:
+        return None
+    return ScoringReport(as_of, champion.release_id, kept.num_rows, False, {"scored": _series(kept)}, _families(kept))
 
 
 def _slice(lake: Lake, spec: TableSpec, as_of: date, release_id: str) -> pa.Table:
