@@ -14,10 +14,11 @@ import pytest
 
 import definitions
 from ml_platform import landing
-from ml_platform.contracts import Contracts, load_contracts
-from ml_platform.ingestion import _seen
+from ml_platform.contract_files import load_contracts
+from ml_platform.contracts import Contracts
 from ml_platform.lake import Lake, ledger
 from ml_platform.settings import Settings
+from ml_platform.settlement import first_seen
 from sensors import build_triggers
 
 
@@ -50,7 +51,7 @@ class Home:
             known = {row.drop_id for row in ledger.of_source(self.lake, source.name)}
             drops = [drop for drop in landing.list_drops(self.settings.landing, source) if drop.drop_id not in known]
             if drops:
-                ledger.upsert(self.lake, [replace(_seen(drop, "by hand"), state=state) for drop in drops])
+                ledger.upsert(self.lake, [replace(first_seen(drop, "by hand"), state=state) for drop in drops])
 
     def trigger(self, name: str) -> Any:
         triggers = build_triggers(self.settings, self.contracts)
