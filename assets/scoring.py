@@ -7,15 +7,15 @@ from typing import Any
 
 import dagster as dg
 
-from assets.metadata import FORECASTING, counts, materialized, picture, table_definition, table_metadata
-from assets.partitions import POLICY, complete_days_in
+from assets.metadata import FORECASTING, Events, check_specs, counts, guarded, picture, table_definition, table_metadata
+from assets.partitions import POLICY, complete_days_in, days_in
 from assets.training import NOTHING_DUE
 from ml_platform import plots
 from ml_platform.catalogue import catalogue_as_of
 from ml_platform.examples import example_forecasts
 from ml_platform.forecasting import ForecastConfig
 from ml_platform.lake import Lake
-from ml_platform.scoring import ScoringReport, forecasts_spec, score, settled
+from ml_platform.scoring import CHECKS, ScoringReport, forecasts_spec, score
 from resources.configuration import ConfigurationResource
 from resources.lake import LakeResource
 from resources.registry import RegistryResource
@@ -34,6 +34,7 @@ def forecasts_asset(config: ForecastConfig, days: dg.DailyPartitionsDefinition) 
         description="Every series' steps after the as-of day: mean, point, intervals, release and family. Made by the champion as of that day, verified first.",
         partitions_def=days,
         backfill_policy=POLICY,
+        check_specs=check_specs("forecasts", CHECKS),
         metadata=table_definition(spec),
     )
     def forecasts(
@@ -42,16 +43,19 @@ def forecasts_asset(config: ForecastConfig, days: dg.DailyPartitionsDefinition) 
         lake: LakeResource,
         spark: SparkResource,
         registry: RegistryResource,
-    ) -> dg.MaterializeResult[Any]:
+    ) -> Events:
         store, releases = lake.vend(), registry.vend(config.name)
-        inputs, report = spark.panel_inputs(store, configuration.contracts(), config), None
-        for as_of in complete_days_in(context, store, inputs.target.name, inputs.target.drops_per_day):
-            report = settled(store, config, as_of)
-            report = report or score(store, releases, catalogue_as_of(inputs, as_of), config, as_of)
-            context.log.info(
-                f"forecasts as of {as_of}: {report.reason or f'{report.rows} rows by {report.release_id}'}"
-            )
-        return materialized(context, _metadata(store, config, report) if report else {"reason": NOTHING_DUE})
+        inputs = spark.panel_inputs(store, configuration.contracts(), config)
+        days_due = complete_days_in(context, store, inputs.target.name, inputs.target.drops_per_day)
+
+        def run() -> ScoringReport:
+            report = ScoringReport(days_in(context)[-1], None, 0, written=False, reason=NOTHING_DUE)
+            for as_of in days_due:
+                report = score(store, releases, catalogue_as_of(inputs, as_of), config, as_of)
+                context.log.info(f"{as_of}: {report.reason or f'{report.rows} forecasts by {report.release_id}'}")
+            return report
+
+        yield from guarded(context, run, CHECKS, lambda report: _metadata(store, config, report))
 
     return forecasts
 

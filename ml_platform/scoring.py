@@ -10,6 +10,7 @@ from datetime import date
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ml_platform.checks import Blocked, CheckResult
 from ml_platform.coverage import NOT_EXPECTED
 from ml_platform.forecasting import Fleet, ForecastConfig, predict
 from ml_platform.forecasting.fleet import NEW_SERIES
@@ -20,8 +21,14 @@ from ml_platform.registry import Registry, champion_as_of
 NO_CHAMPION = "no release was promoted as of this day"
 
 
-class ScoringError(RuntimeError):
+CHECKS = ("coverage",)
+
+
+class ScoringError(Blocked):
     """Forecasts that do not cover the series exactly, or that are no numbers; names the first series and the way out."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__("table gold/forecasts", [CheckResult(CHECKS[0], False, why)])
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,13 @@ class ScoringReport:
     series: Mapping[str, int] = field(default_factory=dict)
     families: Mapping[str, int] = field(default_factory=dict)
     reason: str | None = None
+
+    @property
+    def checks(self) -> tuple[CheckResult, ...]:
+        """Coverage is required before anything is written: forecasts that are there hold it."""
+        counted = ", ".join(f"{number} {outcome}" for outcome, number in self.series.items())
+        text = f"as of {self.as_of}: {counted or self.reason or 'nothing was due'}"
+        return (CheckResult(CHECKS[0], True, text, dict(self.series)),)
 
 
 def forecasts_spec(config: ForecastConfig) -> TableSpec:
