@@ -28,11 +28,20 @@ os.environ |= {
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--jvm", action="store_true", help="also run the tests of the engine jvm (Java, a minute, JARs)")
     parser.addoption(
         "--forbid-skips",
         action="store_true",
         help=f"a skipped test fails, unless its reason begins with '{ALLOWED_SKIP}'",
     )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The JVM costs a minute and a download of JARs: `make test` leaves it out, `.ci/run` asks for it."""
+    if not config.getoption("--jvm"):
+        left_out = [item for item in items if item.get_closest_marker("jvm")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -57,6 +57,7 @@ def fill(town: Any) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("java"), reason="needs Java")
+@pytest.mark.jvm
 def test_sail_and_jvm_agree(make_town: Any) -> None:
     sail, jvm = make_town("sail"), make_town("jvm")
     fill(sail)
