@@ -144,8 +144,9 @@ def opened(settings: Settings) -> Iterator[Platform]:
             yield Platform(settings, instance, defs)
     finally:
         launch.code_location = location
-        os.environ.clear()
-        os.environ.update(before)
+        for name in [name for name in os.environ if name.startswith(("DAGSTER_", "ML_PLATFORM_", "DBT_"))]:
+            del os.environ[name]  # not all of it: pyspark keeps its mode there
+        os.environ.update({name: value for name, value in before.items() if name not in os.environ})
 
 
 @pytest.fixture(scope="session")
