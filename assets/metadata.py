@@ -115,7 +115,6 @@ def _not_reached(name: str) -> dg.AssetCheckResult:
 
 CHECK_TEXTS = {
     "row_balance": "Rows in = loaded + quarantined + duplicate + erased, for every drop.",
-    "quarantined_share": "The share of refused rows stays below the contract's max_quarantined.",
     "row_fates": "Every row that came from bronze has exactly one fate.",
     "unique_key": "The key occurs once.",
     "complete_calendar": "Every series has a row for every step from its first one on.",

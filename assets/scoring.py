@@ -15,7 +15,7 @@ from ml_platform.catalogue import catalogue_as_of
 from ml_platform.examples import example_forecasts
 from ml_platform.forecasting import ForecastConfig
 from ml_platform.lake import Lake
-from ml_platform.scoring import CHECKS, ScoringReport, forecasts_spec, score
+from ml_platform.scoring import CHECKS, ScoringReport, forecasts_spec, score, settled
 from resources.configuration import ConfigurationResource
 from resources.lake import LakeResource
 from resources.registry import RegistryResource
@@ -51,7 +51,9 @@ def forecasts_asset(config: ForecastConfig, days: dg.DailyPartitionsDefinition) 
         def run() -> ScoringReport:
             report = ScoringReport(days_in(context)[-1], None, 0, written=False, reason=NOTHING_DUE)
             for as_of in days_due:
-                report = score(store, releases, catalogue_as_of(inputs, as_of), config, as_of)
+                report = settled(store, config, as_of) or score(
+                    store, releases, catalogue_as_of(inputs, as_of), config, as_of
+                )
                 context.log.info(f"{as_of}: {report.reason or f'{report.rows} forecasts by {report.release_id}'}")
             return report
 

@@ -6,6 +6,8 @@ Belongs here: the shape of a result and the error that stops a commit. Does not 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+import pyarrow as pa
+
 Figure = int | float | str | bool
 
 
@@ -31,8 +33,10 @@ class Blocked(RuntimeError):
 READER_VERSION = "reader_version"
 
 
-def reader_version(found: int) -> CheckResult:
-    """Every reader can open the table: no deletion vectors, no column mapping, no timestamps without a zone."""
+def reader_version(found: int, schema: pa.Schema) -> CheckResult:
+    """Every reader can open the table and what is about to be committed: timestamps without a zone would need version 3."""
+    naive = [field.name for field in schema if pa.types.is_timestamp(field.type) and field.type.tz is None]
+    found = 3 if naive else found
     return CheckResult(
         READER_VERSION, found == 1, f"readers need Delta protocol version {found}; 1 is read by all", {"version": found}
     )

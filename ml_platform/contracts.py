@@ -187,7 +187,7 @@ class SourceContract(Strict):
     duplicates: Duplicates = Duplicates()
     drops_per_day: int = Field(default=1, ge=1, description="loaded drops that make a day complete")
     max_quarantined: float = Field(
-        default=0.5, ge=0, le=1, description="share of a run's rows above which nothing is committed"
+        default=0.5, ge=0, le=1, description="share of a file's rows; where more are refused, the whole file is"
     )
     panel: Panel = Panel()
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+STATES = ("fitted", "fallback", "quarantined", "carried_over")
 NOT_EXPECTED = ("excluded", "quarantined")
 
 
@@ -40,12 +41,14 @@ def count_coverage(catalogue: pa.Table, fleet: pa.Table) -> Coverage:
     there = fleet["series_id"].to_pylist()
     strangers = {one for one in there if one not in states or states[one] == "excluded"}
     counted = pc.value_counts(fleet["state"]).to_pylist()
-    silent = pc.and_(pc.is_in(fleet["state"], pa.array(["fallback", "quarantined"])), pc.is_null(fleet["reason"]))
+    bare = pc.equal(pc.fill_null(fleet["reason"], ""), "")
+    silent = pc.and_(pc.is_in(fleet["state"], pa.array(["fallback", "quarantined"])), bare)
+    strange = pc.invert(pc.is_in(fleet["state"], pa.array(STATES)))
     return Coverage(
         expected=len(expected),
         states={one["values"]: one["counts"] for one in sorted(counted, key=lambda one: str(one["values"]))},
         missing=tuple(sorted(expected - set(there))),
         unexpected=tuple(sorted(strangers)),
         doubled=len(there) - len(set(there)),
-        unexplained=int(pc.sum(silent).as_py() or 0),
+        unexplained=int(pc.sum(pc.or_(silent, strange)).as_py() or 0),
     )

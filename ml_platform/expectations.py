@@ -30,8 +30,12 @@ class Expected:
     allowed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def validate(data: pa.Table, expected: Expected, rows: int) -> CheckResult:
-    """Run the suite on at most `rows` evenly spaced rows of `data`; the description names the expectations that failed."""
+def validate(data: pa.Table, expected: Expected, rows: int, staged: int | None = None) -> CheckResult:
+    """Run the suite on at most `rows` evenly spaced rows of `data`; the description names the expectations that failed.
+
+    `staged`: how many rows there are, where `data` is itself a sample of them.
+    """
+    total = data.num_rows if staged is None else staged
     sample = _spaced(data, rows)
     results = _run(sample, _suite(expected))
     failed = [_sentence(one) for one in results if not one.success]
@@ -39,12 +43,10 @@ def validate(data: pa.Table, expected: Expected, rows: int) -> CheckResult:
         "expectations": len(results),
         "failed": len(failed),
         "rows_looked_at": sample.num_rows,
-        "rows_staged": data.num_rows,
+        "rows_staged": total,
     }
     text = (
-        "; ".join(failed)
-        if failed
-        else f"{len(results)} expectations hold on {sample.num_rows} of {data.num_rows} staged rows"
+        "; ".join(failed) if failed else f"{len(results)} expectations hold on {sample.num_rows} of {total} staged rows"
     )
     return CheckResult(NAME, not failed, text, figures)
 

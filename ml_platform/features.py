@@ -236,8 +236,8 @@ def _checks(grid: _Grid, staging: Staging) -> list[CheckResult]:
         CheckResult(
             "unique_key", doubled == 0, f"{doubled} pairs of series and date occur twice", {"doubled_keys": doubled}
         ),
-        reader_version(inputs.lake.reader_version(PANEL)),
-        expectations.validate(staged.head(4 * inputs.suite_rows), _expected(inputs), inputs.suite_rows),
+        reader_version(inputs.lake.reader_version(PANEL), staged.schema),
+        expectations.validate(staging.sample(inputs.suite_rows), _expected(inputs), inputs.suite_rows, rows.num_rows),
     ]
 
 

@@ -20,14 +20,14 @@ from ml_platform.checks import READER_VERSION, CheckResult, merged, reader_versi
 from ml_platform.contracts import SourceContract
 from ml_platform.formats import UnreadableError, open_drop
 from ml_platform.lake import Lake, ledger
-from ml_platform.lake.ledger import LOADED, LedgerRow
+from ml_platform.lake.ledger import LedgerRow
 from ml_platform.lake.store import folder
 from ml_platform.landing import Drop
 from ml_platform.rules import screen
 from ml_platform.settlement import Batch, InForce, Read, first_seen, settle
 
 READERS = 2
-CHECKS = ("row_balance", "quarantined_share", READER_VERSION, expectations.NAME)
+CHECKS = ("row_balance", READER_VERSION, expectations.NAME)
 
 
 @dataclass(frozen=True)
@@ -109,11 +109,6 @@ class Ingestion:
     def _checks(self, batch: Batch) -> list[CheckResult]:
         rows = [one.row for one in batch.settled]
         uneven = [row.path for row in rows if not row.balanced]
-        total, refused = (
-            sum(row.rows_in for row in rows),
-            sum(row.rows_quarantined for row in rows if row.state == LOADED),
-        )
-        share, limit = refused / max(total, 1), self.contract.max_quarantined
         return [
             CheckResult(
                 "row_balance",
@@ -121,15 +116,9 @@ class Ingestion:
                 f"rows in differ from loaded + quarantined + duplicate in {uneven[:3]}"
                 if uneven
                 else "every drop's rows are accounted for",
-                {"drops": len(rows), "rows_in": total},
+                {"drops": len(rows), "rows_in": sum(row.rows_in for row in rows)},
             ),
-            CheckResult(
-                "quarantined_share",
-                share <= limit,
-                f"{share:.2%} of the rows were refused, the contract's max_quarantined is {limit:.2%}",
-                {"rows_quarantined": refused, "share": share},
-            ),
-            reader_version(self.lake.reader_version(self.contract.bronze_spec.name)),
+            reader_version(self.lake.reader_version(self.contract.bronze_spec.name), batch.data(self.contract).schema),
             expectations.validate(batch.data(self.contract), expected(self.contract), self.suite_rows),
         ]
 

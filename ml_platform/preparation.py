@@ -180,7 +180,7 @@ class Preparation:
     def _checks(self, staging: Staging, fates: pa.Table, rows: int) -> list[CheckResult]:
         counted = pc.sum(fates["rows"]).as_py() or 0
         kept = staging.dataset("fate=kept")
-        doubled = staging.doubled_keys([*self.contract.key, "month"], "fate=kept")
+        doubled = staging.doubled_keys(self.contract.key, "fate=kept")
         return [
             CheckResult(
                 "row_fates",
@@ -194,8 +194,10 @@ class Preparation:
                 f"{doubled} keys of {list(self.contract.key)} occur twice",
                 {"doubled_keys": doubled},
             ),
-            reader_version(self.lake.reader_version(self.spec.name)),
-            expectations.validate(kept.head(self.suite_rows * 4), self._expected(), self.suite_rows),
+            reader_version(self.lake.reader_version(self.spec.name), kept.schema),
+            expectations.validate(
+                staging.sample(self.suite_rows, "fate=kept"), self._expected(), self.suite_rows, kept.count_rows()
+            ),
         ]
 
     def _expected(self) -> expectations.Expected:
@@ -206,6 +208,8 @@ class Preparation:
             not_null=(*required, "date", "drop_id"),
             unique=self.contract.key,
             minimum={name: column.min for name, column in columns if column.min is not None},
+            maximum={name: column.max for name, column in columns if column.max is not None},
+            allowed={name: column.allowed for name, column in columns if column.allowed},
         )
 
     def _project(self, fates: pa.Table, staging: Staging, months: Sequence[str]) -> None:

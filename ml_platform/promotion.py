@@ -18,6 +18,7 @@ from ml_platform.evaluation import FLEET, evaluate, store_evaluation
 from ml_platform.forecasting import ForecastConfig
 from ml_platform.gate import Decision, GateConfig, decide
 from ml_platform.lake import Lake, LakeError, schemas
+from ml_platform.preparation import INPUTS_KEY
 from ml_platform.registry import Champion, Registry, Release, ReleaseContents, champion_as_of
 
 FLEET_TABLE, POOLS_TABLE, FOLDS_TABLE, JUDGED_TABLE = (
@@ -27,7 +28,7 @@ FLEET_TABLE, POOLS_TABLE, FOLDS_TABLE, JUDGED_TABLE = (
     "gold/judged_fold",
 )
 EVALUATION_TABLE = "gold/fleet_evaluation"
-INPUTS = ("gold/series_panel", "silver/series_catalogue", FLEET_TABLE, FOLDS_TABLE)
+INPUTS = ("gold/series_panel", FLEET_TABLE, FOLDS_TABLE)
 METRICS = ("weighted_rmsse", "wape", "wape_week", "bias")
 
 
@@ -156,8 +157,15 @@ def _contents(
         config=config,
         evidence=evidence,
         code_commit=code_commit(),
-        data_versions={name: version for name in INPUTS if (version := lake.version(name)) is not None},
+        data_versions=_data_versions(lake),
     )
+
+
+def _data_versions(lake: Lake) -> dict[str, int]:
+    """Versions of the gold tables, and of the silver ones that the panel was made from, by its own record."""
+    silver = lake.last_metadata(INPUTS[0], INPUTS_KEY).get("tables", {}) if lake.exists(INPUTS[0]) else {}
+    gold = {name: version for name in INPUTS if (version := lake.version(name)) is not None}
+    return {**gold, **{f"silver/{name}": version for name, version in silver.items()}}
 
 
 def _evidence(fleet: pa.Table, evaluation: pa.Table, coverage: Coverage, decision: Decision) -> dict[str, object]:

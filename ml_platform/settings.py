@@ -7,7 +7,7 @@ of the environment (`ML_PLATFORM_*`). Does not belong here: what a feed looks li
 import os
 from datetime import date
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 from urllib.parse import urlparse
 
 from pydantic import Field, model_validator
@@ -37,7 +37,6 @@ class Settings(BaseSettings):
     workers: int = Field(
         default_factory=lambda: os.cpu_count() or 1, ge=1, description="local processes for shard jobs"
     )
-    compute: Literal["local"] = "local"
     batch_rows: int = Field(
         default=2_000_000, ge=1, description="rows of drops that share one bronze commit, at most about"
     )

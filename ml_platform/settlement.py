@@ -109,6 +109,8 @@ def settle(read: Read, in_force: InForce, contract: SourceContract) -> Settled:
     rows = found.accepted.num_rows + found.refused.num_rows
     if twin := in_force.same_bytes(row, contract):
         return Settled(replace(row, state=DUPLICATE, reason=f"same bytes as {twin}", rows_in=rows, rows_duplicate=rows))
+    if found.refused.num_rows > contract.max_quarantined * rows:
+        return _refused_as_a_whole(row, found, contract)
     row = replace(row, rows_in=rows, rows_loaded=found.accepted.num_rows, rows_quarantined=found.refused.num_rows)
     replaced = in_force.replace_with(row, contract)
     return Settled(
@@ -117,6 +119,15 @@ def settle(read: Read, in_force: InForce, contract: SourceContract) -> Settled:
         _refusals(row, found.refused.to_pylist()),
         replaced,
     )
+
+
+def _refused_as_a_whole(row: LedgerRow, found: Screened, contract: SourceContract) -> Settled:
+    """A drop that is mostly bad is more likely the wrong file than a good one with errors: none of its rows is loaded."""
+    bad, rows = found.refused.num_rows, found.accepted.num_rows + found.refused.num_rows
+    why = f"{bad} of {rows} rows were refused, more than max_quarantined ({contract.max_quarantined:.0%}) allows"
+    whole: dict[str, object] = {"rule": "too_many_refused", "value": why, "raw": row.path}
+    row = replace(row, state=QUARANTINED, reason=f"too_many_refused: {why}", rows_in=rows, rows_quarantined=rows)
+    return Settled(row, refused=_refusals(row, [whole, *found.refused.to_pylist()]))
 
 
 def first_seen(drop: Drop, run_id: str) -> LedgerRow:

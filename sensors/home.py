@@ -3,6 +3,7 @@
 Belongs here: dagster.yaml, DAGSTER_HOME and ghost runs. Does not belong here: runs that are alive.
 """
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -44,7 +45,7 @@ def end_ghost_runs(instance: dg.DagsterInstance) -> list[str]:
     """Fail runs whose process is gone: after the whole process tree died Dagster would call them started for ever."""
     ended = []
     for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
-        if not _alive(run.run_id, run.tags.get(OWNER_TAG)):
+        if not _alive(run, str(instance.root_directory)):
             instance.report_run_failed(
                 run,
                 "The process of this run is gone (crash or power cut): it was ended at start-up. Start it again; what it committed stays.",
@@ -60,11 +61,25 @@ def owner() -> str:
     return f"{me.pid}@{int(me.create_time())}"
 
 
-def _alive(run_id: str, owned_by: str | None) -> bool:
-    """A run is alive while the process that it names lives, or one that has its id among its arguments (Dagster's launcher)."""
-    for process in psutil.process_iter(["pid", "cmdline", "create_time"]):
-        if owned_by and owned_by.split("#")[0] == f"{process.info['pid']}@{int(process.info['create_time'])}":
-            return True
-        if owned_by is None and any(run_id in part for part in process.info["cmdline"] or ()):
-            return True
+def _alive(run: dg.DagsterRun, home: str) -> bool:
+    """A run that names its process lives as long as that; one of the daemon's as long as any process serves this home."""
+    owned_by = run.tags.get(OWNER_TAG)
+    if owned_by is None:
+        return _served(home)
+    pid, started = owned_by.split("#")[0].split("@")
+    try:
+        return int(psutil.Process(int(pid)).create_time()) == int(started)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _served(home: str) -> bool:
+    """Whether another process of Dagster works on this home: webserver, daemon, code server, or a run that they started."""
+    for process in psutil.process_iter(["pid", "cmdline"]):
+        words = " ".join(process.info["cmdline"] or ())
+        if process.info["pid"] == os.getpid() or not ("dagster" in words or "multiprocessing" in words):
+            continue
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("DAGSTER_HOME") == home:
+                return True
     return False

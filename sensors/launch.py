@@ -19,7 +19,7 @@ from typing import Any
 import dagster as dg
 
 from ml_platform.settings import Settings
-from sensors.home import OWNER_TAG, PROJECT, end_ghost_runs, owner, prepare
+from sensors.home import OWNER_TAG, PROJECT, UNFINISHED, end_ghost_runs, owner, prepare
 from sensors.jobs import range_tags
 
 POLL_SECONDS = 0.5
@@ -55,6 +55,10 @@ def main(arguments: list[str] | None = None) -> int:
     prepare(Settings())
     with dg.DagsterInstance.get() as instance:
         end_ghost_runs(instance)
+        if busy := instance.get_runs(dg.RunsFilter(statuses=UNFINISHED), limit=1):
+            words = f"run {busy[0].run_id[:8]} of job {busy[0].job_name} is still at work on this home: wait until it has ended"
+            _say("run_end", success=False, run_id=busy[0].run_id, message=words)
+            return 1
         return 0 if all(run(instance, plan) for plan in plans) else 1
 
 

@@ -12,11 +12,11 @@ from ml_platform.contracts import Contracts
 from ml_platform.lake import Lake, ledger
 from ml_platform.settings import Settings
 
-FLEET = "gold/candidate_fleet"
+RELEASES = "gold/promoted_release"  # has a row for a fleet that the gate stopped, too
 
 
 def daily_retraining(job: Any, settings: Settings, contracts: Contracts) -> dg.ScheduleDefinition:
-    """Every morning: the newest complete day that has no fleet yet, or the reason why there is none."""
+    """Every morning: the newest complete day that has no judged release yet, or the reason why there is none."""
     zone = contracts.target.time.business_timezone if contracts.target.time else "UTC"
 
     @dg.schedule(
@@ -24,15 +24,15 @@ def daily_retraining(job: Any, settings: Settings, contracts: Contracts) -> dg.S
         cron_schedule="0 5 * * *",
         execution_timezone=zone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Retrains on the newest complete day of the ledger that has no fleet yet.",
+        description="Retrains on the newest complete day of the ledger whose fleet has not been judged yet.",
     )
     def daily_retraining() -> dg.RunRequest | dg.SkipReason:
         lake, target = Lake(settings.lake), contracts.target
         days = ledger.complete_days(lake, target.name, target.drops_per_day)
         if not days:
             return dg.SkipReason(f"no day of source '{target.name}' is complete")
-        if lake.count(FLEET, pc.field("as_of") == days[-1]):
-            return dg.SkipReason(f"the newest complete day, {days[-1]}, has its fleet")
+        if lake.count(RELEASES, pc.field("as_of") == days[-1]):
+            return dg.SkipReason(f"the newest complete day, {days[-1]}, has its release")
         return dg.RunRequest(run_key=None, partition_key=days[-1].isoformat())
 
     return daily_retraining

@@ -33,11 +33,9 @@ def error_products(backtest: Backtest, setup: Setup) -> Floats:
     past, actual, scale = backtest.past[:, places], backtest.actual[:, places], backtest.scale[:, places]
     seen = ~np.isnan(actual) & backtest.begun[:, places, None]
     if setup.log:
-        floor = (
-            0.02 * np.maximum(np.nanmean(np.where(seen, actual, np.nan), axis=(1, 2), keepdims=True), 1e-12)
-            if seen.any()
-            else 1.0
-        )
+        choosing = len(setup.plan.choosing)  # the judging fold must not reach the errors of those that choose
+        known, cells = np.where(seen, actual, 0.0)[:, :choosing], seen[:, :choosing].sum(axis=(1, 2), keepdims=True)
+        floor = 0.02 * np.maximum(known.sum(axis=(1, 2), keepdims=True) / np.maximum(cells, 1), 1e-12)
         error = np.log(np.maximum(past, np.asarray(floor)[..., None])) - np.log(np.maximum(actual, floor))[..., None]
     else:
         good = scale > 0

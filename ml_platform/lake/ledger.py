@@ -79,11 +79,6 @@ def of_source(lake: Lake, source: str) -> list[LedgerRow]:
     return rows_of(lake.read(LEDGER.name, where=pc.field("source") == source))
 
 
-def loaded_drops(lake: Lake, source: str) -> list[str]:
-    """Drops whose rows a reader may see: those that are in the ledger as loaded."""
-    return sorted(row.drop_id for row in of_source(lake, source) if row.state == LOADED)
-
-
 def complete_days(lake: Lake, source: str, drops_per_day: int) -> list[date]:
     """Days with at least `drops_per_day` loaded drops, oldest first."""
     days = [row.drop_day for row in of_source(lake, source) if row.state == LOADED]
@@ -111,7 +106,7 @@ def upsert(lake: Lake, rows: Iterable[LedgerRow]) -> None:
     data = pa.Table.from_pylist([asdict(row) for row in found], schema=LEDGER.schema)
     old = pc.field("drop_id").isin([row.drop_id for row in found])
     if lake.count(LEDGER.name, old):
-        lake.replace(LEDGER, data, _in("drop_id", [row.drop_id for row in found]))
+        lake.replace(LEDGER, data, in_predicate("drop_id", [row.drop_id for row in found]))
     else:
         lake.append(LEDGER, data)
 
@@ -128,12 +123,9 @@ def _project_refused(lake: Lake, bronze: str, staged: str) -> None:
         path.unlink()
 
 
-def _in(column: str, values: Sequence[str]) -> str:
+def in_predicate(column: str, values: Sequence[str]) -> str:
     """A SQL predicate; values are our own hexadecimal ids, so nothing has to be quoted away."""
     return f"{column} IN ({', '.join(repr(value) for value in values)})"
-
-
-in_predicate = _in
 
 
 def table_of(lake: Lake, source: str) -> pa.Table:

@@ -8,7 +8,7 @@ import math
 import re
 import shutil
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
@@ -63,6 +63,16 @@ class Staging:
     def actions(self, prefix: str = "") -> list[AddAction]:
         """Add-actions of the staged files; LakeError where one has another schema than the table."""
         return [self._action(path) for path in self.files(prefix)]
+
+    def sample(self, rows: int, prefix: str = "") -> pa.Table:
+        """At most about `rows` rows, spread evenly over the staged files."""
+        dataset = self.dataset(prefix)
+        parts = (
+            [part for one in dataset.get_fragments() for part in one.split_by_row_group()] if self.files(prefix) else []
+        )
+        share = -(-rows // max(len(parts), 1))
+        tables = [part.scanner(schema=dataset.schema).head(share) for part in parts]
+        return pa.concat_tables(tables) if tables else dataset.to_table()
 
     def doubled_keys(self, key: Sequence[str], prefix: str = "") -> int:
         """Keys that occur more than once, over all staged rows."""
@@ -153,8 +163,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return None
     return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def months_between(values: Iterable[str]) -> list[str]:
-    """Distinct months, sorted."""
-    return sorted(set(values))

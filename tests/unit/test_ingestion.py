@@ -310,17 +310,20 @@ def test_a_file_that_vanished_or_cannot_be_read_is_quarantined(feed: Feed, monke
     assert [rule for _, _, rule, _ in feed.refusals()] == ["vanished", "unreadable"]
 
 
-def test_a_batch_that_is_mostly_bad_is_blocked_and_its_drops_stay_due(feed: Feed) -> None:
-    feed.land("readings_2024-01-05.csv", A, "x,y,z", "x,y,z")
-    with pytest.raises(Blocked, match=r"source readings.*quarantined_share: 66.67% of the rows were refused.*50.00%"):
-        feed.ingest()
-    assert feed.one.lake.count("bronze/raw_readings") == 0
-    assert feed.rows() == []
-    assert feed.refusals() == []
-    assert [drop.path for drop in feed.one.due(*YEAR, YEAR)] == ["readings/readings_2024-01-05.csv"]
-    feed.land("readings_2024-01-05.csv", A)
+def test_a_file_that_is_mostly_bad_is_refused_whole_and_the_others_go_on(feed: Feed) -> None:
+    feed.land("readings_2024-01-04.csv", A)
+    feed.land("readings_2024-01-05.csv", f"9,{AT},8", "x,y,z", "x,y,z")
     feed.ingest()
+    good, bad = feed.rows()
+    assert (good.state, bad.state) == (LOADED, QUARANTINED)
+    assert bad.reason == "too_many_refused: 2 of 3 rows were refused, more than max_quarantined (50%) allows"
+    assert (bad.rows_in, bad.rows_quarantined, bad.rows_loaded) == (3, 3, 0)
     assert feed.units() == [5]
+    refused = feed.one.lake.read(QUARANTINE.name)["rule"].to_pylist()
+    assert (len(refused), refused.count("too_many_refused")) == (3, 1)
+    feed.land("readings_2024-01-05.csv", f"9,{AT},8")
+    feed.ingest()
+    assert feed.units() == [5, 8]
 
 
 def test_a_suite_that_fails_blocks(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -331,11 +334,17 @@ def test_a_suite_that_fails_blocks(feed: Feed, monkeypatch: pytest.MonkeyPatch) 
     assert feed.rows() == []
 
 
-def test_drops_share_commits_by_rows_and_a_late_block_keeps_the_batches_before(feed: Feed) -> None:
+def test_drops_share_commits_by_rows_and_a_late_block_keeps_the_batches_before(
+    feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for day in range(1, 6):
         feed.land(f"readings_2024-01-0{day}.csv", f"{day},{AT},{day}", f"{day + 10},{AT},{day}")
-    feed.land("readings_2024-01-06.csv", "x,y,z", "x,y,z", "x,y,z")
     said: list[str] = []
+    monkeypatch.setattr(
+        expectations,
+        "validate",
+        lambda data, *_: CheckResult("expectations", 5 not in data["units"].to_pylist(), "planted"),
+    )
     small = replace(feed, one=replace(feed.one, batch_rows=4, progress=said.append))
     with pytest.raises(Blocked):
         small.ingest()

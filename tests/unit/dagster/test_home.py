@@ -68,19 +68,21 @@ def test_a_later_process_with_the_same_number_is_another_one(home):
     assert end_ghost_runs(home.instance) == [ghost]
 
 
-def test_a_run_of_the_daemon_is_found_by_its_id(home):
-    """Dagster's own launcher names the run among the arguments of its process."""
-    run, ghost = started(home.instance), started(home.instance)
+@pytest.mark.parametrize("same", [True, False])
+def test_a_run_of_the_daemon_lives_while_somebody_serves_its_home(home, same):
+    """The daemon's runs are spawned by the code server; neither names the run among its arguments."""
+    run = started(home.instance)
     code = "import sys; print('up', flush=True); sys.stdin.read()"
+    environment = {**os.environ, "DAGSTER_HOME": home.instance.root_directory if same else "/elsewhere"}
     worker = subprocess.Popen(
-        [sys.executable, "-c", code, f'{{"run_id": "{run}"}}'], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", code, "dagster"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
     )
     try:
         assert worker.stdout.readline() == b"up\n"
-        assert end_ghost_runs(home.instance) == [ghost]
+        assert end_ghost_runs(home.instance) == ([] if same else [run])
     finally:
         worker.communicate()
-    assert end_ghost_runs(home.instance) == [run]
+    assert end_ghost_runs(home.instance) == ([run] if same else [])
 
 
 def test_ended_runs_are_left_alone(home):

@@ -11,7 +11,7 @@ from ml_platform.lake import TableSpec
 from ml_platform.lake.schemas import ALERTS
 from sensors.jobs import build_jobs, range_tags
 
-FLEET = TableSpec("gold/candidate_fleet", pa.schema([("as_of", pa.date32()), ("series_id", pa.string())]))
+FLEET = TableSpec("gold/promoted_release", pa.schema([("as_of", pa.date32()), ("release_id", pa.string())]))
 
 
 def retraining(home, moment=datetime(2031, 5, 5, tzinfo=UTC)):
@@ -20,7 +20,7 @@ def retraining(home, moment=datetime(2031, 5, 5, tzinfo=UTC)):
 
 
 def trained(home, *days):
-    home.lake.append(FLEET, pa.table({"as_of": pa.array(days, pa.date32()), "series_id": ["a"] * len(days)}))
+    home.lake.append(FLEET, pa.table({"as_of": pa.array(days, pa.date32()), "release_id": ["a"] * len(days)}))
 
 
 def test_nothing_is_retrained_before_a_day_is_complete(home):
@@ -40,7 +40,7 @@ def test_a_day_with_a_fleet_is_left_alone_until_the_next_is_complete(home):
     home.land_days("2017-02-01")
     home.settle()
     trained(home, date(2017, 2, 1))
-    assert "2017-02-01, has its fleet" in retraining(home).skip_message
+    assert "2017-02-01, has its release" in retraining(home).skip_message
     home.land_days("2017-02-02")
     home.settle()
     assert retraining(home).partition_key == "2017-02-02"

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ml_platform.lake import Lake, LakeError, TableSpec
-from ml_platform.lake.staging import Staging, months_between
+from ml_platform.lake.staging import Staging
 
 INSTANT = pa.timestamp("us", tz="UTC")
 SPEC = TableSpec(
@@ -169,7 +169,3 @@ def test_bytes_not_a_number_and_missing_statistics_have_no_bounds(tmp_path: Path
     pq.write_table(data, Path(staging.path) / "a.parquet", write_statistics=["raw", "x"])
     stats = json.loads(staging.actions()[0].stats)
     assert stats == {"numRecords": 1, "minValues": {}, "maxValues": {}, "nullCount": {"raw": 0, "x": 0}}
-
-
-def test_months_are_sorted_and_distinct() -> None:
-    assert months_between(["2024-02", "2024-01", "2024-02"]) == ["2024-01", "2024-02"]
