@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -25,6 +26,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m sensors.serve", description="Dagster UI and daemon on 127.0.0.1.")
     parser.add_argument("--port", type=int, default=3000)
     port = parser.parse_args(arguments).port
+    if why := unusable(port):
+        parser.error(why)
     settings = Settings()
     home = prepare(settings)
     with dg.DagsterInstance.get() as instance:
@@ -34,6 +37,19 @@ def main(arguments: list[str] | None = None) -> int:
         flush=True,
     )
     return serve(port, home)
+
+
+def unusable(port: int) -> str | None:
+    """Why the UI cannot be served on a port of this machine; None where it can."""
+    if not 0 < port < 65536:
+        return f"port {port} is no port: choose one from 1024 to 65535, as in `make ui PORT=3001`"
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            return f"port {port} cannot be used ({error.strerror}): choose another one, as in `make ui PORT={port % 60000 + 1025}`"
+    return None
 
 
 def serve(port: int, folder: os.PathLike[str]) -> int:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -151,3 +152,20 @@ def test_a_signal_ends_serve_well(monkeypatch, tmp_path, settings, environment, 
     assert "http://127.0.0.1:4321" in capsys.readouterr().out
     with pytest.raises(KeyboardInterrupt):
         serve._interrupt(signal.SIGTERM, None)
+
+
+@pytest.mark.parametrize("port", [0, -1, 99999])
+def test_a_number_that_is_no_port_is_refused(port, capsys):
+    with pytest.raises(SystemExit):
+        serve.main(["--port", str(port)])
+    assert f"port {port} is no port" in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken_is_refused_before_anything_starts(capsys):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(SystemExit):
+            serve.main(["--port", str(port)])
+    assert f"port {port} cannot be used" in capsys.readouterr().err
