@@ -105,17 +105,12 @@ def _joined(panel: "DataFrame", said: _Said, known: str) -> "DataFrame":
 
 def _known_rows(inputs: PanelInputs, source: SourceContract, as_of: date, span: tuple[date, date]) -> "DataFrame":
     """Rows that were known on the as-of day and hold within the span; a row of an instant has its step as `_step`."""
-    import pyspark.sql.functions as F
-
     rows = inputs.silver(source).where(f"drop_day <= date'{as_of}'")
     if source.validity:
         return rows.where(
             f"`{source.validity.end}` >= date'{span[0]}' and `{source.validity.start}` <= date'{span[1]}'"
         )
-    if inputs.step_seconds and source.time:
-        seconds = F.floor(F.unix_timestamp(source.time.column) / inputs.step_seconds) * inputs.step_seconds
-        return rows.withColumn("_step", seconds.cast("bigint").cast("timestamp"))
-    return rows.withColumn("_step", F.col("date"))
+    return rows.withColumn("_step", inputs.moment(source))
 
 
 def _when(source: SourceContract) -> list[str]:

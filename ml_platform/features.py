@@ -117,7 +117,7 @@ class _Grid:
         import pyspark.sql.functions as F
 
         inputs, measures = self.inputs, self._measures()
-        rows = inputs.history(self.as_of).withColumn("date", inputs.moment())
+        rows = inputs.history(self.as_of).withColumn("date", inputs.moment(inputs.target))
         if not inputs.step_seconds and inputs.config.frequency != "D":
             rows = rows.join(F.broadcast(self._days()), "date").withColumn("date", F.col("_step")).drop("_step")
         named = {"target": inputs.config.target, "weight": inputs.config.weight}
@@ -250,7 +250,11 @@ def _wanted(grid: _Grid) -> tuple[int, Any]:
     length = F.lit(len(grid.calendar)) - F.greatest("start", F.lit(grid.low))
     rows = to_arrow(starts.agg(F.sum(length.cast("bigint")).alias("rows")))["rows"][0].as_py()
     low = grid.calendar.loc[grid.calendar["position"] == grid.low, "date"].iloc[0]
-    moments = grid.inputs.history(grid.as_of).withColumn("_at", grid.inputs.moment()).where(f"`_at` >= '{low}'")
+    moments = (
+        grid.inputs.history(grid.as_of)
+        .withColumn("_at", grid.inputs.moment(grid.inputs.target))
+        .where(f"`_at` >= '{low}'")
+    )
     total = to_arrow(moments.agg(F.sum(grid.inputs.config.target).alias("total")))["total"][0].as_py()
     return rows or 0, total or 0
 

@@ -19,6 +19,7 @@ from typing import Any
 from ml_platform.settings import Settings
 
 WORKSPACE = "workspace.yaml"
+JOBS = ("ingest", "retrain", "score", "everything")
 
 
 class LaunchError(RuntimeError):
@@ -60,6 +61,14 @@ class Plan:
 
     def __str__(self) -> str:
         return f"{self.job}:{self.first.isoformat()}:{self.last.isoformat()}"
+
+    @classmethod
+    def read(cls, text: str) -> "Plan":
+        """From JOB:FROM:TO, as `str` writes it; ValueError for an unknown job or no date."""
+        job, first, last = text.split(":")
+        if job not in JOBS:
+            raise ValueError(f"job '{job}' is unknown: use {', '.join(JOBS)}")
+        return cls(job, date.fromisoformat(first), date.fromisoformat(last))
 
 
 def log_path(settings: Settings) -> Path:

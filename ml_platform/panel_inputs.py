@@ -94,12 +94,12 @@ class PanelInputs:
         """Rows of the target's source up to the as-of day."""
         return self.silver(self.target).where(f"`date` <= date'{as_of}'")
 
-    def moment(self) -> "Column":
-        """The step that a row of history belongs to: its date, or its time rounded down."""
+    def moment(self, source: SourceContract) -> "Column":
+        """The step that a row of a source with `time` belongs to: its date, or its time rounded down."""
         import pyspark.sql.functions as F
 
-        if self.step_seconds and self.target.time:
-            steps = F.floor(F.unix_timestamp(self.target.time.column) / self.step_seconds)
+        if self.step_seconds and source.time:
+            steps = F.floor(F.unix_timestamp(source.time.column) / self.step_seconds)
             return (steps * self.step_seconds).cast("bigint").cast("timestamp")
         return F.col("date")
 

@@ -130,7 +130,7 @@ class Preparation:
         if time is None or time in self.contract.key or not drops:
             return set()
         key = self.contract.key
-        before = session(self.engine).read.format("delta").load(self.lake.uri(self.spec.name))
+        before = self._table(self.spec.name)
         keys = rows.select(*key).union(before.where(is_in("drop_id", drops)).select(*key)).distinct()
         same = self._bronze(None).join(keys, list(key), "left_semi")
         return {row["month"] for row in same.select("month").distinct().collect()}
@@ -146,12 +146,15 @@ class Preparation:
             row.drop_id for row in ledger.of_source(self.lake, self.contract.name) if row.table_version > bronze_version
         ]
 
+    def _table(self, name: str) -> "DataFrame":
+        return session(self.engine).read.format("delta").load(self.lake.uri(name))
+
     def _read_bronze(self) -> "DataFrame":
-        return session(self.engine).read.format("delta").load(self.lake.uri(self.contract.bronze_spec.name))
+        return self._table(self.contract.bronze_spec.name)
 
     def _bronze(self, months: Sequence[str] | None) -> "DataFrame":
         """Rows of drops that the ledger calls loaded, with business date and month."""
-        visible = session(self.engine).read.format("delta").load(self.lake.uri(LEDGER.name))
+        visible = self._table(LEDGER.name)
         visible = visible.where(f"source = '{self.contract.name}' and state = '{LOADED}'").select("drop_id")
         rows = self._dated(self._read_bronze().join(visible, "drop_id", "left_semi"))
         return rows if months is None else rows.where(is_in("month", months))
@@ -175,7 +178,7 @@ class Preparation:
         return rows.select(*(name for name in self.spec.schema.names if name != "month"), "fate", "month")
 
     def _current(self, source: str) -> "DataFrame":
-        return session(self.engine).read.format("delta").load(self.lake.uri(f"silver/{self.contracts[source].silver}"))
+        return self._table(f"silver/{self.contracts[source].silver}")
 
     def _checks(self, staging: Staging, fates: pa.Table, rows: int) -> list[CheckResult]:
         counted = pc.sum(fates["rows"]).as_py() or 0

@@ -10,37 +10,18 @@ import sys
 import threading
 import time
 import uuid
-from dataclasses import dataclass
-from datetime import date
 from functools import cache
 from importlib.util import module_from_spec, spec_from_file_location
 from typing import Any
 
 import dagster as dg
 
+from ml_platform.launch import JOBS, Plan
 from ml_platform.settings import Settings
 from sensors.home import OWNER_TAG, PROJECT, UNFINISHED, end_ghost_runs, owner, prepare
 from sensors.jobs import range_tags
 
 POLL_SECONDS = 0.5
-JOBS = ("ingest", "retrain", "score", "everything")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A job and the days, both included, that one run of it covers."""
-
-    job: str
-    first: date
-    last: date
-
-    @classmethod
-    def read(cls, text: str) -> "Plan":
-        """From JOB:FROM:TO."""
-        job, first, last = text.split(":")
-        if job not in JOBS:
-            raise ValueError(f"job '{job}' is unknown: use {', '.join(JOBS)}")
-        return cls(job, date.fromisoformat(first), date.fromisoformat(last))
 
 
 def main(arguments: list[str] | None = None) -> int:

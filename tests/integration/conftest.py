@@ -19,6 +19,7 @@ from dagster._core.definitions.reconstruct import ReconstructableJob
 
 import definitions
 from ml_platform.lake import Lake
+from ml_platform.launch import Plan
 from ml_platform.settings import Settings
 from sensors import launch
 from sensors.home import prepare
@@ -60,7 +61,7 @@ class Platform:
 
     def run(self, job: str, first: date, last: date | None = None) -> dg.DagsterRun:
         """One run of a job over days in this process, as `ml-platform demo` and a shell start it; its record afterwards."""
-        launch.run(self.instance, launch.Plan(job, first, last or first))
+        launch.run(self.instance, Plan(job, first, last or first))
         (newest,) = self.instance.get_runs(limit=1)
         return newest
 

@@ -6,8 +6,8 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.reconstruct import ReconstructableJob
 
+from ml_platform.launch import Plan
 from sensors import launch
-from sensors.launch import Plan
 
 FIRST, LAST = "2017-02-01", "2017-02-03"
 
