@@ -8,16 +8,15 @@ from typing import Any
 import dagster as dg
 
 from assets import build_assets
-from ml_platform.contract_files import load_contracts
-from ml_platform.forecasting import load_config
-from ml_platform.settings import Settings
+from ml_platform.configuration import load_configuration
+from ml_platform.settings import Settings, read_settings
 from resources import build_resources
 from sensors import build_triggers
 
 
 def build_defs(settings: Settings, **overrides: dg.ConfigurableResource[Any]) -> dg.Definitions:
     """Fresh definitions for one installation; `overrides` take the place of resources of that name."""
-    contracts, config = load_contracts(settings.configs), load_config(settings.configs / "forecast.yaml")
+    contracts, config = load_configuration(settings.configs)
     triggers = build_triggers(settings, contracts)
     return dg.Definitions(
         assets=build_assets(settings, contracts, config),
@@ -28,4 +27,4 @@ def build_defs(settings: Settings, **overrides: dg.ConfigurableResource[Any]) ->
     )
 
 
-defs = build_defs(Settings())
+defs = build_defs(read_settings())

@@ -3,8 +3,6 @@
 Belongs here: one module per stage, and `build_assets`. Does not belong here: computing (ml_platform), deciding when (sensors).
 """
 
-from datetime import date
-
 import dagster as dg
 
 from assets import features, ingestion, preparation, promotion, scoring, training, warehouse
@@ -16,9 +14,9 @@ from ml_platform.settings import Settings
 
 def build_assets(settings: Settings, contracts: Contracts, config: ForecastConfig) -> list[dg.AssetsDefinition]:
     """Every asset of one fleet; bronze and silver follow from the contracts."""
-    days, calendar = days_of(settings.first_day, settings.last_day), (settings.first_day, settings.last_day or date.max)
+    days = days_of(settings.first_day, settings.last_day)
     return [
-        *(ingestion.bronze_asset(source, days, calendar) for source in contracts.sources),
+        *(ingestion.bronze_asset(source, days) for source in contracts.sources),
         *(preparation.silver_asset(source, contracts, days) for source in contracts.sources),
         *features.feature_assets(contracts, config),
         *training.training_assets(config, days),

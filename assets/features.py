@@ -4,6 +4,7 @@ Belongs here: wiring silver to catalogue and panel. Does not belong here: making
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -32,15 +33,24 @@ def feature_assets(contracts: Contracts, config: ForecastConfig) -> list[dg.Asse
         kinds={"deltalake", "spark"},
         description="Every series as of the newest complete day: key, shard, first and last day, active days, state with its reason.",
         metadata=table_definition(catalogue_spec(inputs)),
+        output_required=False,  # without a complete day this asset and all after it are skipped, which is no failure
     )
     def series_catalogue(
-        configuration: ConfigurationResource, lake: LakeResource, spark: SparkResource
-    ) -> dg.MaterializeResult[Any]:
+        context: dg.AssetExecutionContext,
+        configuration: ConfigurationResource,
+        lake: LakeResource,
+        spark: SparkResource,
+    ) -> Iterator[dg.MaterializeResult[Any]]:
         store = lake.vend()
         found = spark.panel_inputs(store, configuration.contracts(), configuration.forecast())
+        if not found.complete_days():
+            context.log.info(
+                f"no day of source '{found.target.name}' is complete yet: nothing to catalogue or forecast"
+            )
+            return
         as_of = found.newest_day()
         states = Counter(write_catalogue(found, as_of)["state"].to_pylist())
-        return dg.MaterializeResult(
+        yield dg.MaterializeResult(
             metadata=table_metadata(store, CATALOGUE, as_of=as_of.isoformat(), series_by_state=counts(states))
         )
 

@@ -4,7 +4,6 @@ Belongs here: wiring drops to ingestion. Does not belong here: what becomes of a
 """
 
 from collections import Counter
-from datetime import date
 from typing import Any
 
 import dagster as dg
@@ -21,10 +20,8 @@ from resources.landing import LandingResource
 from resources.spark import SparkResource
 
 
-def bronze_asset(
-    source: SourceContract, days: dg.DailyPartitionsDefinition, calendar: tuple[date, date]
-) -> dg.AssetsDefinition:
-    """`raw_<source>`: rows as landed, with the ledger rows of their drops in the same commit; `calendar`: first and last day of `days`."""
+def bronze_asset(source: SourceContract, days: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
+    """`raw_<source>`: rows as landed, with the ledger rows of their drops in the same commit."""
     daily = source.kind == "events"
 
     @dg.asset(
@@ -49,10 +46,10 @@ def bronze_asset(
     ) -> Events:
         contract, store = configuration.contracts()[source.name], lake.vend()
         ingestion = landing.ingestion(store, contract, context.run.run_id, spark.suite_rows, context.log.info)
-        asked = days_in(context) if daily else list(calendar)
+        asked = days_in(context) if daily else [ingestion.calendar.first, ingestion.calendar.last]
         yield from guarded(
             context,
-            lambda: ingestion.run(ingestion.due(asked[0], asked[-1], calendar)),
+            lambda: ingestion.run(ingestion.due(asked[0], asked[-1])),
             CHECKS,
             lambda report: _metadata(store, contract, report),
         )

@@ -17,9 +17,10 @@ POLICY = dg.BackfillPolicy.single_run()  # one for all: a job that mixes policie
 
 
 def days_of(first: date, last: date | None) -> dg.DailyPartitionsDefinition:
-    """Business days from `first` to `last` (both included), or without an end."""
-    end = (last + timedelta(days=1)).isoformat() if last else None
-    return dg.DailyPartitionsDefinition(start_date=first.isoformat(), end_date=end)
+    """Business days from `first` to `last` (both included); without an end they go on to today, whose data may be complete today."""
+    if last is None:
+        return dg.DailyPartitionsDefinition(start_date=first.isoformat(), end_offset=1)
+    return dg.DailyPartitionsDefinition(first.isoformat(), (last + timedelta(days=1)).isoformat())
 
 
 def days_in(context: dg.AssetExecutionContext) -> list[date]:

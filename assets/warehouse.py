@@ -4,7 +4,7 @@ Belongs here: wiring forecasts to the warehouse and to dbt. Does not belong here
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
@@ -14,6 +14,8 @@ from assets.metadata import FORECASTING, column_schema, counts
 from assets.partitions import POLICY, complete_days_in
 from assets.training import NOTHING_DUE
 from ml_platform.forecasting import ForecastConfig
+from ml_platform.lake import Lake
+from ml_platform.lake.schemas import PUBLISHED
 from ml_platform.registry import champion_as_of
 from ml_platform.scoring import forecasts_spec
 from ml_platform.warehouse.marts import dbt_arguments
@@ -58,6 +60,7 @@ def warehouse_assets(config: ForecastConfig, days: dg.DailyPartitionsDefinition)
         staged, newest = warehouse.vend().stage(store, config, champions), max(champions)
         found: dict[str, Any] = {
             "dagster/row_count": staged.rows["forecasts"],
+            "table_version": store.version(forecasts_spec(config).name) or 0,
             "as_of": newest.isoformat(),
             "release_id": champions[newest],
         }
@@ -73,8 +76,24 @@ def warehouse_assets(config: ForecastConfig, days: dg.DailyPartitionsDefinition)
         if not target.is_staged():  # nothing is promoted yet, or only the marts were asked for
             target.stage(store, config)
         os.environ.update(target.environment())
-        yield from dbt.cli(["build", *dbt_arguments(config)], context=context).stream()
+        build, built = dbt.cli(["build", *dbt_arguments(config)], context=context, target_path=target.build_folder), []
+        for event in build.stream():
+            if isinstance(event, dg.Output):
+                built.append(event)  # a mart is materialized once it is published
+            else:
+                yield event
+        rows = target.mart_rows()
         for pointer in target.publish(store):
             context.log.info(f"published {pointer.release_id} as of {pointer.as_of}")
+        yield from (_with_rows(output, rows, store) for output in built)
 
     return [warehouse_forecasts, marts]
+
+
+def _with_rows(mart: dg.Output[Any], rows: Mapping[str, int], lake: Lake) -> dg.Output[Any]:
+    """A built mart with its rows and the version of the pointer that it shows.
+
+    dagster-dbt's own counting opens the staged file a second time in this process, which DuckDB refuses.
+    """
+    more = {"dagster/row_count": rows[mart.output_name], "table_version": lake.version(PUBLISHED.name) or 0}
+    return dg.Output(mart.value, mart.output_name, metadata={**mart.metadata, **more})

@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # both bring the lake with them, which `ml-platform --help` d
     from ml_platform.doctor import Check
     from ml_platform.status import ReleaseStatus, Score, Status
 
-SHOWN_FATES = 30
+SHOWN_FATES, SHOWN_FILES, SHOWN_ALERTS = 30, 20, 3
 
 
 @dataclass
@@ -87,11 +87,12 @@ def show_status(console: Console, status: "Status") -> None:
     """Everything `ml-platform status` and the end of the demo show."""
     if not status.sources:
         console.print("Nothing has been loaded yet: `ml-platform land`, then `make ui` or `ml-platform demo`.")
-        return
-    for table in _tables(status):
+    for table in _tables(status) if status.sources else ():
         console.print(table)
     _show_release(console, status)
     _show_freshness(console, status)
+    for line in _to_do(status):
+        console.print(line)
 
 
 def _tables(status: "Status") -> Iterator[Table]:
@@ -100,11 +101,15 @@ def _tables(status: "Status") -> Iterator[Table]:
         yield _fates(status)
     if status.refusals:
         yield _refusals(status)
+    if status.refused_files:
+        yield _refused_files(status)
+    if status.alerts:
+        yield _alerts(status)
     if status.fleet:
         yield _counts(f"Series by state, as of {status.fleet.as_of}", ("state", "series"), status.fleet.states)
         if status.fleet.reasons:
             yield _counts("Why a series is not fitted by itself", ("reason", "series"), status.fleet.reasons)
-        yield _counts("Fitted series by winning family", ("family", "series"), status.fleet.families)
+        yield _counts("Fitted series by the family that weighs most", ("family", "series"), status.fleet.families)
     elif status.catalogue:
         yield _counts("Series by state", ("state", "series"), status.catalogue)
     if status.scores:
@@ -160,6 +165,23 @@ def _refusals(status: "Status") -> Table:
     table = _table("Quarantine by rule", "source", "stage", "rule", "newest example", "refused", text=4)
     for refusal in status.refusals[:SHOWN_FATES]:
         table.add_row(refusal.source, refusal.stage, refusal.rule, escape(refusal.example[:70]), f"{refusal.count:,}")
+    return table
+
+
+def _refused_files(status: "Status") -> Table:
+    table = _table("Files refused as a whole", "file", "reason", "settled (UTC)", text=3)
+    for file in status.refused_files[:SHOWN_FILES]:
+        table.add_row(escape(file.path), escape(file.reason), f"{file.settled_at:%Y-%m-%d %H:%M:%S}")
+    if (more := len(status.refused_files) - SHOWN_FILES) > 0:
+        table.add_row(f"and {more} more in ops/ledger", "", "", style="dim")
+    return table
+
+
+def _alerts(status: "Status") -> Table:
+    table = _table("Failed runs (ops/alerts)", "when (UTC)", "job", "steps", "why", text=4)
+    for alert in status.alerts[:SHOWN_ALERTS]:
+        why = alert.message.strip().splitlines()[0] if alert.message.strip() else ""
+        table.add_row(f"{alert.raised_at:%Y-%m-%d %H:%M:%S}", alert.job, alert.steps, escape(why[:200]))
     return table
 
 
@@ -226,6 +248,20 @@ def _show_freshness(console: Console, status: "Status") -> None:
     arrival = status.newest_arrival
     words = f"{arrival:%Y-%m-%d %H:%M:%S} UTC" if arrival else "never"
     console.print(f"\nNewest complete day {status.complete_day or '-'}; newest drop settled {words}")
+
+
+def _to_do(status: "Status") -> Iterator[str]:
+    """What has not come to its end, with the command that brings it there."""
+    if status.waiting:
+        counts = ", ".join(f"{count:,} {source}" for source, count in status.waiting.items())
+        yield f"[yellow]Files wait[/] under landing/ ({counts}): `make ui` takes them up, or `ml-platform run score`"
+    if status.undeclared:
+        yield f"[yellow]Folders without a contract[/] under landing/: {escape(', '.join(status.undeclared))}: nothing there is read"
+    if status.complete_day and not status.judged:
+        yield "[yellow]No fleet has been trained yet[/]: `ml-platform run retrain`"
+    if status.unpublished:
+        days, newest = len(status.unpublished), status.unpublished[-1]
+        yield f"[yellow]Forecasts lag[/]: {days} complete days up to {newest} are not published: `make ui` makes them, or `ml-platform run score`"
 
 
 def show_seconds(console: Console, watch: Stopwatch) -> None:

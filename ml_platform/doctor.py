@@ -11,12 +11,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
 from ml_platform.contract_files import load_contracts
-from ml_platform.contracts import ContractError
-from ml_platform.settings import Settings
+from ml_platform.contracts import ContractError, Contracts
+from ml_platform.settings import Settings, without_secrets
+
+if TYPE_CHECKING:
+    from ml_platform.forecasting import ForecastConfig
 
 GIB = 2**30
 DISK, MEMORY = 3 * GIB, 6 * GIB  # of the sample's demo: its home, and the peak of its processes
@@ -49,6 +53,7 @@ def examine(settings: Settings, project: Path | None, port: int = 3000) -> list[
         *extras(),
         *java(settings.engine),
         *configuration(settings),
+        calendar(settings),
         project_folder(project),
         writable(settings.root),
         disk(settings.root),
@@ -76,7 +81,7 @@ def distributions(name: str, wanted: tuple[str, ...], remedy: str, *, required: 
 def spark(engine: str) -> Check:
     """The packages of the engine that the settings name."""
     wanted = {"sail": ("pyspark", "pysail"), "jvm": ("pyspark", "delta-spark")}.get(engine, ("pyspark",))
-    return distributions(f"Spark engine {engine}", wanted, "pip install 'ml-platform[spark]'")
+    return distributions(f"Spark engine {without_secrets(engine)}", wanted, "pip install 'ml-platform[spark]'")
 
 
 def extras() -> Iterator[Check]:
@@ -105,19 +110,35 @@ def java(engine: str) -> Iterator[Check]:
 
 
 def configuration(settings: Settings) -> Iterator[Check]:
-    """Whether contracts, forecast.yaml and gate.yaml can be read."""
+    """Whether contracts, forecast.yaml and gate.yaml can be read, and whether the first two fit together."""
+    from ml_platform.configuration import FORECAST, load_configuration
     from ml_platform.forecasting.config import ConfigError, load_config
     from ml_platform.gate import GateError, load_gate
 
     folder = settings.configs
     remedy = "repair the file, or set ML_PLATFORM_CONFIGS to another folder"
-    yield _parsed(
+    contracts = _parsed(
         "source contracts", lambda: ", ".join(s.name for s in load_contracts(folder).sources), ContractError, remedy
     )
-    yield _parsed("forecast.yaml", lambda: f"fleet '{load_config(folder / 'forecast.yaml').name}'", ConfigError, remedy)
+    forecast = _parsed(FORECAST, lambda: f"fleet '{load_config(folder / FORECAST).name}'", ConfigError, remedy)
+    yield contracts
+    yield forecast
+    if contracts.ok and forecast.ok:
+        yield _parsed(
+            f"{FORECAST} fits the contracts", lambda: _target(*load_configuration(folder)), ContractError, remedy
+        )
     yield _parsed(
         "gate.yaml", lambda: f"bias at most {load_gate(folder / 'gate.yaml').maximum_bias:.0%}", GateError, remedy
     )
+
+
+def _target(contracts: Contracts, config: "ForecastConfig") -> str:
+    return f"target '{config.target}' of source '{contracts.target.name}', frequency {config.frequency}"
+
+
+def calendar(settings: Settings) -> Check:
+    """The days that the home knows; the settings have refused what cannot be."""
+    return Check("calendar", True, f"{settings.first_day} to {settings.last_day or 'open'}")
 
 
 def _parsed(name: str, read: Callable[[], str], error: type[Exception], remedy: str) -> Check:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from ml_platform import expectations, landing
+from ml_platform.calendar import Calendar
 from ml_platform.checks import READER_VERSION, CheckResult, merged, reader_version, require
 from ml_platform.contracts import SourceContract
 from ml_platform.formats import UnreadableError, open_drop
@@ -41,30 +42,28 @@ class Ingestion:
     landing: Path
     contract: SourceContract
     run_id: str
+    calendar: Calendar
     batch_rows: int = 2_000_000
     suite_rows: int = 100_000
     progress: Callable[[str], None] = lambda text: None
 
-    def due(self, first: date, last: date, calendar: tuple[date, date]) -> list[Drop]:
+    def due(self, first: date, last: date) -> list[Drop]:
         """Drops of the days `first` to `last` that are not in the ledger, and every one whose day the calendar does not hold."""
-        settled = self._settled()
+        settled = ledger.drop_ids(self.lake, self.contract.name)
         drops = [drop for drop in landing.list_drops(self.landing, self.contract) if drop.drop_id not in settled]
         if self.contract.kind == "snapshot":
             return drops
         return [
-            drop
-            for drop in drops
-            if first <= drop.day <= last or not calendar[0] <= drop.day <= calendar[1] or not drop.named
+            drop for drop in drops if first <= drop.day <= last or not self.calendar.holds(drop.day) or not drop.named
         ]
-
-    def _settled(self) -> set[str]:
-        return {row.drop_id for row in ledger.of_source(self.lake, self.contract.name)}
 
     def run(self, drops: Iterable[Drop]) -> "IngestionReport":
         """Bring drops into bronze, batch by batch; checks.Blocked before the commit of a batch that fails a check."""
         self.lake.ensure(self.contract.bronze_spec)
         self.recover()
-        settled = self._settled()  # with what `recover` found: the drops were listed before it
+        settled = ledger.drop_ids(
+            self.lake, self.contract.name
+        )  # with what `recover` found: the drops were listed before it
         in_force, report = InForce.read(self.lake, self.contract), IngestionReport()
         for batch in self._batches([drop for drop in drops if drop.drop_id not in settled], in_force):
             checks = require(f"source {self.contract.name}", self._checks(batch))
@@ -94,8 +93,8 @@ class Ingestion:
     def _read(self, drop: Drop) -> Read:
         """Open and screen a drop; a file that vanished or cannot become rows is refused as a whole."""
         row, path = first_seen(drop, self.run_id), self.landing / drop.path
-        if not drop.named:
-            return Read(row, None, _unknown_format(self.contract))
+        if misnamed := self._misnamed(drop):
+            return Read(row, None, misnamed)
         try:
             row = replace(row, content_sha256=_sha256(path))
             return Read(row, screen(open_drop(path, self.contract), self.contract))
@@ -105,6 +104,19 @@ class Ingestion:
             return Read(row, None, UnreadableError("unreadable", f"the file cannot be read: {why.strerror or why}"))
         except UnreadableError as why:
             return Read(row, None, why)
+
+    def _misnamed(self, drop: Drop) -> UnreadableError | None:
+        """Why a file's name alone refuses it. A plan may lie ahead of the calendar; what happened cannot."""
+        if not drop.named:
+            return UnreadableError(
+                "unknown_format", f"no file name of source '{self.contract.name}' matches '{self.contract.path}'"
+            )
+        if self.contract.time and drop.day > self.calendar.last:
+            return UnreadableError(
+                "outside_calendar",
+                f"day {drop.day} lies after the calendar ({self.calendar}): set ML_PLATFORM_LAST_DAY and land the file again, or correct its name",
+            )
+        return None
 
     def _checks(self, batch: Batch) -> list[CheckResult]:
         rows = [one.row for one in batch.settled]
@@ -189,10 +201,6 @@ def _ahead(pool: Executor, work: Callable[[Drop], Read], drops: Iterable[Drop]) 
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
-
-
-def _unknown_format(contract: SourceContract) -> UnreadableError:
-    return UnreadableError("unknown_format", f"no file name of source '{contract.name}' matches '{contract.path}'")
 
 
 def _sha256(path: Path) -> str:

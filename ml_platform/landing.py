@@ -32,11 +32,14 @@ class Drop:
 
 def list_drops(landing: Path, contract: SourceContract) -> list[Drop]:
     """Every file of a source, oldest drop day first; names that begin with . or _ are no drops, links are not followed."""
+    found = (drop_of(entry, landing, contract) for entry in files(landing, contract))
+    return sorted((drop for drop in found if drop), key=lambda drop: (drop.day, drop.arrived_at, drop.path))
+
+
+def files(landing: Path, contract: SourceContract) -> Iterator[os.DirEntry[str]]:
+    """The files of a source as the folder names them; that is quick, what each one is (`drop_of`) costs a question to the disk."""
     folder = landing / contract.name
-    if not folder.is_dir():
-        return []
-    drops = [_drop(entry, landing, contract) for entry in _files(folder)]
-    return sorted(drops, key=lambda drop: (drop.day, drop.arrived_at, drop.path))
+    return _files(folder) if folder.is_dir() else iter(())
 
 
 def undeclared(landing: Path, declared: set[str]) -> list[str]:
@@ -62,8 +65,12 @@ def _files(folder: Path) -> Iterator[os.DirEntry[str]]:
                 yield entry
 
 
-def _drop(entry: os.DirEntry[str], landing: Path, contract: SourceContract) -> Drop:
-    status = entry.stat(follow_symlinks=False)
+def drop_of(entry: os.DirEntry[str], landing: Path, contract: SourceContract) -> Drop | None:
+    """The version of a file that lies there now; None where it has gone since it was listed."""
+    try:
+        status = entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return None
     # the time of modification alone does not do: copies keep it (rsync -t, cp -p)
     etag = f"{status.st_mtime_ns:x}-{status.st_ctime_ns:x}"
     arrived = datetime.fromtimestamp(status.st_mtime, UTC)

@@ -75,9 +75,13 @@ class PanelInputs:
             return offset.nanos // 1_000_000_000
         return 0
 
+    def complete_days(self) -> list[date]:
+        """Complete days in the ledger of the target's source, oldest first."""
+        return ledger.complete_days(self.lake, self.target.name, self.target.drops_per_day)
+
     def newest_day(self) -> date:
-        """The newest complete day in the ledger of the target's source; ContractError where there is none."""
-        days = ledger.complete_days(self.lake, self.target.name, self.target.drops_per_day)
+        """The newest complete day; ContractError where there is none."""
+        days = self.complete_days()
         if not days:
             raise ContractError(
                 f"no day of source '{self.target.name}' is complete: land its files and run the job `ingest` first"

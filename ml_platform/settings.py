@@ -7,13 +7,21 @@ of the environment (`ML_PLATFORM_*`). Does not belong here: what a feed looks li
 import os
 from datetime import date
 from pathlib import Path
-from typing import Self
 from urllib.parse import urlparse
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ml_platform.calendar import Calendar
+
 PACKAGED_CONFIGS = Path(__file__).parent / "configs"
+PREFIX = "ML_PLATFORM_"
+NO_END = ("", "none", "null")  # what a person or a template writes for "no last day"
+
+
+class SettingsError(ValueError):
+    """Settings that cannot be used: one line per variable, with its value and what is allowed."""
 
 
 class Settings(BaseSettings):
@@ -22,7 +30,7 @@ class Settings(BaseSettings):
     Every field is read from `ML_PLATFORM_<FIELD>` or keeps its laptop default. Days are business days of the contracts.
     """
 
-    model_config = SettingsConfigDict(env_prefix="ML_PLATFORM_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
     home: Path = Path(".platform")
     configs: Path = Field(
@@ -45,22 +53,36 @@ class Settings(BaseSettings):
     )
     sensor_seconds: int = Field(default=10, ge=1, description="pause between two looks at the landing folder")
 
-    @model_validator(mode="after")
-    def _calendar_is_ordered(self) -> Self:
-        if self.last_day is not None and self.last_day < self.first_day:
+    @field_validator("last_day", mode="before")
+    @classmethod
+    def _no_end_is_a_word(cls, value: object) -> object:
+        return None if isinstance(value, str) and value.strip().lower() in NO_END else value
+
+    @field_validator("last_day")
+    @classmethod
+    def _calendar_is_ordered(cls, value: date | None, info: ValidationInfo) -> date | None:
+        first = info.data.get("first_day")  # None where it is wrong itself
+        if value is not None and first is not None and value < first:
             raise ValueError(
-                f"last_day {self.last_day} lies before first_day {self.first_day}: set ML_PLATFORM_LAST_DAY to a later day"
+                f"the last day lies before the first day {first}: set {PREFIX}LAST_DAY to that day or a later one, or to none"
             )
-        if self.engine not in ("sail", "jvm") and urlparse(self.engine).scheme != "sc":
-            raise ValueError(
-                f"engine '{self.engine}' is unknown: set ML_PLATFORM_ENGINE to sail, jvm or sc://host:port"
-            )
-        return self
+        return value
+
+    @field_validator("engine")
+    @classmethod
+    def _engine_is_known(cls, value: str) -> str:
+        if value not in ("sail", "jvm") and urlparse(value).scheme != "sc":
+            raise ValueError(f"no such engine: set {PREFIX}ENGINE to sail, jvm or sc://host:port")
+        return value
 
     @property
     def root(self) -> Path:
         """The home as an absolute path."""
         return self.home.expanduser().resolve()
+
+    @property
+    def calendar(self) -> Calendar:
+        return Calendar(self.first_day, self.last_day)
 
     @property
     def landing(self) -> Path:
@@ -89,3 +111,31 @@ class Settings(BaseSettings):
     @property
     def dagster_home(self) -> Path:
         return self.root / "dagster"
+
+
+def read_settings() -> Settings:
+    """The settings of this process; SettingsError with a line per variable that cannot be used."""
+    try:
+        return Settings()
+    except ValidationError as why:
+        raise SettingsError("\n".join(_explained(problem) for problem in why.errors())) from None
+
+
+def without_secrets(value: object) -> str:
+    """A setting as it may be shown: what follows a semicolon in an address can be a token."""
+    return str(value).split(";")[0]
+
+
+def _explained(problem: ErrorDetails) -> str:
+    name, value = str(problem["loc"][0]), problem["input"]
+    origin = "" if isinstance(value, str) else " (the default)"
+    ours = problem["type"] == "value_error"
+    words = problem["msg"].removeprefix("Value error, ") if ours else f"it must be {_allowed(name)}"
+    return f"{PREFIX}{name.upper()}={without_secrets(value)}{origin} cannot be used: {words}"
+
+
+def _allowed(name: str) -> str:
+    shape = Settings.model_json_schema()["properties"][name]
+    if shape.get("type") == "integer":
+        return f"a whole number from {shape['minimum']} {'to ' + str(shape['maximum']) if 'maximum' in shape else 'on'}"
+    return "a day as YYYY-MM-DD" + (", or none for a calendar that goes on" if "anyOf" in shape else "")

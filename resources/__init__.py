@@ -33,7 +33,12 @@ def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[Any
     """The resources of one installation, by the names under which assets ask for them."""
     return {
         "configuration": ConfigurationResource(folder=str(settings.configs)),
-        "landing": LandingResource(folder=str(settings.landing), batch_rows=settings.batch_rows),
+        "landing": LandingResource(
+            folder=str(settings.landing),
+            first_day=settings.first_day.isoformat(),
+            last_day=settings.last_day.isoformat() if settings.last_day else None,
+            batch_rows=settings.batch_rows,
+        ),
         "lake": LakeResource(root=settings.lake),
         "spark": SparkResource(engine=settings.engine, shards=settings.shards, suite_rows=settings.suite_rows),
         "compute": ComputeResource(workers=settings.workers),

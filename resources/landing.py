@@ -4,23 +4,30 @@ Belongs here: where files arrive, and how many rows share a commit. Does not bel
 """
 
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
+from ml_platform.calendar import Calendar
 from ml_platform.contracts import SourceContract
 from ml_platform.ingestion import Ingestion
 from ml_platform.lake import Lake
 
 
 class LandingResource(dg.ConfigurableResource[Any]):
-    """A folder with one subfolder per source; `batch_rows`: rows that share a bronze commit, about."""
+    """A folder with one subfolder per source; days of the calendar as YYYY-MM-DD; `batch_rows`: rows that share a bronze commit, about."""
 
     folder: str
+    first_day: str
+    last_day: str | None = None
     batch_rows: int = 2_000_000
 
     def ingestion(
         self, lake: Lake, contract: SourceContract, run_id: str, suite_rows: int, progress: Callable[[str], None]
     ) -> Ingestion:
-        return Ingestion(lake, Path(self.folder), contract, run_id, self.batch_rows, suite_rows, progress)
+        calendar = Calendar(
+            date.fromisoformat(self.first_day), date.fromisoformat(self.last_day) if self.last_day else None
+        )
+        return Ingestion(lake, Path(self.folder), contract, run_id, calendar, self.batch_rows, suite_rows, progress)

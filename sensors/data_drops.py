@@ -1,27 +1,25 @@
 """The sensor on new drops: what lands is brought to forecasts without a click.
 
-Belongs here: which drops are due, as one run per batch, and patience after a failure. Does not belong here: deciding a drop's
-fate; the ledger remembers, not the run key (a failed first run would block a run key for ever).
+Belongs here: which work is due, as one run per batch, and patience after a failure. Does not belong here: deciding a drop's
+fate; the tables remember, not the run key (a failed first run would block a run key for ever).
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import date
-from itertools import islice
 from typing import Any
 
 import dagster as dg
 
+from ml_platform import backlog
 from ml_platform.contracts import Contracts
-from ml_platform.ingestion import Ingestion
-from ml_platform.lake import Lake, ledger
+from ml_platform.lake import Lake
 from ml_platform.landing import Drop
 from ml_platform.settings import Settings
 from sensors.jobs import range_tags
 
-MAX_DROPS = 5000
 ATTEMPTS = 3
 BATCH_TAG = "ml_platform/batch"
 UNFINISHED = [
@@ -33,11 +31,20 @@ UNFINISHED = [
 
 
 @dataclass(frozen=True)
-class Cursor:
-    """The batch that was asked for last, and how often."""
+class Batch:
+    """Work for one run: a name that is the same for the same work, its days, and what it is in words."""
 
-    batch: str = ""
-    attempts: int = 0
+    name: str
+    days: tuple[date, date]
+    what: str
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """Where the look at the landing folder goes on, and how often each batch that is still due was asked for."""
+
+    position: str = ""
+    attempts: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def read(cls, text: str | None) -> "Cursor":
@@ -46,72 +53,91 @@ class Cursor:
     def text(self) -> str:
         return json.dumps(asdict(self))
 
-    def asked(self, batch: str) -> "Cursor":
-        return replace(self, attempts=self.attempts + 1) if batch == self.batch else Cursor(batch, 1)
+    def after(self, due: Sequence[Batch], asked: Batch | None, position: str) -> "Cursor":
+        """The cursor once a batch was asked for; attempts of what is no longer due are forgotten."""
+        counts = {one.name: self.attempts.get(one.name, 0) + (one == asked) for one in due}
+        return Cursor(position, {name: count for name, count in counts.items() if count})
 
 
 def data_drops(job: Any, settings: Settings, contracts: Contracts) -> dg.SensorDefinition:
-    """Looks at the landing folder and the ledger; at most `MAX_DROPS` drops become one run request."""
+    """Looks at the landing folder, the ledger and what is published; what is due becomes one run request at a time."""
 
     @dg.sensor(
         job=job,
         minimum_interval_seconds=settings.sensor_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="New files under landing/ become one run per batch: bronze, silver, panel, forecasts by the champion, marts.",
+        description="New files under landing/ become one run per batch: bronze, silver, panel, forecasts by the champion, marts. Complete days whose forecasts are missing are asked for again.",
     )
     def data_drops(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        if context.instance.get_runs_count(dg.RunsFilter(job_name=job.name, statuses=UNFINISHED)):
+        if _at_work(context, job.name):
             return dg.SkipReason("a run with earlier drops is still at work: what landed since then comes after it")
-        due = due_drops(settings, contracts)
-        if not due:
-            return dg.SkipReason("every file under landing/ is in the ledger")
-        cursor = Cursor.read(context.cursor).asked(batch_of(due))
-        if cursor.attempts > ATTEMPTS:
-            return dg.SkipReason(
-                f"{len(due)} drops failed {ATTEMPTS} times and wait for new files or a manual run of `{job.name}`: see the alerts"
-            )
-        first, last = days_of(due, settings, contracts)
-        run_key = f"{cursor.batch}-{cursor.attempts}-{context.instance.get_runs_count(dg.RunsFilter(tags={BATCH_TAG: cursor.batch}))}"
-        tags = {
-            **range_tags(first.isoformat(), last.isoformat()),
-            BATCH_TAG: cursor.batch,
-            "ml_platform/drops": str(len(due)),
-        }
-        return dg.SensorResult([dg.RunRequest(run_key=run_key, tags=tags)], cursor=cursor.text())
+        cursor = Cursor.read(context.cursor)
+        seen = backlog.look(Lake(settings.lake), settings.landing, contracts, cursor.position)
+        due = list(due_batches(seen.drops, settings, contracts, quiet=not _at_work(context)))
+        asked = next((one for one in due if cursor.attempts.get(one.name, 0) < ATTEMPTS), None)
+        after = cursor.after(due, asked, seen.position).text()
+        if asked is None:
+            return dg.SensorResult(skip_reason=_why(due, seen, job.name), cursor=after)
+        return dg.SensorResult([_request(context, asked, cursor.attempts.get(asked.name, 0) + 1)], cursor=after)
 
     return data_drops
 
 
-def due_drops(settings: Settings, contracts: Contracts) -> list[Drop]:
-    """Drops that the ledger does not know, oldest first, at most MAX_DROPS."""
-    lake, calendar = Lake(settings.lake), (settings.first_day, settings.last_day or date.max)
-    pending = (
-        Ingestion(lake, settings.landing, source, run_id="").due(*calendar, calendar) for source in contracts.sources
-    )
-    return list(islice((drop for drops in pending for drop in drops), MAX_DROPS))
+def due_batches(drops: Sequence[Drop], settings: Settings, contracts: Contracts, quiet: bool) -> Iterator[Batch]:
+    """Drops that are not in the ledger; then, where no run is at work (`quiet`), complete days whose forecasts were not published.
+
+    The second are what a run left that ended between its bronze commit and its marts: the ledger knows its drops already.
+    """
+    lake = Lake(settings.lake)
+    complete = backlog.complete_days(lake, contracts.target, settings.calendar)
+    if drops:
+        days = days_of(drops, complete, settings, contracts)
+        yield Batch(_name(drop.drop_id for drop in drops), days, f"{len(drops)} drops")
+    if quiet and (missing := backlog.unpublished(lake, complete)):
+        name = _name(day.isoformat() for day in missing)
+        yield Batch(name, (missing[0], missing[-1]), f"forecasts of {len(missing)} days")
 
 
-def batch_of(drops: Sequence[Drop]) -> str:
-    """A name for a set of drops, the same for the same set."""
-    return hashlib.sha256("|".join(sorted(drop.drop_id for drop in drops)).encode()).hexdigest()[:16]
-
-
-def days_of(drops: Sequence[Drop], settings: Settings, contracts: Contracts) -> tuple[date, date]:
+def days_of(
+    drops: Sequence[Drop], complete: Sequence[date], settings: Settings, contracts: Contracts
+) -> tuple[date, date]:
     """Days of the run: from the first drop day to the newest day that will be complete, inside the calendar.
 
-    Drops without a day in their name, and snapshots, come along with any day.
+    Drops without a day in their name, and snapshots, come along with any day; the first of the calendar where there is no other.
     """
-    target = contracts.target
-    complete = ledger.complete_days(Lake(settings.lake), target.name, target.drops_per_day)
-    last_day = settings.last_day or date.max
     dated = [
         drop.day
         for drop in drops
-        if drop.named and settings.first_day <= drop.day <= last_day and contracts[drop.source].kind == "events"
+        if drop.named and settings.calendar.holds(drop.day) and contracts[drop.source].kind == "events"
     ]
-    newest = max(
-        [*(drop.day for drop in drops if drop.source == target.name and drop.day in dated), *complete[-1:]],
-        default=None,
-    )
+    of_target = (drop.day for drop in drops if drop.source == contracts.target.name and drop.day in dated)
+    newest = max([*of_target, *complete[-1:]], default=None)
     days = [*dated, *([newest] if newest else [])] or [settings.first_day]
     return min(days), max(days)
+
+
+def _at_work(context: dg.SensorEvaluationContext, job: str | None = None) -> int:
+    return context.instance.get_runs_count(dg.RunsFilter(job_name=job, statuses=UNFINISHED))
+
+
+def _request(context: dg.SensorEvaluationContext, batch: Batch, attempt: int) -> dg.RunRequest:
+    """Its key counts the runs of the batch, so that a lost cursor does not meet the key of a failed run."""
+    runs = context.instance.get_runs_count(dg.RunsFilter(tags={BATCH_TAG: batch.name}))
+    first, last = (day.isoformat() for day in batch.days)
+    tags = {**range_tags(first, last), BATCH_TAG: batch.name, "ml_platform/work": batch.what}
+    return dg.RunRequest(run_key=f"{batch.name}-{attempt}-{runs}", tags=tags)
+
+
+def _why(due: Sequence[Batch], seen: backlog.Look, job: str) -> str:
+    """Why nothing is asked for."""
+    if due:
+        what = " and ".join(one.what for one in due)
+        return f"{what} failed {ATTEMPTS} times and wait for new files or a manual run of `{job}`: see the alerts"
+    if seen.position:
+        return f"{seen.seen} files looked at in this tick, the next one goes on from there"
+    return "every file under landing/ is in the ledger, and every complete day since the champion is published"
+
+
+def _name(parts: Iterator[str]) -> str:
+    """A name for a set of things, the same for the same set."""
+    return hashlib.sha256("|".join(sorted(parts)).encode()).hexdigest()[:16]

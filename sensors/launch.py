@@ -17,8 +17,7 @@ from typing import Any
 import dagster as dg
 
 from ml_platform.launch import JOBS, Plan
-from ml_platform.settings import Settings
-from sensors.home import OWNER_TAG, PROJECT, UNFINISHED, end_ghost_runs, owner, prepare
+from sensors.home import OWNER_TAG, PROJECT, UNFINISHED, end_ghost_runs, owner, prepare, settings_or_exit
 from sensors.jobs import range_tags
 
 POLL_SECONDS = 0.5
@@ -33,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
         "plans", nargs="+", type=Plan.read, metavar="JOB:FROM:TO", help=f"one of {', '.join(JOBS)} over days"
     )
     plans: list[Plan] = parser.parse_args(arguments).plans
-    prepare(Settings())
+    prepare(settings_or_exit())
     with dg.DagsterInstance.get() as instance:
         end_ghost_runs(instance)
         if busy := instance.get_runs(dg.RunsFilter(statuses=UNFINISHED), limit=1):

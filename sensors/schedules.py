@@ -8,8 +8,9 @@ from typing import Any
 import dagster as dg
 import pyarrow.compute as pc
 
+from ml_platform.backlog import complete_days
 from ml_platform.contracts import Contracts
-from ml_platform.lake import Lake, ledger
+from ml_platform.lake import Lake
 from ml_platform.settings import Settings
 
 RELEASES = "gold/promoted_release"  # has a row for a fleet that the gate stopped, too
@@ -27,10 +28,10 @@ def daily_retraining(job: Any, settings: Settings, contracts: Contracts) -> dg.S
         description="Retrains on the newest complete day of the ledger whose fleet has not been judged yet.",
     )
     def daily_retraining() -> dg.RunRequest | dg.SkipReason:
-        lake, target = Lake(settings.lake), contracts.target
-        days = ledger.complete_days(lake, target.name, target.drops_per_day)
+        lake = Lake(settings.lake)
+        days = complete_days(lake, contracts.target, settings.calendar)
         if not days:
-            return dg.SkipReason(f"no day of source '{target.name}' is complete")
+            return dg.SkipReason(f"no day of source '{contracts.target.name}' is complete")
         if lake.count(RELEASES, pc.field("as_of") == days[-1]):
             return dg.SkipReason(f"the newest complete day, {days[-1]}, has its release")
         return dg.RunRequest(run_key=None, partition_key=days[-1].isoformat())

@@ -5,6 +5,7 @@ belong here: deciding a drop's state (ingestion).
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
@@ -79,10 +80,20 @@ def of_source(lake: Lake, source: str) -> list[LedgerRow]:
     return rows_of(lake.read(LEDGER.name, where=pc.field("source") == source))
 
 
+def drop_ids(lake: Lake, source: str) -> set[str]:
+    """Ids of all settled drops of a source."""
+    if not lake.exists(LEDGER.name):
+        return set()
+    return set(lake.read(LEDGER.name, ["drop_id"], pc.field("source") == source)["drop_id"].to_pylist())
+
+
 def complete_days(lake: Lake, source: str, drops_per_day: int) -> list[date]:
     """Days with at least `drops_per_day` loaded drops, oldest first."""
-    days = [row.drop_day for row in of_source(lake, source) if row.state == LOADED]
-    return sorted(day for day in set(days) if days.count(day) >= drops_per_day)
+    if not lake.exists(LEDGER.name):
+        return []
+    loaded = (pc.field("source") == source) & (pc.field("state") == LOADED)
+    days = Counter(lake.read(LEDGER.name, ["drop_day"], loaded)["drop_day"].to_pylist())
+    return sorted(day for day, drops in days.items() if drops >= drops_per_day)
 
 
 def project(lake: Lake, source: str, bronze: str) -> int:

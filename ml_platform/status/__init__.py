@@ -5,47 +5,32 @@ anything.
 """
 
 from ml_platform.status.model import (
+    Alert,
     Fate,
     FleetStatus,
     PublishedStatus,
     Refusal,
+    RefusedFile,
     ReleaseStatus,
     Score,
     SourceStatus,
     Status,
     Verdict,
 )
-from ml_platform.status.read import (
-    complete_day,
-    fates,
-    fleet,
-    published,
-    read_status,
-    refusals,
-    releases,
-    scores,
-    sources,
-    verdicts,
-)
+from ml_platform.status.read import read_status, scores
 
 __all__ = [
+    "Alert",
     "Fate",
     "FleetStatus",
     "PublishedStatus",
     "Refusal",
+    "RefusedFile",
     "ReleaseStatus",
     "Score",
     "SourceStatus",
     "Status",
     "Verdict",
-    "complete_day",
-    "fates",
-    "fleet",
-    "published",
     "read_status",
-    "refusals",
-    "releases",
     "scores",
-    "sources",
-    "verdicts",
 ]

@@ -54,6 +54,26 @@ class Refusal:
 
 
 @dataclass(frozen=True)
+class RefusedFile:
+    """A drop that was refused as a whole; `settled_at` says when."""
+
+    path: str
+    reason: str
+    settled_at: datetime
+
+
+@dataclass(frozen=True)
+class Alert:
+    """A run that failed: when, which job, at which steps, and its first words."""
+
+    raised_at: datetime
+    job: str
+    run_id: str
+    steps: str
+    message: str
+
+
+@dataclass(frozen=True)
 class FleetStatus:
     """The newest candidate fleet: series by state, by reason, and by winning family."""
 
@@ -119,18 +139,27 @@ class PublishedStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """A home at one moment. Parts whose tables do not exist yet are empty or None."""
+    """A home at one moment. Parts whose tables do not exist yet are empty or None.
+
+    `unpublished`: complete days since the champion's without published forecasts. `waiting`: landed files per source that are not in the ledger yet;
+    `undeclared`: folders under landing/ that no contract declares.
+    """
 
     sources: tuple[SourceStatus, ...] = ()
     complete_day: date | None = None
     fates: tuple[Fate, ...] = ()
     refusals: tuple[Refusal, ...] = ()
+    refused_files: tuple[RefusedFile, ...] = ()
     catalogue: Mapping[str, int] = field(default_factory=dict)
     fleet: FleetStatus | None = None
     scores: tuple[Score, ...] = ()
     champion: ReleaseStatus | None = None
     judged: ReleaseStatus | None = None
     published: PublishedStatus | None = None
+    unpublished: tuple[date, ...] = ()
+    alerts: tuple[Alert, ...] = ()
+    waiting: Mapping[str, int] = field(default_factory=dict)
+    undeclared: tuple[str, ...] = ()
 
     @property
     def newest_arrival(self) -> datetime | None:

@@ -5,18 +5,20 @@ Belongs here: one function per figure, from a table or a lake to the dataclasses
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import date
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ml_platform.lake import Lake
+from ml_platform.backlog import unpublished
+from ml_platform.lake import Lake, ledger
 from ml_platform.status.model import (
+    Alert,
     Fate,
     FleetStatus,
     PublishedStatus,
     Refusal,
+    RefusedFile,
     ReleaseStatus,
     Score,
     SourceStatus,
@@ -24,7 +26,8 @@ from ml_platform.status.model import (
     Verdict,
 )
 
-LEDGER, FATES, QUARANTINE, PUBLISHED = "ops/ledger", "ops/row_fates", "ops/quarantine", "ops/published"
+LEDGER, FATES, QUARANTINE = "ops/ledger", "ops/row_fates", "ops/quarantine"
+PUBLISHED, ALERTS = "ops/published", "ops/alerts"
 FLEET, EVALUATION, PROMOTIONS = "gold/candidate_fleet", "gold/fleet_evaluation", "gold/promoted_release"
 CATALOGUE, FORECASTS = "silver/series_catalogue", "gold/forecasts"
 COUNTED = ("rows_in", "rows_loaded", "rows_quarantined", "rows_duplicate", "rows_erased")
@@ -32,19 +35,22 @@ COUNTED = ("rows_in", "rows_loaded", "rows_quarantined", "rows_duplicate", "rows
 
 def read_status(lake: Lake, target: str | None = None, drops_per_day: int = 1) -> Status:
     """Read the state of a lake; `target` names the source whose days count as complete with `drops_per_day` loaded drops."""
-    ledger = _table(lake, LEDGER)
-    judged = releases(lake)
+    drops, judged = _table(lake, LEDGER), releases(lake)
+    complete = ledger.complete_days(lake, target, drops_per_day) if target else []
     return Status(
-        sources=sources(ledger),
-        complete_day=complete_day(ledger, target, drops_per_day),
+        sources=sources(drops),
+        complete_day=complete[-1] if complete else None,
         fates=fates(_table(lake, FATES)),
         refusals=refusals(_table(lake, QUARANTINE)),
+        refused_files=refused_files(drops),
         catalogue=_counts(_table(lake, CATALOGUE, ["state"]), "state"),
         fleet=fleet(lake),
         scores=scores(_newest(_table(lake, EVALUATION))),
         champion=next((release for release in judged if release.promoted), None),
         judged=judged[0] if judged else None,
         published=published(lake),
+        unpublished=tuple(unpublished(lake, complete)),
+        alerts=alerts(_table(lake, ALERTS)),
     )
 
 
@@ -64,15 +70,16 @@ def _source(name: str, drops: pa.Table) -> SourceStatus:
     )
 
 
-def complete_day(ledger: pa.Table, target: str | None, drops_per_day: int = 1) -> date | None:
-    """The newest day with enough loaded drops of the source `target`; None where there is none."""
-    loaded = (
-        _where(_where(ledger, "source", target), "state", "loaded")
-        if target and ledger.num_rows
-        else ledger.slice(0, 0)
-    )
-    days = _counts(loaded, "drop_day")
-    return max((day for day, count in days.items() if count >= drops_per_day), default=None)
+def refused_files(drops: pa.Table) -> tuple[RefusedFile, ...]:
+    """Drops of ops/ledger that were refused as a whole, the newest first."""
+    rows = _where(drops, "state", ledger.QUARANTINED)
+    found = [RefusedFile(row["path"], row["reason"] or "", row["settled_at"]) for row in rows.to_pylist()]
+    return tuple(sorted(sorted(found, key=lambda one: one.path), key=lambda one: one.settled_at, reverse=True))
+
+
+def alerts(rows: pa.Table) -> tuple[Alert, ...]:
+    """Failed runs of ops/alerts, the newest first."""
+    return tuple(sorted((Alert(**row) for row in rows.to_pylist()), key=lambda one: one.raised_at, reverse=True))
 
 
 def fates(row_fates: pa.Table) -> tuple[Fate, ...]:
@@ -98,8 +105,8 @@ def refusals(quarantine: pa.Table) -> tuple[Refusal, ...]:
     return tuple(sorted(found, key=lambda one: (-one.count, one.source, one.rule)))
 
 
-def _when(row: Mapping[str, Any]) -> tuple[str, int]:
-    return str(row["quarantined_at"]), row["row_number"] or 0
+def _when(row: Mapping[str, Any]) -> tuple[str, str, int]:
+    return str(row["quarantined_at"]), str(row.get("path")), row["row_number"] or 0
 
 
 def _example(row: Mapping[str, Any]) -> str:

@@ -77,6 +77,10 @@ class DuckDBWarehouse:
         """The file being built: the same stem, because views name the database by it."""
         return self.path.parent / "next" / self.path.name
 
+    @property
+    def build_folder(self) -> Path:
+        return self.path.parent / "dbt"
+
     def environment(self) -> dict[str, str]:
         """What dbt's profile reads: the staged file."""
         return {"DBT_WAREHOUSE_PATH": str(self.staged)}
@@ -127,6 +131,11 @@ class DuckDBWarehouse:
     def is_staged(self) -> bool:
         """Whether a file waits to be published."""
         return self.staged.exists()
+
+    def mart_rows(self) -> dict[str, int]:
+        """Rows of every mart in the staged file."""
+        with _open(self.staged) as sql:
+            return {name: _count(sql, f"marts.{name}") for name in MARTS}
 
     def publish(self, lake: Lake) -> list[Pointer]:
         """Compare the staged file with the lake, append its new pointers to ops/published and move the file over the live one.

@@ -39,11 +39,18 @@ class Pointer:
 class Warehouse(Protocol):
     """stage, then dbt builds the marts in what was staged, then publish."""
 
+    @property
+    def build_folder(self) -> Path:
+        """Where dbt puts what it writes beside the marts: its log and compiled SQL of the last build."""
+
     def stage(self, lake: Lake, config: ForecastConfig, due: Mapping[date, str] = NOTHING_DUE) -> Staged:
         """Fill a new warehouse as it will look once the releases of the `due` as-of days are published."""
 
     def is_staged(self) -> bool:
         """Whether a warehouse waits to be published."""
+
+    def mart_rows(self) -> Mapping[str, int]:
+        """Rows of every mart that dbt has built in the staged warehouse."""
 
     def publish(self, lake: Lake) -> list[Pointer]:
         """Check the staged warehouse against the lake, record its new pointers and switch; the pointers that are new."""

@@ -139,7 +139,8 @@ def opened(settings: Settings) -> Iterator[Platform]:
     prepare(settings)
     defs = definitions.build_defs(settings)
     launch.code_location = lambda: defs
-    ReconstructableJob.get_definition.cache_clear()  # Dagster keeps the last job by its name
+    for kept in (ReconstructableJob.get_definition, ReconstructableJob.get_repository_definition):
+        kept.cache_clear()  # Dagster keeps the last job by its name
     try:
         with dg.DagsterInstance.get() as instance:
             yield Platform(settings, instance, defs)

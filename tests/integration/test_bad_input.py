@@ -84,6 +84,20 @@ def refused(platform) -> dict[tuple[str, int | None], dict[str, object]]:
     return {(Path(row["path"]).name, row["row_number"]): row for row in rows}
 
 
+def test_before_a_day_is_complete_a_run_ends_well_and_forecasts_nothing(tmp_path, open_platform):
+    """First, because two homes cannot be open at once."""
+    settings = Settings(home=tmp_path, workers=1, shards=2)
+    write(settings, "notes.txt", "nothing yet")
+    with open_platform(settings) as platform:
+        run = platform.succeed("score", DAY)
+        assert any(
+            "no day of source 'sales' is complete" in text for text in platform.messages(run, "series_catalogue")
+        )
+        made = set(platform.materialized(run))
+        assert {"raw_sales", "sales_history"} <= made
+        assert not made & {"series_catalogue", "series_panel", "forecasts", "warehouse_forecasts", "forecast_latest"}
+
+
 def test_the_run_succeeds_and_good_rows_arrive(mixed):
     platform, _ = mixed
     assert platform.lake.count("silver/sales_history") == 6

@@ -4,6 +4,9 @@ import csv
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections import Counter, defaultdict
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -14,11 +17,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from ml_platform.lake import ledger
 from ml_platform.registry import Registry, ReleaseError
 from ml_platform.samples import complete_journey as sample
 from ml_platform.series import series_id
 from ml_platform.settings import Settings
+from sensors.home import end_ghost_runs
 
+ROOT = Path(__file__).resolve().parents[2]
 STORES = {406, 673}  # 673 is one of those without promotions
 FIRST, LAST = date(2017, 1, 1), date(2017, 4, 16)
 NEXT = LAST + timedelta(days=1)
@@ -130,6 +136,14 @@ def test_assets_show_rows_version_place_and_pictures(chain):
         assert shown[name]["dagster/row_count"].value == chain.lake.count(table) > 0, name
         assert shown[name]["table_version"].value == chain.lake.version(table), name
         assert shown[name]["dagster/uri"].value == chain.lake.uri(table), name
+    marts = ("forecast_latest", "forecast_accuracy", "fleet_health")
+    for name, version_of in {"warehouse_forecasts": "gold/forecasts", **dict.fromkeys(marts, "ops/published")}.items():
+        relation = f"marts.{name}" if name in marts else "lake.forecasts"
+        assert shown[name]["dagster/row_count"].value == chain.platform.sql(f"select count(*) from {relation}")[0][0], (
+            name
+        )
+        assert shown[name]["table_version"].value == chain.lake.version(version_of), name
+    assert set(shown) == {*tables, *marts, "warehouse_forecasts"}
     for name, pictures in PICTURES.items():
         for picture in pictures:
             text = shown[name][picture].value
@@ -336,9 +350,34 @@ def test_a_backfill_of_days_is_one_run_and_twice_the_same(chain):
     assert champion["as_of"] == max(promoted).isoformat()
 
 
+def test_a_run_that_was_killed_after_its_bronze_commit_is_asked_for_again(chain):
+    """The ledger knows the day's drop by then: what is missing are its forecasts, and the sensor sees that (R8)."""
+    platform, target = chain.platform, NEXT + timedelta(days=1)
+    platform.succeed("ingest", target, date(2017, 12, 31))  # plans of later weeks, so that this day alone is due
+    land(platform.settings, target)
+    command = [sys.executable, "-m", "sensors.launch", f"score:{target}:{target}"]
+    environment = {**os.environ, "ML_PLATFORM_SHARDS": "4", "ML_PLATFORM_WORKERS": "2"}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, stdout=subprocess.PIPE) as run:
+        for line in run.stdout:
+            told = json.loads(line)
+            if (told["event"], told.get("step")) == ("step_end", "raw_sales"):
+                break
+        os.killpg(run.pid, signal.SIGKILL)
+    assert max(ledger.complete_days(chain.lake, "sales", 1)) == target
+    assert chain.lake.count("gold/forecasts", pc.field("as_of") == target) == 0
+    assert len(end_ghost_runs(platform.instance)) == 1
+    sensor = platform.defs.resolve_sensor_def("data_drops")
+    (request,) = sensor(dg.build_sensor_context(instance=platform.instance)).run_requests
+    assert request.tags["ml_platform/work"] == "forecasts of 1 days"
+    days = [date.fromisoformat(request.tags[f"dagster/asset_partition_range_{end}"]) for end in ("start", "end")]
+    platform.succeed("score", *days)
+    assert platform.sql("select max(as_of) from marts.forecast_latest") == [(target,)]
+    assert not sensor(dg.build_sensor_context(instance=platform.instance)).run_requests
+
+
 def test_a_release_that_was_tampered_with_scores_nothing(chain):
     """Last, because it breaks the home: the run fails, names the file, and what is published stays."""
-    platform, target = chain.platform, NEXT + timedelta(days=1)
+    platform, target = chain.platform, NEXT + timedelta(days=2)
     land(platform.settings, target)
     tags = chain.registry.versions.tags_of("champion")
     broken = chain.registry.root / tags["release_id"] / "pools.parquet"
@@ -351,5 +390,5 @@ def test_a_release_that_was_tampered_with_scores_nothing(chain):
     ]
     assert any("pools.parquet" in str(error) for error in failures)
     assert chain.lake.count("gold/forecasts", pc.field("as_of") == target) == 0
-    assert platform.sql("select max(as_of) from marts.forecast_latest") == [(NEXT,)]
+    assert platform.sql("select max(as_of) from marts.forecast_latest") == [(target - timedelta(days=1),)]
     assert os.access(platform.settings.warehouse, os.R_OK)

@@ -7,10 +7,12 @@ from rich.console import Console
 
 from ml_platform import console as show
 from ml_platform.status import (
+    Alert,
     Fate,
     FleetStatus,
     PublishedStatus,
     Refusal,
+    RefusedFile,
     ReleaseStatus,
     Score,
     SourceStatus,
@@ -38,6 +40,11 @@ STATUS = Status(
     champion=CHAMPION,
     judged=ReleaseStatus(DAY, "2017-12-17-def", False, THEN, "ann", RULES),
     published=PublishedStatus(DAY, "2017-12-17-abc", THEN, 4, 56),
+    refused_files=(RefusedFile("meter/a[1].csv", "empty_file: the file has no bytes", THEN),),
+    alerts=(Alert(THEN, "score", "0123", "forecasts", "no space left\nTraceback"),),
+    unpublished=(date(2017, 12, 18), date(2017, 12, 19)),
+    waiting={"meter": 1200},
+    undeclared=("metre",),
 )
 
 
@@ -69,6 +76,11 @@ def shown(status: Status) -> str:
         "passed  fleet_bias: off by +2.0% [fine]",
         "failed  coverage: all but one",
         "56 forecasts of 4 series",
+        "meter/a[1].csv empty_file: the file has no bytes 2026-01-02 03:04:05",
+        "2026-01-02 03:04:05 score forecasts no space left",
+        "Forecasts lag: 2 complete days up to 2017-12-19 are not published",
+        "Files wait under landing/ (1,200 meter)",
+        "Folders without a contract under landing/: metre",
         "Newest complete day 2017-12-17; newest drop settled 2026-01-02 03:04:05 UTC",
     ],
 )
@@ -84,6 +96,11 @@ def test_a_champion_that_is_the_newest_verdict_is_shown_once() -> None:
 def test_before_the_first_training_the_catalogue_gives_the_states() -> None:
     text = shown(Status(sources=STATUS.sources, catalogue={"active": 3, "new": 1}))
     assert "75.0%" in text
+
+
+def test_before_the_first_training_it_says_how_to_train() -> None:
+    assert "`ml-platform run retrain`" in shown(Status(sources=STATUS.sources, complete_day=DAY))
+    assert "retrain" not in shown(STATUS)
 
 
 def test_seconds_mark_the_whole_runs() -> None:

@@ -2,6 +2,7 @@
 
 import shutil
 import socket
+from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,7 +10,7 @@ import pytest
 
 from ml_platform import doctor
 from ml_platform.doctor import GIB, Check
-from ml_platform.settings import Settings
+from ml_platform.settings import PACKAGED_CONFIGS, Settings
 
 
 def by_name(checks: list[Check]) -> dict[str, Check]:
@@ -21,6 +22,7 @@ def test_this_environment_has_everything(settings: Settings, tmp_path: Path) -> 
     missing = {name: check.detail for name, check in checks.items() if check.required and not check.ok}
     assert not missing
     assert "Java" not in checks, "the default engine needs none"
+    assert checks["home"].detail == str(settings.root)
     assert not settings.root.exists(), "looking must not make the home"
 
 
@@ -64,6 +66,27 @@ def test_a_broken_configuration_is_named_with_its_file(tmp_path: Path) -> None:
     )
     assert "horizn" in checks["forecast.yaml"].detail
     assert str(tmp_path / "gate.yaml") in checks["gate.yaml"].detail
+
+
+def test_a_forecast_that_asks_for_what_no_source_has_is_named(tmp_path: Path) -> None:
+    shutil.copytree(PACKAGED_CONFIGS / "retail", tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "forecast.yaml"
+    path.write_text(path.read_text().replace("target: quantity", "target: quantty"))
+    checks = by_name(list(doctor.configuration(Settings(configs=tmp_path))))
+    assert [name for name, check in checks.items() if not check.ok] == ["forecast.yaml fits the contracts"]
+    assert f"{path}: target: " in checks["forecast.yaml fits the contracts"].detail
+
+
+@pytest.mark.parametrize(
+    ("last", "text"), [(date(2017, 3, 1), "2017-01-01 to 2017-03-01"), (None, "2017-01-01 to open")]
+)
+def test_the_calendar_is_shown(last: date | None, text: str) -> None:
+    check = doctor.calendar(Settings(last_day=last))
+    assert (check.ok, check.detail) == (True, text)
+
+
+def test_the_token_of_an_engine_is_not_shown() -> None:
+    assert doctor.spark("sc://host:1/;token=abc").name == "Spark engine sc://host:1/"
 
 
 def test_a_home_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ml_platform import expectations
+from ml_platform.calendar import Calendar
 from ml_platform.checks import Blocked, CheckResult
 from ml_platform.contracts import SourceContract
 from ml_platform.ingestion import Ingestion, IngestionReport
@@ -76,7 +77,7 @@ class Feed:
         os.utime(path, (at, at))
 
     def ingest(self, first: date = YEAR[0], last: date = YEAR[1]) -> IngestionReport:
-        report = self.one.run(self.one.due(first, last, YEAR))
+        report = self.one.run(self.one.due(first, last))
         self.balance()
         return report
 
@@ -103,12 +104,16 @@ class Feed:
 
 @pytest.fixture
 def feed(tmp_path: Path) -> Feed:
-    return Feed(tmp_path, Ingestion(Lake(str(tmp_path / "lake")), tmp_path / "landing", EVENTS, "run-1"))
+    return Feed(
+        tmp_path, Ingestion(Lake(str(tmp_path / "lake")), tmp_path / "landing", EVENTS, "run-1", Calendar(*YEAR))
+    )
 
 
 @pytest.fixture
 def snapshot(tmp_path: Path) -> Feed:
-    return Feed(tmp_path, Ingestion(Lake(str(tmp_path / "lake")), tmp_path / "landing", SNAPSHOT, "run-1"))
+    return Feed(
+        tmp_path, Ingestion(Lake(str(tmp_path / "lake")), tmp_path / "landing", SNAPSHOT, "run-1", Calendar(*YEAR))
+    )
 
 
 def test_rows_carry_their_drop_day_number_and_time(feed: Feed) -> None:
@@ -276,7 +281,7 @@ def test_bad_files_are_quarantined_and_the_others_go_on(feed: Feed) -> None:
         for name, (state, reason, _) in sorted(states.items())
         if state == QUARANTINED
     ]
-    assert feed.one.due(*YEAR, YEAR) == []
+    assert feed.one.due(*YEAR) == []
 
 
 def test_a_name_that_is_no_text_is_quarantined(feed: Feed) -> None:
@@ -289,7 +294,7 @@ def test_a_name_that_is_no_text_is_quarantined(feed: Feed) -> None:
 def test_a_file_that_vanished_or_cannot_be_read_is_quarantined(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
     for day in (5, 6, 7):
         feed.land(f"readings_2024-01-0{day}.csv", f"{day},{AT},{day}")
-    drops = feed.one.due(*YEAR, YEAR)
+    drops = feed.one.due(*YEAR)
     (feed.root / "landing" / drops[0].path).unlink()
     whole = Path.open
 
@@ -368,19 +373,39 @@ def test_drops_are_due_by_day_and_those_outside_the_calendar_always(feed: Feed) 
         feed.land(f"readings_{day}.csv", A)
     feed.land("strange.txt", "x")
     fifth = date(2024, 1, 5)
-    due = {drop.path.removeprefix("readings/") for drop in feed.one.due(fifth, fifth, YEAR)}
+    due = {drop.path.removeprefix("readings/") for drop in feed.one.due(fifth, fifth)}
     assert due == {"readings_2024-01-05.csv", "readings_2023-12-31.csv", "readings_2025-01-01.csv", "strange.txt"}
+
+
+def test_what_happened_after_the_calendar_is_refused_and_what_was_before_is_history(feed: Feed) -> None:
+    feed.land("readings_2025-01-01.csv", A)
+    feed.land("readings_2023-12-31.csv", "2,2023-12-31T10:00:00Z,7")
+    feed.ingest()
+    before, after = feed.rows()
+    assert (before.state, after.state) == (LOADED, QUARANTINED)
+    assert after.reason == (
+        "outside_calendar: day 2025-01-01 lies after the calendar (2024-01-01 to 2024-12-31): "
+        "set ML_PLATFORM_LAST_DAY and land the file again, or correct its name"
+    )
+
+
+def test_an_open_calendar_ends_today(feed: Feed) -> None:
+    today = datetime.now(UTC).date()
+    feed.land(f"readings_{today + timedelta(days=2)}.csv", A)
+    open_end = replace(feed, one=replace(feed.one, calendar=Calendar(YEAR[0])))
+    open_end.one.run(open_end.one.due(YEAR[0], today))
+    assert [row.state for row in feed.rows()] == [QUARANTINED]
 
 
 def test_a_snapshot_is_due_whatever_the_day(snapshot: Feed) -> None:
     snapshot.land_parquet("first.parquet", [1])
     day = YEAR[0] - timedelta(days=1000)
-    assert len(snapshot.one.due(day, day, (day, day))) == 1
+    assert len(snapshot.one.due(day, day)) == 1
 
 
 def test_a_drop_that_another_run_settled_meanwhile_is_left_alone(feed: Feed) -> None:
     feed.land("readings_2024-01-05.csv", A)
-    drops = feed.one.due(*YEAR, YEAR)
+    drops = feed.one.due(*YEAR)
     feed.one.run(drops)
     assert feed.one.run(drops) == IngestionReport()
     assert feed.units() == [5]
@@ -390,7 +415,7 @@ def test_a_drop_that_another_run_commits_at_the_same_time_is_refused(
     feed: Feed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     feed.land("readings_2024-01-05.csv", A)
-    drops = feed.one.due(*YEAR, YEAR)
+    drops = feed.one.due(*YEAR)
     monkeypatch.setattr(Lake, "committed", lambda *_: {drops[0].drop_id})
     with pytest.raises(RuntimeError, match="start this run again"):
         feed.one.run(drops)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from ml_platform.settings import Settings
+from ml_platform.settings import Settings, SettingsError, read_settings
 
 
 def test_defaults_need_nothing_and_lie_under_one_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -57,3 +57,38 @@ def test_a_remote_engine_is_an_address() -> None:
 def test_settings_cannot_change_afterwards(settings: Settings) -> None:
     with pytest.raises(ValidationError, match="frozen"):
         settings.shards = 2  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("text", ["", "none", "null", "None", "NULL", " null "])
+def test_an_open_calendar_can_be_read_from_the_environment(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("ML_PLATFORM_LAST_DAY", text)
+    monkeypatch.setenv("ML_PLATFORM_FIRST_DAY", "2030-01-01")
+    assert read_settings().last_day is None
+
+
+def test_every_wrong_variable_has_a_line_with_its_value_and_what_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = {"FIRST_DAY": "soon", "LAST_DAY": "late", "SHARDS": "0", "WORKERS": "many", "ENGINE": "hadoop"}
+    for name, value in wrong.items():
+        monkeypatch.setenv(f"ML_PLATFORM_{name}", value)
+    with pytest.raises(SettingsError) as refused:
+        read_settings()
+    assert str(refused.value).splitlines() == [
+        "ML_PLATFORM_FIRST_DAY=soon cannot be used: it must be a day as YYYY-MM-DD",
+        "ML_PLATFORM_LAST_DAY=late cannot be used: it must be a day as YYYY-MM-DD, or none for a calendar that goes on",
+        "ML_PLATFORM_ENGINE=hadoop cannot be used: no such engine: set ML_PLATFORM_ENGINE to sail, jvm or sc://host:port",
+        "ML_PLATFORM_SHARDS=0 cannot be used: it must be a whole number from 1 to 64",
+        "ML_PLATFORM_WORKERS=many cannot be used: it must be a whole number from 1 on",
+    ]
+
+
+def test_a_first_day_after_the_default_end_names_the_variable_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ML_PLATFORM_FIRST_DAY", "2018-01-01")
+    with pytest.raises(SettingsError, match=r"^ML_PLATFORM_LAST_DAY=2017-12-31 \(the default\) cannot .* 2018-01-01"):
+        read_settings()
+
+
+def test_what_may_be_a_token_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ML_PLATFORM_ENGINE", "cs://cluster:15002/;token=abc")
+    with pytest.raises(SettingsError, match="ML_PLATFORM_ENGINE=cs://cluster:15002/ cannot") as refused:
+        read_settings()
+    assert "abc" not in str(refused.value)

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from ml_platform.lake import Lake, TableSpec
-from ml_platform.lake.schemas import LEDGER, PROMOTED_RELEASE, PUBLISHED, QUARANTINE, ROW_FATES
+from ml_platform.lake.schemas import ALERTS, LEDGER, PROMOTED_RELEASE, PUBLISHED, QUARANTINE, ROW_FATES
 from ml_platform.settings import Settings
 from ml_platform.status import read_status, scores
 
@@ -208,3 +208,31 @@ def test_published_is_the_newest_pointer_with_its_own_forecasts(lake: Lake) -> N
     published = read_status(lake).published
     assert published is not None
     assert (published.release_id, published.series, published.rows) == ("b", 2, 3)
+
+
+def test_refused_files_the_newest_first_and_by_path_within_an_instant(lake: Lake) -> None:
+    refused = {"reason": "empty_file: the file has no bytes", "etag": "e"}
+    put(
+        lake,
+        LEDGER,
+        [
+            {**drop("meter", DAY, "quarantined", hour=hour), **refused, "path": f"meter/{name}.csv", "drop_id": name}
+            for name, hour in (("c", 1), ("b", 2), ("a", 2))
+        ],
+    )
+    status = read_status(lake, "meter")
+    assert [one.path for one in status.refused_files] == ["meter/a.csv", "meter/b.csv", "meter/c.csv"]
+    assert status.refused_files[0].reason == "empty_file: the file has no bytes"
+    assert status.complete_day is None
+
+
+def test_failed_runs_and_forecasts_that_lag(lake: Lake) -> None:
+    put(lake, LEDGER, [drop("meter", day, "loaded", hour=1) for day in (DAY, NEXT)])
+    assert read_status(lake, "meter").unpublished == (), "without a champion there is nothing to lag behind"
+    put(lake, PROMOTED_RELEASE, [{"as_of": DAY, "release_id": "r", "promoted": True, "decided_at": at(1)}])
+    put(lake, PUBLISHED, [{"as_of": DAY, "release_id": "r", "published_at": at(2)}])
+    alert = {"job": "score", "run_id": "x", "steps": "forecasts", "message": "no space"}
+    put(lake, ALERTS, [{**alert, "raised_at": at(hour)} for hour in (1, 3, 2)])
+    status = read_status(lake, "meter")
+    assert status.unpublished == (NEXT,)
+    assert [one.raised_at for one in status.alerts] == [at(3), at(2), at(1)]

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from ml_platform.calendar import Calendar
 from ml_platform.catalogue import write_catalogue
 from ml_platform.contract_files import load_contracts
 from ml_platform.contracts import Contracts
@@ -25,7 +26,7 @@ from ml_platform.lake import Lake, ledger
 from ml_platform.panel_inputs import PanelInputs
 from ml_platform.preparation import Preparation, PreparationReport
 
-YEARS = (date(2023, 1, 1), date(2025, 12, 31))
+YEARS = Calendar(date(2023, 1, 1), date(2025, 12, 31))
 READINGS = """
 name: readings
 kind: events
@@ -135,8 +136,8 @@ class Town:
         os.utime(path, (at, at))
 
     def ingest(self, source: str) -> None:
-        one = Ingestion(self.lake, self.root / "landing", self.contracts[source], "run")
-        one.run(one.due(*YEARS, YEARS))
+        one = Ingestion(self.lake, self.root / "landing", self.contracts[source], "run", YEARS)
+        one.run(one.due(YEARS.first, YEARS.last))
 
     def preparation(self, source: str) -> Preparation:
         return Preparation(self.lake, self.contracts, self.contracts[source], self.engine, progress=self.said.append)

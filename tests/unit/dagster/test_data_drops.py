@@ -1,12 +1,16 @@
 """The sensor on new drops: what becomes a run, what is skipped, and how it bears failures."""
 
-import sys
+import functools
+from datetime import UTC, date, datetime
 
 import dagster as dg
+import pyarrow as pa
 import pytest
 
+from ml_platform import backlog
 from ml_platform.lake import ledger
-from sensors.data_drops import ATTEMPTS, UNFINISHED, Cursor, batch_of, due_drops
+from ml_platform.lake.schemas import PROMOTED_RELEASE, PUBLISHED
+from sensors.data_drops import ATTEMPTS, BATCH_TAG, UNFINISHED, Cursor
 
 RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 
@@ -18,12 +22,35 @@ def request(result):
     return found
 
 
+def skipped(result):
+    """Why a tick asked for nothing."""
+    if isinstance(result, dg.SkipReason):
+        return result.skip_message
+    assert not result.run_requests, result
+    return result.skip_reason.skip_message
+
+
+def promote(home, day):
+    row = {
+        "as_of": date.fromisoformat(day),
+        "release_id": f"{day}-a",
+        "promoted": True,
+        "decided_at": datetime.now(UTC),
+    }
+    home.lake.append(PROMOTED_RELEASE, pa.Table.from_pylist([row], schema=PROMOTED_RELEASE.schema))
+
+
+def publish(home, *days):
+    rows = [{"as_of": date.fromisoformat(day), "release_id": "a", "published_at": datetime.now(UTC)} for day in days]
+    home.lake.append(PUBLISHED, pa.Table.from_pylist(rows, schema=PUBLISHED.schema))
+
+
 def days(result):
     return tuple(request(result).tags[name] for name in RANGE)
 
 
 def test_an_empty_home_is_skipped_with_a_reason(home):
-    assert "in the ledger" in home.tick().skip_message
+    assert "in the ledger" in skipped(home.tick())
 
 
 def test_what_landed_becomes_one_run_over_its_days(home):
@@ -31,13 +58,13 @@ def test_what_landed_becomes_one_run_over_its_days(home):
     home.land("promotions/promotions_2017-01-30_week_05.parquet", "products/products.parquet")
     result = home.tick()
     assert days(result) == ("2017-01-30", "2017-02-03")
-    assert request(result).tags["ml_platform/drops"] == "4"
+    assert request(result).tags["ml_platform/work"] == "4 drops"
 
 
 def test_what_is_in_the_ledger_is_not_asked_for_again(home):
     home.land_days("2017-02-01", "2017-02-02")
     home.settle()
-    assert isinstance(home.tick(), dg.SkipReason)
+    assert skipped(home.tick())
     home.land_days("2017-02-03")
     assert days(home.tick()) == ("2017-02-03", "2017-02-03")
 
@@ -72,7 +99,7 @@ def test_without_any_complete_day_they_go_with_the_first(home):
 def test_refused_drops_are_settled_too(home):
     home.land("sales/notes.txt")
     home.settle(ledger.QUARANTINED)
-    assert isinstance(home.tick(), dg.SkipReason)
+    assert skipped(home.tick())
 
 
 @pytest.mark.parametrize("status", ["NOT_STARTED", "STARTING", "STARTED"])
@@ -105,17 +132,17 @@ def test_a_batch_that_fails_is_asked_for_again_and_then_waits(home):
         keys.add(request(result).run_key)
         home.instance.add_run(dg.DagsterRun("score", status=dg.DagsterRunStatus.FAILURE, tags=request(result).tags))
     assert len(keys) == ATTEMPTS, "a key that was used once would never start again"
-    assert f"failed {ATTEMPTS} times" in home.tick(cursor).skip_message
+    assert f"1 drops failed {ATTEMPTS} times" in skipped(home.tick(cursor))
 
 
 def test_a_new_file_ends_the_waiting(home):
     home.land_days("2017-02-01")
-    waiting = Cursor(batch_of(due_drops(home.settings, home.contracts)), ATTEMPTS).text()
-    assert isinstance(home.tick(waiting), dg.SkipReason)
+    waiting = Cursor(attempts={request(home.tick()).tags[BATCH_TAG]: ATTEMPTS}).text()
+    assert skipped(home.tick(waiting))
     home.land_days("2017-02-02")
     result = home.tick(waiting)
     assert days(result) == ("2017-02-01", "2017-02-02")
-    assert Cursor.read(result.cursor).attempts == 1
+    assert list(Cursor.read(result.cursor).attempts.values()) == [1]
 
 
 def test_a_lost_cursor_blocks_nothing(home):
@@ -129,18 +156,72 @@ def test_a_lost_cursor_blocks_nothing(home):
 
 
 def test_a_great_landing_comes_in_batches(home, monkeypatch):
-    monkeypatch.setattr(sys.modules[Cursor.__module__], "MAX_DROPS", 3)
+    monkeypatch.setattr(backlog, "look", functools.partial(backlog.look, most=3))
     home.land_days(*(f"2017-02-{number:02d}" for number in range(1, 8)))
-    assert request(home.tick()).tags["ml_platform/drops"] == "3"
-    assert days(home.tick()) == ("2017-02-01", "2017-02-03")
+    result = home.tick()
+    assert request(result).tags["ml_platform/work"] == "3 drops"
+    assert days(result) == ("2017-02-01", "2017-02-03")
+    assert days(home.tick(result.cursor)) == ("2017-02-04", "2017-02-06")
+
+
+def test_a_look_ends_with_its_time_and_the_next_goes_on_from_there(home, monkeypatch):
+    clock = iter(range(1000))
+    monkeypatch.setattr(backlog.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(backlog, "look", functools.partial(backlog.look, seconds=3))
+    home.land_days(*(f"2017-02-{number:02d}" for number in range(1, 6)))
+    home.settle()
+    home.land_days("2017-02-06")
+    first = home.tick()
+    assert "3 files looked at" in skipped(first)
+    assert days(home.tick(first.cursor)) == ("2017-02-06", "2017-02-06")
+
+
+def test_a_complete_day_without_published_forecasts_is_asked_for_until_it_has_them(home):
+    """A run that ended between its bronze commit and its marts: every drop is in the ledger, and the forecasts are missing."""
+    home.land_days("2017-02-01", "2017-02-02", "2017-02-03")
+    home.settle()
+    assert skipped(home.tick()), "before the first promotion there is nothing to forecast with"
+    promote(home, "2017-02-01")
+    publish(home, "2017-02-01")
+    cursor = None
+    for _ in range(ATTEMPTS):
+        result = home.tick(cursor)
+        assert days(result) == ("2017-02-02", "2017-02-03")
+        assert request(result).tags["ml_platform/work"] == "forecasts of 2 days"
+        cursor = result.cursor
+    assert f"forecasts of 2 days failed {ATTEMPTS} times" in skipped(home.tick(cursor))
+    publish(home, "2017-02-02", "2017-02-03")
+    assert "is published" in skipped(home.tick(cursor))
+
+
+def test_missing_forecasts_wait_for_every_run_because_it_may_be_publishing_them(home):
+    home.land_days("2017-02-01")
+    home.settle()
+    promote(home, "2017-02-01")
+    home.instance.add_run(dg.DagsterRun("retrain", status=dg.DagsterRunStatus.STARTED))
+    assert skipped(home.tick())
+
+
+def test_drops_that_failed_too_often_do_not_hold_up_missing_forecasts(home):
+    home.land_days("2017-02-01")
+    home.settle()
+    promote(home, "2017-02-01")
+    home.land("promotions/promotions_2017-01-30_week_05.parquet")
+    first = home.tick()
+    assert days(first) == ("2017-01-30", "2017-02-01")
+    tired = Cursor(attempts={request(first).tags[BATCH_TAG]: ATTEMPTS}).text()
+    second = home.tick(tired)
+    assert request(second).tags["ml_platform/work"] == "forecasts of 1 days"
+    assert sorted(Cursor.read(second.cursor).attempts.values()) == [1, ATTEMPTS]
+
+
+def test_a_day_after_the_calendar_is_nobodys_newest_day(home):
+    home.land_days("2017-02-01", "2031-01-01")
+    home.settle()  # as an earlier version did
+    promote(home, "2017-02-01")
+    assert days(home.tick()) == ("2017-02-01", "2017-02-01")
 
 
 def test_names_that_begin_with_a_dot_or_underscore_are_no_drops(home):
     home.land("sales/.sales_2017-02-01.csv.123", "sales/_SUCCESS")
-    assert isinstance(home.tick(), dg.SkipReason)
-
-
-def test_a_batch_has_one_name_whatever_the_order(home):
-    home.land_days("2017-02-01", "2017-02-02")
-    drops = due_drops(home.settings, home.contracts)
-    assert batch_of(drops) == batch_of(drops[::-1]) != batch_of(drops[:1])
+    assert skipped(home.tick())

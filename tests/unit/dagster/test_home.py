@@ -1,19 +1,16 @@
-"""Dagster's home, ghost runs, and ending what was started."""
+"""Dagster's home: what is put there, who serves it, and ghost runs."""
 
 import os
-import signal
-import socket
 import subprocess
 import sys
-import time
+from pathlib import Path
 
 import dagster as dg
 import psutil
 import pytest
 
 from sensors import home as dagster_home
-from sensors import serve
-from sensors.home import OWNER_TAG, end_ghost_runs, owner, prepare
+from sensors.home import OWNER_TAG, HomeError, claimed, end_ghost_runs, left_over, owner, prepare, settings_or_exit
 
 GONE = "The process of this run is gone"
 
@@ -39,6 +36,7 @@ def test_prepare_puts_the_instance_file_where_dagster_reads_it(settings, environ
     assert (folder / "dagster.yaml").read_text() == (dagster_home.PROJECT / "dagster.yaml").read_text()
     assert os.environ["DAGSTER_HOME"] == str(folder)
     assert os.environ["ML_PLATFORM_HOME"] == str(settings.root)
+    assert Path(os.environ["ML_PLATFORM_CONFIGS"]) == settings.configs
     with dg.DagsterInstance.get() as instance:
         assert instance.root_directory == str(folder)
         assert not instance.telemetry_enabled
@@ -92,80 +90,58 @@ def test_ended_runs_are_left_alone(home):
     assert end_ghost_runs(home.instance) == []
 
 
-STUBBORN = """
-import signal, subprocess, sys, time
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
-child = subprocess.Popen([sys.executable, "-c", "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"], stdout=subprocess.PIPE)
-child.stdout.readline()
-print(child.pid, flush=True)
-time.sleep(600)
+def test_a_relative_folder_of_configurations_is_found_from_everywhere(settings, environment, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    prepare(settings.model_copy(update={"configs": Path("mine")}))
+    assert os.environ["ML_PLATFORM_CONFIGS"] == str(tmp_path / "mine")
+
+
+def test_wrong_settings_end_a_program_with_a_line_each(monkeypatch, capsys):
+    monkeypatch.setenv("ML_PLATFORM_SHARDS", "0")
+    monkeypatch.setenv("ML_PLATFORM_FIRST_DAY", "soon")
+    with pytest.raises(SystemExit) as stopped:
+        settings_or_exit()
+    lines = capsys.readouterr().err.splitlines()
+    assert stopped.value.code == 2
+    assert [line.split(" ")[0] for line in lines] == ["ML_PLATFORM_FIRST_DAY=soon", "ML_PLATFORM_SHARDS=0"]
+
+
+def test_a_home_is_claimed_once_at_a_time(settings):
+    holder = rf"home {settings.root} has a UI already \(http://127.0.0.1:1234, process {os.getpid()}\)"
+    with claimed(settings, "http://127.0.0.1:1234"):
+        for _ in range(2):  # the one that is refused must not wipe out who holds it
+            with pytest.raises(HomeError, match=holder), claimed(settings, "http://127.0.0.1:4321"):
+                pass
+    with claimed(settings, "http://127.0.0.1:4321"):
+        pass
+
+
+HOLDER = """
+import subprocess, sys, time
+from ml_platform.settings import Settings
+from sensors.home import claimed
+with claimed(Settings(), "here"):
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "dagster._daemon"])
+    print(child.pid, flush=True)
+    time.sleep(600)
 """
 
 
-def test_end_is_stronger_than_a_stubborn_child(monkeypatch):
-    monkeypatch.setattr(serve, "GRACE_SECONDS", 3.0)
-    stubborn = subprocess.Popen([sys.executable, "-c", STUBBORN], stdout=subprocess.PIPE, start_new_session=True)
-    polite = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
-    grandchild = psutil.Process(int(stubborn.stdout.readline()))
-    start = time.monotonic()
-    serve.end([stubborn, polite])
-    assert time.monotonic() - start < 30
-    assert stubborn.returncode == -signal.SIGKILL
-    assert polite.returncode == -signal.SIGTERM
-    psutil.wait_procs([grandchild], timeout=10)
-    assert not grandchild.is_running() or grandchild.status() == psutil.STATUS_ZOMBIE
-    serve.end([stubborn, polite])  # twice does no harm
-    stubborn.stdout.close()
-
-
-def test_serve_ends_the_other_when_one_of_them_ends(monkeypatch, tmp_path):
-    before = signal.getsignal(signal.SIGTERM)
-    made = []
-
-    class Fake(subprocess.Popen):
-        def __init__(self, command, **named):
-            seconds = 0.2 if not made else 600
-            super().__init__([sys.executable, "-c", f"import time; time.sleep({seconds})"], **named)
-            made.append((command, self))
-
-    monkeypatch.setattr(serve.subprocess, "Popen", Fake)
-    monkeypatch.setattr(serve, "GRACE_SECONDS", 2)
+def test_a_claim_dies_with_its_process_and_not_with_the_orphans_of_that(settings):
+    environment = {**os.environ, "DAGSTER_HOME": str(settings.dagster_home)}
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER], stdout=subprocess.PIPE, env=environment, cwd=dagster_home.PROJECT
+    )
+    orphan = psutil.Process(int(holder.stdout.readline()))
     try:
-        assert serve.serve(1234, tmp_path) == 1
+        with pytest.raises(HomeError), claimed(settings, "me"):
+            pass
+        holder.kill()
+        holder.wait()
+        with claimed(settings, "me"):
+            assert orphan.is_running()
+            assert left_over(settings.dagster_home) == [orphan.pid]
     finally:
-        signal.signal(signal.SIGTERM, before)
-    web, daemon = made
-    assert "--port" in web[0]
-    assert "1234" in web[0]
-    assert "127.0.0.1" in web[0]
-    assert "dagster._daemon" in daemon[0]
-    assert daemon[1].returncode == -signal.SIGTERM
-
-
-def test_a_signal_ends_serve_well(monkeypatch, tmp_path, settings, environment, capsys):
-    def interrupted(port, folder):
-        assert folder == settings.dagster_home
-        return 0
-
-    monkeypatch.setattr(serve, "serve", interrupted)
-    assert serve.main(["--port", "4321"]) == 0
-    assert "http://127.0.0.1:4321" in capsys.readouterr().out
-    with pytest.raises(KeyboardInterrupt):
-        serve._interrupt(signal.SIGTERM, None)
-
-
-@pytest.mark.parametrize("port", [0, -1, 99999])
-def test_a_number_that_is_no_port_is_refused(port, capsys):
-    with pytest.raises(SystemExit):
-        serve.main(["--port", str(port)])
-    assert f"port {port} is no port" in capsys.readouterr().err
-
-
-def test_a_port_that_is_taken_is_refused_before_anything_starts(capsys):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        with pytest.raises(SystemExit):
-            serve.main(["--port", str(port)])
-    assert f"port {port} cannot be used" in capsys.readouterr().err
+        orphan.kill()
+        holder.kill()
+        holder.communicate()

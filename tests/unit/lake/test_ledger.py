@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pytest
 
+from ml_platform.calendar import Calendar
 from ml_platform.contracts import SourceContract
 from ml_platform.ingestion import Ingestion
 from ml_platform.lake import Lake, ledger
@@ -32,6 +33,7 @@ CONTRACT = SourceContract.model_validate(
         "max_quarantined": 0.9,
     }
 )
+DAY = date(2024, 1, 5)
 INSTANT = datetime(2024, 1, 5, 12, 30, 1, 250, tzinfo=UTC)
 
 
@@ -72,12 +74,11 @@ def land(tmp_path: Path, day: str, *lines: str) -> None:
 
 
 def ingest(tmp_path: Path, lake: Lake) -> Ingestion:
-    return Ingestion(lake, tmp_path / "landing", CONTRACT, "run")
+    return Ingestion(lake, tmp_path / "landing", CONTRACT, "run", Calendar(DAY, DAY))
 
 
 def due(one: Ingestion) -> list[str]:
-    day = date(2024, 1, 5)
-    return [drop.path for drop in one.due(day, day, (day, day))]
+    return [drop.path for drop in one.due(DAY, DAY)]
 
 
 def refused(lake: Lake) -> list[tuple[str, str]]:
@@ -131,7 +132,7 @@ def test_a_crash_between_commit_and_projection_is_completed_by_the_next_run(
     """The commit is the truth: the drop is neither lost nor read twice, and its refused row is kept."""
     land(tmp_path, "2024-01-05", "1,2024-01-05T10:00:00Z", "x,2024-01-05T10:00:00Z")
     one = ingest(tmp_path, lake)
-    drops = one.due(date(2024, 1, 5), date(2024, 1, 5), (date(2024, 1, 5), date(2024, 1, 5)))
+    drops = one.due(DAY, DAY)
     with monkeypatch.context() as patch:
         projected = ledger.project
         patch.setattr(ledger, "project", lambda *arguments: crash_after_commit(projected, *arguments))
@@ -192,7 +193,7 @@ def test_refused_rows_of_a_corrected_file_join_those_of_the_file_it_replaces(tmp
     one = ingest(tmp_path, lake)
     for bad in ("first", "the second"):
         land(tmp_path, "2024-01-05", "1,2024-01-05T10:00:00Z", f"{bad},2024-01-05T10:00:00Z")
-        one.run(one.due(date(2024, 1, 5), date(2024, 1, 5), (date(2024, 1, 5), date(2024, 1, 5))))
+        one.run(one.due(DAY, DAY))
     states = {row.drop_id: row.state for row in ledger.of_source(lake, "readings")}
     assert sorted((states[drop_id], value) for drop_id, value in refused(lake)) == [
         (LOADED, "the second"),

@@ -1,0 +1,67 @@
+"""The backlog: what has landed, or is complete, and has not come to its end.
+
+Belongs here: drops without a ledger row, and complete days without published forecasts. Does not belong here: deciding when that is worked off (sensors).
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from ml_platform.calendar import Calendar
+from ml_platform.contracts import Contracts, SourceContract
+from ml_platform.lake import Lake, ledger, schemas
+from ml_platform.landing import Drop, drop_of, files
+from ml_platform.registry import champion_as_of
+
+SECONDS, MOST = 30.0, 5000
+
+
+@dataclass(frozen=True)
+class Look:
+    """A bounded look at the landing folder: the drops found due, how many files it saw, and where the next one goes on (empty: all were seen)."""
+
+    drops: tuple[Drop, ...]
+    seen: int
+    position: str = ""
+
+
+def look(
+    lake: Lake, landing: Path, contracts: Contracts, position: str = "", seconds: float = SECONDS, most: int = MOST
+) -> Look:
+    """Drops that the ledger does not know, by path, from the file after `position` on, until the time is up or there are enough."""
+    settled = {one for source in contracts.sources for one in ledger.drop_ids(lake, source.name)}
+    listed = {entry.path: (entry, source) for source in contracts.sources for entry in files(landing, source)}
+    due, seen, until = list[Drop](), 0, time.monotonic() + seconds
+    for path in sorted(path for path in listed if path > position):
+        if len(due) == most or time.monotonic() > until:
+            return Look(tuple(due), seen, position)
+        drop, seen, position = drop_of(listed[path][0], landing, listed[path][1]), seen + 1, path
+        if drop and drop.drop_id not in settled:
+            due.append(drop)
+    return Look(tuple(due), seen)
+
+
+def complete_days(lake: Lake, target: SourceContract, calendar: Calendar) -> list[date]:
+    """Complete days of the target's source that the calendar holds, oldest first."""
+    return [day for day in ledger.complete_days(lake, target.name, target.drops_per_day) if calendar.holds(day)]
+
+
+def unpublished(lake: Lake, complete: Iterable[date]) -> list[date]:
+    """Those complete days from the newest champion's as-of day on whose forecasts were never published, oldest first.
+
+    Empty before the first promotion: then there is nothing to forecast with.
+    """
+    champion = champion_as_of(lake, date.max, same_day=True)
+    if champion is None:
+        return []
+    name = schemas.PUBLISHED.name
+    shown = set(lake.read(name, ["as_of"])["as_of"].to_pylist()) if lake.exists(name) else set()
+    return sorted(day for day in complete if day >= champion.as_of and day not in shown)
+
+
+def waiting(lake: Lake, landing: Path, contracts: Contracts) -> dict[str, int]:
+    """Files per source that lie there and are not in the ledger."""
+    return dict(Counter(drop.source for drop in look(lake, landing, contracts).drops))
