@@ -149,7 +149,7 @@ def _part_judged(
     keep = np.flatnonzero(backtest.begun[:, e])
     segment = part.segment[backtest.rows]
     mean = means[:, e] * trained.spreads.mean[segment][:, None]
-    spread = unit(mean, backtest.scale[:, e], setup.kind) * trained.spreads.steps[segment]
+    spread = unit(mean, backtest.scale[:, e], setup.kind, trained.spreads.least[own]) * trained.spreads.steps[segment]
     values = mean[:, :, None] + spread[:, :, None] * trained.spreads.series[own][:, None, :]
     bounds = finish_bounds(mean, values, trained.spreads.point[own], setup)
     dates = pd.DatetimeIndex(times[plan.origin(plan.judging) :][: plan.horizon])

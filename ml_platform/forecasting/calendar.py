@@ -48,14 +48,10 @@ def days_per_step(frequency: str) -> float:
 
 def wall_times(column: pd.Series, frequency: str) -> pd.Series:
     """Times as naive: UTC below a day, else the local wall time, so that days keep their date where clocks change."""
-    times = column if pd.api.types.is_datetime64_any_dtype(column) else pd.to_datetime(column)
-    if times.dt.tz is not None:
-        times = (
-            times.dt.tz_convert("UTC").dt.tz_localize(None)
-            if step_is_subdaily(frequency)
-            else times.dt.tz_localize(None)
-        )
-    return times.astype("datetime64[ns]")
+    if column.dt.tz is not None:
+        there = column.dt.tz_convert("UTC") if step_is_subdaily(frequency) else column
+        column = there.dt.tz_localize(None)
+    return column.astype("datetime64[ns]")
 
 
 def window(nominal: int, season: int) -> int:

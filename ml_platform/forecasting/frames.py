@@ -3,6 +3,8 @@
 Belongs here: reading history, future and static; checking them. Does not belong here: lake tables (training) and models.
 """
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TypeAlias
@@ -23,10 +25,16 @@ from ml_platform.forecasting.calendar import (
     step_times,
     wall_times,
 )
-from ml_platform.forecasting.config import ForecastConfig
+from ml_platform.forecasting.config import ForecastConfig, step_is_subdaily
 from ml_platform.forecasting.layout import LIMIT, Cells, lay_out, segment_codes
 
 Table: TypeAlias = pd.DataFrame | pa.Table
+
+# ISO 8601 alone says which number is the month: pandas reads 01/02/2019 month-first, many who write it mean February
+ISO_TIME = re.compile(
+    r"(?P<local>\d{4}-\d\d(?:-\d\d(?P<clock>[T ]\d\d(?::\d\d(?::\d\d(?:\.\d+)?)?)?)?)?)"
+    r"(?(clock)(?P<offset> ?(?:Z|[+-]\d\d(?::?\d\d)?))?)"
+)
 
 
 class InputError(ValueError):
@@ -80,11 +88,42 @@ def prepare(
     return Prepared(lay_out(ids, cells, _segments(keys, static, config), np.asarray(grid), config), keys, marks)
 
 
+def read_times(column: pd.Series, place: str, frequency: str) -> pd.Series:
+    """Times of a column of times, dates or ISO 8601 texts, with their time zone; what is missing stays missing.
+
+    Raises InputError that names `place`, the first value that is anything else and its row.
+    """
+    if pd.api.types.is_datetime64_any_dtype(column):
+        return column
+    codes, found = pd.factorize(column)
+    values = np.asarray(found, dtype=object).tolist()
+    times = _parse_times(values, frequency)
+    if times.isna().any():
+        first = int(times.isna().to_numpy().argmax())
+        raise InputError(
+            f"{place} holds a value that is no time in ISO 8601: {values[first]!r} in data row "
+            f"{int((codes == first).argmax()) + 1}: write 2019-02-01 or 2019-02-01T13:00+01:00"
+        )
+    return pd.Series(times.array.take(codes, allow_fill=True), index=column.index, name=column.name)
+
+
+def _parse_times(values: Sequence[object], frequency: str) -> pd.Series:
+    """Times of different values, NaT for what is none. Several offsets: UTC below a day, else the wall time."""
+    texts = [ISO_TIME.fullmatch(value.strip()) if isinstance(value, str) else None for value in values]
+    several = len({text["offset"] for text in texts if text}) > 1
+    part = "local" if several and not step_is_subdaily(frequency) else 0
+    wanted = [
+        text[part] if text else value if isinstance(value, date | np.datetime64) else None
+        for text, value in zip(texts, values, strict=True)
+    ]
+    utc = several and part == 0
+    return pd.to_datetime(pd.Series(wanted, dtype=object), format="ISO8601", errors="coerce", utc=utc)
+
+
 def _times(frame: pd.DataFrame, name: str, config: ForecastConfig) -> pd.Series:
-    try:
-        times = wall_times(frame[config.time], config.frequency)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{name}: the column '{config.time}' holds a value that is no time: {error}") from error
+    times = wall_times(
+        read_times(frame[config.time], f"{name}: the column '{config.time}'", config.frequency), config.frequency
+    )
     if times.isna().any():
         raise InputError(f"{name} holds rows without a time in '{config.time}': drop them")
     return times
@@ -95,7 +134,8 @@ def _origin(times: pd.Series, as_of: object, config: ForecastConfig) -> pd.Times
         raise InputError("history is empty: there is nothing to forecast from")
     if as_of is None:
         return pd.Timestamp(times.max())
-    return pd.Timestamp(wall_times(pd.Series([pd.Timestamp(str(as_of))]), config.frequency).iloc[0])
+    wanted = read_times(pd.Series([str(as_of)]), "as_of", config.frequency)
+    return pd.Timestamp(wall_times(wanted, config.frequency).iloc[0])
 
 
 def factorize(frame: pd.DataFrame, columns: tuple[str, ...]) -> tuple[pd.DataFrame, Ints]:

@@ -16,6 +16,7 @@ from ml_platform.forecasting.pools import Setup
 SEGMENT_CELLS = 40.0  # residuals of the segment that a series counts for its own
 STEP_CELLS = 200.0  # residuals of all steps that a step counts for its own
 CLASSES = 4  # series of a segment are compared with those of a like level
+UNITS_AWAY = 4.0  # a bound may lie so many units from the mean even where the series never held such a value
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Spreads:
     """Residual quantiles by series (N, Q) and by segment and level class (G, CLASSES, Q), in units of `unit`.
 
     steps (G, H): factor on a step. mean (G,): actual over blend. point (N,), group_point (G,): point over mean, for mape.
-    edges (CLASSES - 1,): blend levels between the classes. Q is in the order of quantile_levels.
+    edges (CLASSES - 1,): blend levels between the classes. least (N,): see least_amount. Q is in the order of
+    quantile_levels.
     """
 
     series: Floats
@@ -33,6 +35,7 @@ class Spreads:
     point: Floats
     group_point: Floats
     edges: Floats
+    least: Floats
 
 
 def quantile_levels(config: ForecastConfig) -> tuple[float, ...]:
@@ -41,12 +44,30 @@ def quantile_levels(config: ForecastConfig) -> tuple[float, ...]:
     return (*low, *(1 - value for value in reversed(low)), 0.5)
 
 
-def unit(mean: Floats, scale: Floats, kind: str) -> Floats:
-    """What a residual is measured in: root of the mean for counts, the mean, or the typical difference (N,)."""
+def unit(mean: Floats, scale: Floats, kind: str, least: Floats | None = None) -> Floats:
+    """What a residual is measured in: root of the mean for counts, the mean, or the typical difference (N, ...).
+
+    No mean, and no difference, counts for less than `least` (N,), see least_amount.
+    """
+    shape = (len(mean), *(1,) * (mean.ndim - 1))
+    low = np.zeros(shape) if least is None else least.reshape(shape)
     if kind == "real":
-        spread = np.sqrt(np.maximum(np.nan_to_num(scale), 1e-12))
-        return np.broadcast_to(spread.reshape(len(mean), *(1,) * (mean.ndim - 1)), mean.shape)
-    return np.maximum(np.sqrt(mean) if kind == "counts" else mean, 1e-6)
+        spread = np.sqrt(np.maximum(np.nan_to_num(scale), 1e-12)).reshape(shape)
+        return np.broadcast_to(np.maximum(spread, low), mean.shape)
+    held = np.maximum(mean, low)
+    return np.maximum(np.sqrt(held) if kind == "counts" else held, 1e-6)
+
+
+def least_amount(values: Floats, kind: str) -> Floats:
+    """The least unit's mean, or difference, (N,): what one value (change) of mean size in all steps (N, T) comes to.
+
+    So many steps cannot tell less from 0. Without it, an actual that meets a mean of almost 0 is millions of units away,
+    and makes millions of any later mean that is ordinary.
+    """
+    sizes = np.diff(values, axis=1) ** 2 if kind == "real" else values
+    often, steps = (sizes > 0).sum(axis=1), (~np.isnan(sizes)).sum(axis=1)
+    least = np.nansum(sizes, axis=1) / np.maximum(often, 1) / np.maximum(steps, 1)
+    return np.asarray(np.sqrt(least) if kind == "real" else least)
 
 
 def level_class(level: Floats, edges: Floats) -> Ints:
@@ -60,7 +81,9 @@ def measure(mean: Floats, actual: Floats, begun: Bools, scale: Floats, segment: 
     seen = ~np.isnan(actual) & begun[:, :, None]
     factor = _mean_factor(mean, actual, seen, segment, groups) if setup.log else np.ones(groups)
     mean = mean * factor[segment][:, None, None]
-    units = unit(mean, scale, setup.kind)
+    known = np.where(seen, actual, np.nan).reshape(len(mean), mean.shape[1] * mean.shape[2])
+    least = least_amount(known, setup.kind)
+    units = unit(mean, scale, setup.kind, least)
     residual = np.where(seen, (actual - mean) / units, np.nan)
     steps = _step_factors(residual, units, segment, groups)
     residual = residual / steps[segment][:, None, :]
@@ -72,7 +95,7 @@ def measure(mean: Floats, actual: Floats, begun: Bools, scale: Floats, segment: 
     own, count = row_quantiles(flat, probabilities)
     series = _draw(own, count, group[segment, level_class(level, edges)])
     point, group_point = _points(mean, actual, seen, segment, groups, config.objective)
-    return Spreads(series, group, steps, factor, point, group_point, edges)
+    return Spreads(series, group, steps, factor, point, group_point, edges, least)
 
 
 def _draw(own: Floats, count: Floats, prior: Floats) -> Floats:
@@ -168,6 +191,12 @@ def _weighted_median(ratio: Floats) -> tuple[Floats, Floats]:
     weight = np.cumsum(np.nan_to_num(1.0 / ordered), axis=1)
     place = (weight < weight[:, -1:] / 2).sum(axis=1)
     return np.take_along_axis(ordered, np.minimum(place, ratio.shape[1] - 1)[:, None], axis=1)[:, 0], count
+
+
+def hold_bounds(values: Floats, mean: Floats, spread: Floats, largest: Floats) -> Floats:
+    """Bounds (S, H, Q) no farther from the mean than what the series ever held (S,), or a few units of it (S, H)."""
+    far = np.maximum(largest[:, None], UNITS_AWAY * spread)[:, :, None]
+    return np.clip(values, mean[:, :, None] - far, mean[:, :, None] + far)
 
 
 def finish_bounds(mean: Floats, values: Floats, point: Floats, setup: Setup) -> Floats:

@@ -15,7 +15,15 @@ from ml_platform.forecasting.backtest import clip_forecasts, family_forecasts
 from ml_platform.forecasting.calendar import Floats, Ints, plan_folds
 from ml_platform.forecasting.config import ForecastConfig
 from ml_platform.forecasting.fleet import KINDS, Fleet, PoolReader, quantile_items, step_items
-from ml_platform.forecasting.intervals import CLASSES, finish_bounds, level_class, quantile_levels, unit
+from ml_platform.forecasting.intervals import (
+    CLASSES,
+    finish_bounds,
+    hold_bounds,
+    least_amount,
+    level_class,
+    quantile_levels,
+    unit,
+)
 from ml_platform.forecasting.levels import LEVELS, History, SeasonSums, level_array
 from ml_platform.forecasting.pools import Setup, Shared
 from ml_platform.forecasting.ridge import RidgeData, respond
@@ -106,9 +114,17 @@ def _bounds(known: _Known, mean: Floats) -> Floats:
     items = quantile_items(len(quantile_levels(setup.config)))
     by_class = known.pool("quantiles", items).reshape(len(shard), CLASSES, len(items) // CLASSES)
     quantiles = known.parameter("quantiles", by_class[np.arange(len(shard)), level_class(mean.mean(axis=1), edges)])
-    spread = unit(mean, _difference_scale(shard), setup.kind) * known.pool("steps", step_items(setup.plan.horizon))
+    spread = _unit(shard, mean, setup) * known.pool("steps", step_items(setup.plan.horizon))
+    values = mean[:, :, None] + spread[:, :, None] * quantiles[:, None, :]
+    largest = np.abs(np.nan_to_num(shard.y)).max(axis=1, initial=0.0)
     point = known.parameter("point", known.pool("factors", ("point",))[:, 0])
-    return finish_bounds(mean, mean[:, :, None] + spread[:, :, None] * quantiles[:, None, :], point, setup)
+    return finish_bounds(mean, hold_bounds(values, mean, spread, largest), point, setup)
+
+
+def _unit(shard: Shard, mean: Floats, setup: Setup) -> Floats:
+    """Unit of the quantiles, (S, H), from as many of the last steps as training measured residuals on."""
+    recent = shard.y[:, -len(setup.plan.interval) * setup.plan.horizon :]
+    return unit(mean, _difference_scale(shard), setup.kind, least_amount(recent, setup.kind))
 
 
 def _difference_scale(shard: Shard) -> Floats:

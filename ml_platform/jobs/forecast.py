@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 
 from ml_platform.forecasting import ForecastConfig, InputError, forecast, load_config
+from ml_platform.forecasting.frames import read_times
+
+PARQUET_MARK = b"PAR1"  # first bytes of every Parquet file
 
 
 @dataclass(frozen=True)
@@ -41,14 +45,37 @@ def run_forecast(
 
 def read_table(path: Path, config: ForecastConfig) -> pd.DataFrame:
     """A Parquet or CSV file; the time column of a CSV is parsed. Raises InputError naming the file."""
-    if _suffix(path) == ".parquet":
+    suffix = _suffix(path)
+    with path.open("rb") as file:
+        start = file.read(len(PARQUET_MARK))
+    if not start:
+        raise InputError(f"{path}: the file is empty: write a header and at least one row")
+    if (start == PARQUET_MARK) != (suffix == ".parquet"):
+        held, name = ("Parquet", ".parquet") if suffix == ".csv" else ("no Parquet", ".csv if it is text")
+        raise InputError(f"{path}: the file is {held}: name it {name}")
+    return _read_parquet(path) if suffix == ".parquet" else _read_csv(path, config)
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    try:
         return pd.read_parquet(path)
-    frame = pd.read_csv(path)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        raise InputError(f"{path}: the Parquet file is damaged, write it again: {error}") from error
+
+
+def _read_csv(path: Path, config: ForecastConfig) -> pd.DataFrame:
+    try:
+        frame = pd.read_csv(path)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: the file is not UTF-8 text: save it as CSV in UTF-8: {error}") from error
+    except pd.errors.EmptyDataError as error:
+        raise InputError(f"{path}: the file holds no columns: write a header and at least one row") from error
+    except pd.errors.ParserError as error:
+        raise InputError(f"{path}: not a CSV with as many fields in each row as in the header: {error}") from error
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas takes surplus fields for an index and shifts the columns
+        raise InputError(f"{path}: the rows have more fields than the header: name every column, quote commas in texts")
     if config.time in frame.columns:
-        try:
-            frame[config.time] = pd.to_datetime(frame[config.time])
-        except (ValueError, TypeError) as error:
-            raise InputError(f"{path}: the column '{config.time}' holds a value that is no time: {error}") from error
+        frame[config.time] = read_times(frame[config.time], f"{path}: the column '{config.time}'", config.frequency)
     return frame
 
 

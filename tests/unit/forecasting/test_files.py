@@ -50,3 +50,46 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, make, config: Path)
     table.write_text(table.read_text().replace("2021-03-02", "yesterday", 1))
     with pytest.raises(InputError, match=r"h\.csv: the column 'day' holds a value that is no time"):
         run_forecast(config, table, None, None, tmp_path / "o.csv")
+
+
+def csv_bytes(make) -> bytes:
+    return make.counts(series=2).to_csv(index=False).encode()
+
+
+def parquet_bytes(make) -> bytes:
+    return make.counts(series=2).to_parquet()
+
+
+SPOILED = {
+    "empty csv": ("h.csv", lambda make: b"", "the file is empty"),
+    "empty parquet": ("h.parquet", lambda make: b"", "the file is empty"),
+    "blank csv": ("h.csv", lambda make: b"\n\n", "the file holds no columns"),
+    "csv as parquet": ("h.parquet", csv_bytes, "the file is no Parquet"),
+    "parquet as csv": ("h.csv", parquet_bytes, "the file is Parquet: name it .parquet"),
+    "half a parquet": ("h.parquet", lambda make: parquet_bytes(make)[:900], "the Parquet file is damaged"),
+    "binary csv": ("h.csv", lambda make: bytes(range(255, 0, -1)), "the file is not UTF-8 text"),
+    "latin csv": ("h.csv", lambda make: csv_bytes(make).replace(b"item", b"\xe4"), "the file is not UTF-8 text"),
+    "one long row": ("h.csv", lambda make: csv_bytes(make) + b"1,2,3,4,5,6,7\n", "as many fields.*saw 7"),
+    "all rows long": (
+        "h.csv",
+        lambda make: csv_bytes(make).replace(b"\n", b",9\n").replace(b"value,9", b"value"),
+        "the rows have more fields",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SPOILED)
+def test_a_file_that_cannot_be_read_is_an_input_error(tmp_path: Path, make, config: Path, case: str) -> None:
+    name, content, message = SPOILED[case]
+    (tmp_path / name).write_bytes(content(make))
+    with pytest.raises(InputError, match=rf"{name}: .*{message}"):
+        run_forecast(config, tmp_path / name, None, None, tmp_path / "o.csv")
+
+
+@pytest.mark.parametrize("layout", ["%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y%m%d"])
+def test_dates_in_another_layout_are_refused(tmp_path: Path, make, config: Path, layout: str) -> None:
+    history = make.counts(series=2)
+    table = write(history.assign(day=history["day"].dt.strftime(layout)), tmp_path / "h.csv")
+    first = history["day"].iloc[0].strftime(layout)
+    with pytest.raises(InputError, match=rf"h\.csv: the column 'day'.*ISO 8601: '?{first}'? in data row 1"):
+        run_forecast(config, table, None, None, tmp_path / "o.csv")

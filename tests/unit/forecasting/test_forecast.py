@@ -8,6 +8,8 @@ import pyarrow as pa
 import pytest
 
 from ml_platform.forecasting import InputError, forecast
+from ml_platform.forecasting.calendar import wall_times
+from ml_platform.forecasting.frames import read_times
 
 NUMBERS = ["mean", "point", "lo_95", "lo_80", "hi_80", "hi_95"]
 
@@ -115,6 +117,14 @@ def test_doubled_rows_are_refused_with_an_example(make) -> None:
         (lambda h: h.drop(columns="units"), r"history lacks the columns \['units'\]"),
         (lambda h: h.assign(units="many"), "'units' holds a value that is no number"),
         (lambda h: h.assign(day="soon"), "'day' holds a value that is no time"),
+        (lambda h: h.assign(day=h["day"].dt.strftime("%d.%m.%Y")), r"history: .*'day'.*'01\.03\.2021' in data row 1:"),
+        (lambda h: h.assign(day=h["day"].astype(str).where(h.index != 4, "05/03/2021")), "'05/03/2021' in data row 5:"),
+        (lambda h: h.assign(day=h["day"].astype(str).where(h.index != 4, "2021-02-30")), "'2021-02-30' in data row 5:"),
+        (lambda h: h.assign(day=20210301), "20210301 in data row 1:"),
+        (
+            lambda h: h.assign(day=[day.tz_localize("UTC" if row == 4 else None) for row, day in enumerate(h["day"])]),
+            r"'day' holds a value that is no time.*tz='UTC'\) in data row 5:",
+        ),
         (lambda h: h.assign(day=h["day"].where(h.index != 4)), "without a time in 'day'"),
         (lambda h: h.assign(item=h["item"].where(h.index != 4)), "without a key"),
         (lambda h: h.assign(day=h["day"] + pd.to_timedelta(h.index % 2, "h")), "is no step of frequency D"),
@@ -125,6 +135,29 @@ def test_a_history_that_cannot_be_used_is_explained(make, spoil, message: str) -
     history = make.counts(series=2)
     with pytest.raises(InputError, match=message):
         forecast(spoil(history), static=make.kinds(history), config=make.config())
+
+
+@pytest.mark.parametrize("layout", ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", " %Y-%m-%d %H:%M+02:00"])
+def test_texts_of_iso_8601_are_times(make, layout: str) -> None:
+    history = make.counts(series=3)
+    texts = history.assign(day=history["day"].dt.strftime(layout))
+    one, two = (forecast(table, static=make.kinds(history), config=make.config()) for table in (history, texts))
+    pd.testing.assert_frame_equal(one.forecasts, two.forecasts)
+
+
+@pytest.mark.parametrize(("frequency", "first"), [("D", "2021-03-27 00:00"), ("h", "2021-03-26 23:00")])
+def test_texts_with_several_offsets_are_wall_times_by_day_and_utc_below(frequency: str, first: str) -> None:
+    texts = pd.Series(["2021-03-27T00:00+01:00", None, "2021-03-29T00:00+02:00"])
+    times = wall_times(read_times(texts, "here", frequency), frequency)
+    assert times.iloc[0] == pd.Timestamp(first)
+    assert times.iloc[2] - times.iloc[0] == pd.Timedelta(hours=48 if frequency == "D" else 47)
+    assert pd.isna(times.iloc[1])
+
+
+def test_an_as_of_in_another_layout_is_refused(make) -> None:
+    history = make.counts(series=2)
+    with pytest.raises(InputError, match=r"as_of holds a value that is no time.*'01\.05\.2021'"):
+        forecast(history, static=make.kinds(history), as_of="01.05.2021", config=make.config())
 
 
 def test_an_as_of_before_the_history_is_explained(make) -> None:

@@ -78,6 +78,36 @@ def test_a_fleet_of_zeros_stays_at_zero(make) -> None:
     assert (out[NUMBERS].to_numpy() < 1e-6).all()
 
 
+def odd_history(place: str, seed: int) -> pd.DataFrame:
+    """Four years of days, 60 of them with 1 to 5 units, all others with 0; with an outlier, one has 5,000."""
+    rng, units = np.random.default_rng(seed), np.zeros(1461)
+    days = 1460 - np.sort(rng.choice(120, 60, replace=False)) if place == "end" else rng.choice(1461, 60, replace=False)
+    units[days] = rng.integers(1, 6, 60)
+    if place == "outlier":
+        units[days[30]] = 5000
+    return pd.DataFrame({"item": "a", "day": pd.date_range("2019-01-01", periods=1461), "units": units})
+
+
+@pytest.mark.parametrize(
+    ("place", "horizon", "seed"),
+    [("scattered", 7, 16), ("scattered", 28, 14), ("end", 14, 24), ("outlier", 7, 5), ("outlier", 7, 16)],
+)
+def test_sales_that_meet_a_mean_of_zero_do_not_make_bounds_of_millions(
+    make, place: str, horizon: int, seed: int
+) -> None:
+    config = make.config(series=["item"], static=[], segments=[], horizon=horizon, interval_origins=16)
+    out = forecast(odd_history(place, seed), config=config).forecasts
+    assert out["mean"].max() <= 5
+    assert out["hi_95"].max() < 15
+
+
+def test_a_balance_that_lay_still_until_lately_has_ordinary_bounds(make) -> None:
+    units = np.concatenate([np.zeros(195), [3.0, -2.0, 4.0, -1.0, 5.0]])
+    history = pd.DataFrame({"item": "a", "day": pd.date_range("2021-01-01", periods=200), "units": units})
+    out = forecast(history, config=make.config(series=["item"], static=[], segments=[])).forecasts
+    assert out[["mean", "lo_95", "hi_95"]].abs().to_numpy().max() <= 10
+
+
 cells = st.one_of(st.floats(allow_nan=True, allow_infinity=True), st.integers(0, 50).map(float), st.just(0.0))
 
 

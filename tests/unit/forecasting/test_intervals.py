@@ -5,7 +5,14 @@ import pytest
 
 from ml_platform.forecasting.calendar import plan_folds
 from ml_platform.forecasting.config import ForecastConfig
-from ml_platform.forecasting.intervals import measure, quantile_levels, row_quantiles, unit
+from ml_platform.forecasting.intervals import (
+    hold_bounds,
+    least_amount,
+    measure,
+    quantile_levels,
+    row_quantiles,
+    unit,
+)
 from ml_platform.forecasting.pools import Kind, Setup
 
 
@@ -82,3 +89,33 @@ def test_without_residuals_bounds_are_the_mean() -> None:
     )
     assert not spreads.series.any()
     assert (spreads.steps == 1).all()
+
+
+def test_the_least_amount_is_one_value_in_all_steps() -> None:
+    values = np.array([[0.0, 4.0, 0.0, 2.0, np.nan], [0.0] * 5, [np.nan] * 5])
+    assert least_amount(values, "counts").tolist() == [3.0 / 4, 0.0, 0.0]
+    assert least_amount(values, "real").tolist() == pytest.approx([np.sqrt((16 + 16 + 4) / 3 / 3), 0.0, 0.0])
+
+
+def test_a_unit_is_never_below_the_least() -> None:
+    mean, scale, least = np.array([[0.0, 0.01, 9.0]]), np.array([0.0]), np.array([0.04])
+    assert unit(mean, scale, "counts", least)[0].tolist() == pytest.approx([0.2, 0.2, 3.0])
+    assert unit(mean, scale, "positive", least)[0].tolist() == pytest.approx([0.04, 0.04, 9.0])
+    assert unit(mean, scale, "real", least)[0].tolist() == pytest.approx([0.04] * 3)
+
+
+def test_a_mean_of_zero_at_some_origins_spoils_no_quantile() -> None:
+    rng = np.random.default_rng(4)
+    actual = rng.poisson(2.0, (50, 16, 6)).astype(float)
+    mean = np.where(np.arange(16)[None, :, None] % 4 == 0, 0.0, np.full(actual.shape, 2.0))
+    spreads = measure(
+        mean, actual, np.ones((50, 16), dtype=bool), np.ones(50), np.zeros(50, dtype=np.int64), setup_of("counts")
+    )
+    assert np.abs(spreads.series).max() < 100
+
+
+def test_bounds_stay_as_near_as_the_largest_value_or_four_units() -> None:
+    mean, spread = np.array([[1.0], [9.0]]), np.array([[1.0], [3.0]])
+    values = np.array([[[-50.0, 3.0, 50.0]], [[-50.0, 3.0, 50.0]]])
+    got = hold_bounds(values, mean, spread, np.array([6.0, 2.0]))
+    assert got[:, 0].tolist() == [[-5.0, 3.0, 7.0], [-3.0, 3.0, 21.0]]
