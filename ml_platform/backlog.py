@@ -5,7 +5,7 @@ Belongs here: drops without a ledger row, and complete days without published fo
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -42,6 +42,18 @@ def look(
         if drop and drop.drop_id not in settled:
             due.append(drop)
     return Look(tuple(due), seen)
+
+
+def days_of(drops: Sequence[Drop], complete: Sequence[date], contracts: Contracts, calendar: Calendar) -> list[date]:
+    """Days of a run that takes up drops: their drop days inside the calendar, and the newest day that will be complete.
+
+    Drops without a day in their name, and snapshots, come along with any day; empty where there is no other.
+    """
+    dated = [
+        drop for drop in drops if drop.named and calendar.holds(drop.day) and contracts[drop.source].kind == "events"
+    ]
+    newest = [*complete[-1:], *(drop.day for drop in dated if drop.source == contracts.target.name)]
+    return [*(drop.day for drop in dated), *([max(newest)] if newest else [])]
 
 
 def complete_days(lake: Lake, target: SourceContract, calendar: Calendar) -> list[date]:

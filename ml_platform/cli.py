@@ -7,31 +7,29 @@ started as a subprocess.
 import functools
 import json
 import os
-import shutil
 import signal
 import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ParamSpec, TypeVar
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 
 from ml_platform import console as show
-from ml_platform.launch import LaunchError, Plan, find_project, log_path, require_project, run_jobs
-from ml_platform.settings import Settings
+from ml_platform.launch import Job, LaunchError, Plan, find_project, log_path, require_project, run_jobs
+from ml_platform.settings import Settings, SettingsError, read_settings
 
 if TYPE_CHECKING:
     from ml_platform.status import Status
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Day = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Land the sample up to this day.")]
+DAY = ["%Y-%m-%d"]
 
 app = typer.Typer(
     name="ml-platform",
@@ -44,7 +42,7 @@ app = typer.Typer(
 
 
 def _errors_in_words(command: Callable[P, R]) -> Callable[P, R]:
-    """Errors that name the thing and the way out are printed as they are, without a traceback; exit code 1."""
+    """Errors that name the thing and the way out are printed as they are, without a traceback; exit code 1, of settings 2."""
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -53,6 +51,7 @@ def _errors_in_words(command: Callable[P, R]) -> Callable[P, R]:
         from ml_platform.forecasting.config import ConfigError
         from ml_platform.gate import GateError
         from ml_platform.lake import LakeError
+        from ml_platform.landing import LandingError
         from ml_platform.samples.complete_journey import SampleError
 
         try:
@@ -63,13 +62,14 @@ def _errors_in_words(command: Callable[P, R]) -> Callable[P, R]:
             GateError,
             InputError,
             LakeError,
+            LandingError,
             LaunchError,
             SampleError,
-            ValidationError,
+            SettingsError,
             OSError,
         ) as why:
             typer.echo(f"ml-platform: {why}", err=True)
-            raise typer.Exit(1) from why
+            raise typer.Exit(2 if isinstance(why, SettingsError) else 1) from why
 
     return wrapped
 
@@ -77,21 +77,25 @@ def _errors_in_words(command: Callable[P, R]) -> Callable[P, R]:
 @app.command()
 @_errors_in_words
 def demo() -> None:
-    """Land the grocery sample and run the whole chain on it: about two minutes on two cores.
+    """Land the grocery sample and run the whole chain on it: about two minutes on two cores. For data of yours: `ml-platform run`.
 
     Lands 2017-01-01 to 2017-12-17 as 351 daily files with products and promotions, ingests them, trains a model per series, judges the
     fleet, promotes it and publishes its forecasts. Run twice, the second run changes nothing.
 
     Example: `ml-platform demo && ml-platform status`, then `make ui`.
     """
+    from ml_platform.plans import require_days
     from ml_platform.samples import complete_journey as sample
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the run below is ended too
-    settings, project, console, watch = Settings(), require_project(), show.terminal(), show.Stopwatch()
+    settings, project, console, watch = read_settings(), require_project(), show.terminal(), show.Stopwatch()
+    sample.require_sources(settings.configs)
+    plans = [Plan("ingest", sample.FIRST_DAY, sample.LAST_DAY), Plan("retrain", sample.LAST_DAY, sample.LAST_DAY)]
+    for plan in plans:
+        require_days(settings, plan)
     started = time.monotonic()
     console.print(f"[bold]The sample through the whole chain[/], home {settings.root}\n")
     _land_sample(settings, console, watch, sample.LAST_DAY)
-    plans = [Plan("ingest", sample.FIRST_DAY, sample.LAST_DAY), Plan("retrain", sample.LAST_DAY, sample.LAST_DAY)]
     _run(settings, project, console, watch, plans)
     console.print()
     show.show_status(console, _status(settings))
@@ -100,13 +104,12 @@ def demo() -> None:
 
 
 def _land_sample(settings: Settings, console: Console, watch: show.Stopwatch, last_day: date) -> list[Path]:
-    from ml_platform.samples.complete_journey import land_until
+    from ml_platform.samples.complete_journey import SOURCES, land_until, require_sources
 
+    require_sources(settings.configs)
     started = time.monotonic()
     with show.landing_progress(console) as progress:
-        tasks = {
-            source: progress.add_task(f"landing {source}", total=None) for source in ("products", "promotions", "sales")
-        }
+        tasks = {source: progress.add_task(f"landing {source}", total=None) for source in SOURCES}
         report = lambda source, done, total: progress.update(tasks[source], completed=done, total=total)  # noqa: E731
         written = land_until(settings.landing, last_day, progress=report)
     seconds = time.monotonic() - started
@@ -132,18 +135,56 @@ def _run(settings: Settings, project: Path, console: Console, watch: show.Stopwa
 
 
 def _show_next_steps(settings: Settings, console: Console, seconds: float) -> None:
+    from ml_platform.samples.complete_journey import QUERY
+
     warehouse = os.path.relpath(settings.warehouse)
-    query = f"duckdb.connect({warehouse!r}, read_only=True).sql('from marts.forecast_latest limit 10').show()"
+    query = f"duckdb.connect({warehouse!r}, read_only=True).sql({QUERY!r}).show()"
     lines = {
         "make ui": "the graph, the checks and the pictures, on 127.0.0.1:3000",
         ".venv/bin/ml-platform status": "these figures at any time",
         ".venv/bin/ml-platform land --sample-days 1": "the next day arrives; while `make ui` runs it is forecast without a click",
         f'.venv/bin/python -c "import duckdb; {query}"': "the forecasts in SQL",
-        "docs/index.md": "how it works, and how to bring your own data",
+        "docs/index.md": "how it works; docs/own-data.md: the same with data of yours",
     }
     console.print(f"\n[bold]Done in {seconds:.0f} s.[/] Where to look next:")
     for command, what in lines.items():
         console.print(f"  {command}\n      {what}", markup=False, soft_wrap=True)
+
+
+@app.command()
+@_errors_in_words
+def run(
+    job: Annotated[Job, typer.Argument(help="What to run over the days.")],
+    first: Annotated[datetime | None, typer.Option("--from", formats=DAY, help="First day.")] = None,
+    last: Annotated[datetime | None, typer.Option("--to", formats=DAY, help="Last day, included.")] = None,
+) -> None:
+    """Run a job over days, once, and wait: with `ingest` and then `retrain` data of yours get their first fleet.
+
+    - `ingest`: landed files of the days into bronze and silver. Default: the first to the last landed day.
+
+    - `retrain`: panel, fleet, verdict, release, forecasts and marts, as of every complete day. Default: the newest complete day.
+
+    - `score`: landed files of the days, then forecasts and marts by the champion; trains nothing. Default: days that landed or lag.
+
+    - `everything`: all of that. Default: the first to the last landed day. **Every complete day of the range gets a fleet of its own**,
+      which costs as much as a `retrain` each: it replays a history. For a first fleet use `ingest` and `retrain`.
+
+    Example: `ml-platform run ingest && ml-platform run retrain`, for a replay `ml-platform run everything --from 2026-03-01 --to 2026-03-07`
+    """
+    from ml_platform.contract_files import load_contracts
+    from ml_platform.plans import Planner
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the run below is ended too
+    settings, project, console, started = read_settings(), require_project(), show.terminal(), time.monotonic()
+    planner = Planner(settings, load_contracts(settings.configs))
+    plan = planner.plan(job, first.date() if first else None, last.date() if last else None)
+    console.print(f"[bold]{job}[/] for {plan.first} to {plan.last}, home {settings.root}")
+    if job in ("retrain", "everything"):
+        console.print(f"Fleets to train: {len(planner.days_to_train(plan)):,}, one for each complete day.")
+    _run(settings, project, console, show.Stopwatch(), [plan])
+    console.print(
+        f"\n[bold]Done in {time.monotonic() - started:.0f} s.[/] `ml-platform status` shows what became of it."
+    )
 
 
 @app.command()
@@ -153,43 +194,42 @@ def land(
         list[Path] | None, typer.Argument(help="Files of yours, together with --source.", exists=True, dir_okay=False)
     ] = None,
     source: Annotated[str, typer.Option(help="Declared source that the files belong to.")] = "",
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Land files whose names do not fit; they end in quarantine.")
+    ] = False,
     sample_days: Annotated[int | None, typer.Option(min=1, help="Land the next N business days of the sample.")] = None,
-    until: Day = None,
+    until: Annotated[datetime | None, typer.Option(formats=DAY, help="Land the sample up to this day.")] = None,
 ) -> None:
     """Put files where the platform finds them, whole: under a hidden name first, then renamed.
 
-    Nothing else is needed: with `make ui` running, the drop sensor picks them up within a minute.
+    With `make ui` running, the drop sensor picks them up within a minute; without it, `ml-platform run ingest` does.
 
     Example: `ml-platform land --sample-days 1` lands the sample's next business day, `ml-platform land --until 2017-03-31` its first
     quarter, `ml-platform land --source sales sales_2018-01-01.csv` a file of yours
     """
+    if bool(files) != bool(source):
+        raise typer.BadParameter("name both: ml-platform land --source NAME FILE...")
+    if sum(map(bool, (files, sample_days, until))) > 1:
+        raise typer.BadParameter("choose one: files of yours with --source, or --sample-days, or --until")
+    from ml_platform.contract_files import load_contracts
+    from ml_platform.landing import land_files
     from ml_platform.samples import complete_journey as sample
 
-    settings, console = Settings(), show.terminal()
-    if files or source:
-        written = _land_files(settings, files or [], source)
+    settings, console = read_settings(), show.terminal()
+    if files and source:
+        contract = load_contracts(settings.configs)[source]
+        written = land_files(settings.landing, contract, files, anyway=anyway)
     elif sample_days:
+        sample.require_sources(settings.configs)
         written = sample.land_next(settings.landing, sample_days)
     else:
         written = _land_sample(settings, console, show.Stopwatch(), until.date() if until else sample.LAST_DAY)
-    for path in written if len(written) <= 10 else []:
+    for path in written[:10]:
         console.print(f"landed {path}", markup=False)
+    if len(written) > 10:
+        console.print(f"... and {len(written) - 10:,} more")
     if not written:
         console.print("nothing to land: those days are landed already, or the sample has ended (2017-12-31)")
-
-
-def _land_files(settings: Settings, files: list[Path], source: str) -> list[Path]:
-    from ml_platform.contract_files import load_contracts
-
-    if not files or not source:
-        raise typer.BadParameter("name both: ml-platform land --source NAME FILE...")
-    folder = settings.landing / load_contracts(settings.configs)[source].name
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in files:
-        unfinished = folder / f".{path.name}.{os.getpid()}"
-        shutil.copyfile(path, unfinished)
-        unfinished.replace(folder / path.name)
-    return [folder / path.name for path in files]
 
 
 @app.command()
@@ -199,20 +239,26 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for
 
     Example: `ml-platform status`, for scripts `ml-platform status --json | jq .complete_day`
     """
-    found = _status(Settings())
+    settings, console = read_settings(), show.terminal()
+    found = _status(settings)
     if as_json:
         typer.echo(json.dumps(asdict(found), default=str, indent=2, ensure_ascii=False))
     else:
-        show.show_status(show.terminal(), found)
+        console.print(f"Home {settings.root}", markup=False)
+        show.show_status(console, found)
 
 
 def _status(settings: Settings) -> "Status":
+    from ml_platform.backlog import waiting
     from ml_platform.contract_files import load_contracts
     from ml_platform.lake import Lake
+    from ml_platform.landing import undeclared
     from ml_platform.status import read_status
 
-    target = load_contracts(settings.configs).target
-    return read_status(Lake(settings.lake), target.name, target.drops_per_day)
+    lake, contracts = Lake(settings.lake), load_contracts(settings.configs)
+    found = read_status(lake, contracts.target.name, contracts.target.drops_per_day)
+    strangers = undeclared(settings.landing, {source.name for source in contracts.sources})
+    return replace(found, waiting=waiting(lake, settings.landing, contracts), undeclared=tuple(strangers))
 
 
 @app.command()
@@ -224,7 +270,7 @@ def doctor(port: Annotated[int, typer.Option(help="Port that `make ui` will use.
     """
     from ml_platform.doctor import examine
 
-    checks = examine(Settings(), find_project(), port)
+    checks = examine(read_settings(), find_project(), port)
     show.show_checks(show.terminal(), checks)
     raise typer.Exit(int(any(check.required and not check.ok for check in checks)))
 

@@ -86,7 +86,9 @@ def _show(console: Console, stage: str, event: Event, spinner: Spinner, elapsed:
 def show_status(console: Console, status: "Status") -> None:
     """Everything `ml-platform status` and the end of the demo show."""
     if not status.sources:
-        console.print("Nothing has been loaded yet: `ml-platform land`, then `make ui` or `ml-platform demo`.")
+        console.print(
+            "Nothing has been loaded yet: `ml-platform land`, then `make ui` or `ml-platform run ingest`; or `ml-platform demo`."
+        )
     for table in _tables(status) if status.sources else ():
         console.print(table)
     _show_release(console, status)

@@ -1,16 +1,23 @@
 """Landing: which drops lie in the landing folder.
 
-Belongs here: listing, naming and dating drops. Does not belong here: opening them (formats) or remembering them (ledger).
+Belongs here: putting files there, listing, naming and dating drops. Does not belong here: opening them (formats) or remembering them (ledger).
 """
 
 import hashlib
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 from ml_platform.contracts import SourceContract
+
+EXAMPLE_DAY = "2026-01-31"
+
+
+class LandingError(ValueError):
+    """A file that no listing would take for a drop of its source; names the pattern and the way out."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,39 @@ def files(landing: Path, contract: SourceContract) -> Iterator[os.DirEntry[str]]
     """The files of a source as the folder names them; that is quick, what each one is (`drop_of`) costs a question to the disk."""
     folder = landing / contract.name
     return _files(folder) if folder.is_dir() else iter(())
+
+
+def read_name(name: str, contract: SourceContract) -> tuple[bool, date | None]:
+    """Whether a name below landing/<source>/ is one of the contract's, and the drop day in it."""
+    found = contract.path_pattern.match(name)
+    day = _day(found.groupdict().get("day")) if found else None
+    return found is not None and (day is not None or contract.kind == "snapshot"), day
+
+
+def land_files(landing: Path, contract: SourceContract, files: Sequence[Path], *, anyway: bool = False) -> list[Path]:
+    """Copy files into the landing folder, whole; LandingError, before the first one, where a name is not the contract's (unless `anyway`)."""
+    names = [_landed_name(path, contract, anyway=anyway) for path in files]
+    for path, name in zip(files, names, strict=True):
+        target = landing / contract.name / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = target.with_name(f".{target.name}.{os.getpid()}")  # no listing takes it for a drop
+        shutil.copyfile(path, unfinished)
+        unfinished.replace(target)
+    return [landing / contract.name / name for name in names]
+
+
+def _landed_name(path: Path, contract: SourceContract, *, anyway: bool) -> str:
+    """The file's name below landing/<source>/, with as many of its folders as the contract's path has."""
+    name = "/".join(path.absolute().parts[-1 - contract.path.count("/") :])
+    if read_name(name, contract)[0] and not path.name.startswith((".", "_")):
+        return name
+    if anyway:
+        return path.name
+    example = contract.path.replace("{day}", EXAMPLE_DAY).replace("*", "")
+    raise LandingError(
+        f"'{name}' is no file of source '{contract.name}', whose path is '{contract.path}', for example {example}: "
+        "rename it, or add --anyway to see it in quarantine"
+    )
 
 
 def undeclared(landing: Path, declared: set[str]) -> list[str]:
@@ -76,9 +116,7 @@ def drop_of(entry: os.DirEntry[str], landing: Path, contract: SourceContract) ->
     arrived = datetime.fromtimestamp(status.st_mtime, UTC)
     own = Path(entry.path).relative_to(landing).as_posix()
     path = os.fsencode(own).decode(errors="backslashreplace")  # a name that is no text must still fit into the ledger
-    found = contract.path_pattern.match(path.removeprefix(f"{contract.name}/")) if path == own else None
-    day = _day(found.groupdict().get("day")) if found else None
-    named = found is not None and (day is not None or contract.kind == "snapshot")
+    named, day = read_name(path.removeprefix(f"{contract.name}/"), contract) if path == own else (False, None)
     return Drop(contract.name, path, etag, status.st_size, day or arrived.date(), named, arrived)
 
 

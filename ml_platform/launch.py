@@ -7,6 +7,7 @@ Belongs here: finding the project, the subprocess, its events. Does not belong h
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,12 +15,15 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from ml_platform.settings import Settings
 
 WORKSPACE = "workspace.yaml"
-JOBS = ("ingest", "retrain", "score", "everything")
+Job = Literal["ingest", "retrain", "score", "everything"]
+JOBS: tuple[str, ...] = get_args(Job)
+LAST_LINES = 5
+TRACEBACK_FRAME = re.compile(r"^  File \".*\n(?:    .*\n)*", re.MULTILINE)
 
 
 class LaunchError(RuntimeError):
@@ -85,13 +89,18 @@ def run_jobs(settings: Settings, project: Path, plans: Sequence[Plan], log: Path
     process and its children.
     """
     command = [sys.executable, "-m", "sensors.launch", *(str(plan) for plan in plans)]
-    yield from follow(command, project, {**os.environ, "ML_PLATFORM_HOME": str(settings.root)}, log)
+    # absolute, because the process works in the project's folder and the person may not
+    places = {"ML_PLATFORM_HOME": str(settings.root), "ML_PLATFORM_CONFIGS": str(settings.configs.absolute())}
+    yield from follow(command, project, {**os.environ, **places}, log)
 
 
 def follow(command: list[str], folder: Path, environment: dict[str, str], log: Path) -> Generator[Event, None, None]:
-    """Run any command that prints events, one JSON object per line; other lines go to the log."""
-    ended, patience = False, 0.0
-    with log.open("a", encoding="utf-8") as out:
+    """Run any command that prints events, one JSON object per line; other lines go to the log.
+
+    Where it ends without its last event, the failure that is reported shows the end of the log.
+    """
+    ended, patience, start = False, 0.0, log.stat().st_size if log.exists() else 0
+    with log.open("a", encoding="utf-8", buffering=1) as out:  # by lines: its end is what happened last
         process = subprocess.Popen(
             command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=out, text=True, start_new_session=True
         )
@@ -109,7 +118,15 @@ def follow(command: list[str], folder: Path, environment: dict[str, str], log: P
             code = _end(process, patience)
             process.stdout.close()
     if not ended:
-        yield Event("run_end", message=f"the process ended with exit code {code} and no word", success=False)
+        words = f"the process ended with exit code {code} and no word{_last_words(log, start)}"
+        yield Event("run_end", message=words, success=False)
+
+
+def _last_words(log: Path, start: int) -> str:
+    """The last lines that were written to a log from `start` (bytes) on; of a traceback, what follows its last frame."""
+    text = log.read_bytes()[start:].decode(errors="replace")
+    lines = [line.rstrip() for line in TRACEBACK_FRAME.split(text)[-1].splitlines() if line.strip()]
+    return "".join(f"\n    {line[:300]}" for line in lines[-LAST_LINES:])
 
 
 def parse_event(line: str) -> Event | None:

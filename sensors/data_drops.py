@@ -91,29 +91,11 @@ def due_batches(drops: Sequence[Drop], settings: Settings, contracts: Contracts,
     lake = Lake(settings.lake)
     complete = backlog.complete_days(lake, contracts.target, settings.calendar)
     if drops:
-        days = days_of(drops, complete, settings, contracts)
-        yield Batch(_name(drop.drop_id for drop in drops), days, f"{len(drops)} drops")
+        days = backlog.days_of(drops, complete, contracts, settings.calendar) or [settings.first_day]
+        yield Batch(_name(drop.drop_id for drop in drops), (min(days), max(days)), f"{len(drops)} drops")
     if quiet and (missing := backlog.unpublished(lake, complete)):
         name = _name(day.isoformat() for day in missing)
         yield Batch(name, (missing[0], missing[-1]), f"forecasts of {len(missing)} days")
-
-
-def days_of(
-    drops: Sequence[Drop], complete: Sequence[date], settings: Settings, contracts: Contracts
-) -> tuple[date, date]:
-    """Days of the run: from the first drop day to the newest day that will be complete, inside the calendar.
-
-    Drops without a day in their name, and snapshots, come along with any day; the first of the calendar where there is no other.
-    """
-    dated = [
-        drop.day
-        for drop in drops
-        if drop.named and settings.calendar.holds(drop.day) and contracts[drop.source].kind == "events"
-    ]
-    of_target = (drop.day for drop in drops if drop.source == contracts.target.name and drop.day in dated)
-    newest = max([*of_target, *complete[-1:]], default=None)
-    days = [*dated, *([newest] if newest else [])] or [settings.first_day]
-    return min(days), max(days)
 
 
 def _at_work(context: dg.SensorEvaluationContext, job: str | None = None) -> int:

@@ -19,11 +19,19 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
+from ml_platform.contract_files import load_contracts
+
 TIME_ZONE = "America/New_York"  # of the stores: by its days every transaction lies in one promotion week
 FIRST_DAY = date(2017, 1, 1)
 LAST_DAY = date(2017, 12, 17)  # the demo lands up to here and keeps two weeks back
 WEEKS = 53
+SOURCES = ("products", "promotions", "sales")
 PLANNED_AHEAD = timedelta(days=28)
+# rounded, so that every column fits into 80 characters
+QUERY = (
+    "select store_id, product_category, date, round(mean, 2) as mean, round(lo_80, 2) as lo_80, round(hi_80, 2) as hi_80 "
+    "from marts.forecast_latest limit 10"
+)
 SALES_COLUMNS = ["household_id", "store_id", "basket_id", "product_id", "quantity", "sales_value"]
 TIME_COLUMN = "transaction_timestamp"
 
@@ -32,6 +40,16 @@ Progress = Callable[[str, int, int], None]  # source, files landed, files to lan
 
 class SampleError(RuntimeError):
     """The sample package is missing or is not the one this loader knows."""
+
+
+def require_sources(configs: Path) -> None:
+    """SampleError where the contracts of a folder lack a source of the sample: its files would lie among the files of other data."""
+    declared = [source.name for source in load_contracts(configs).sources]
+    if missing := [name for name in SOURCES if name not in declared]:
+        raise SampleError(
+            f"{configs} does not declare {', '.join(missing)}, so the sample cannot be used with it. For files of yours: "
+            "`ml-platform land --source NAME FILE...`; for the sample: unset ML_PLATFORM_CONFIGS and give it a home of its own"
+        )
 
 
 def land_until(

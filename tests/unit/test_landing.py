@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ml_platform.contracts import SourceContract
-from ml_platform.landing import Drop, list_drops, undeclared
+from ml_platform.landing import Drop, LandingError, land_files, list_drops, undeclared
 
 READINGS: dict[str, Any] = {
     "name": "readings",
@@ -24,6 +24,7 @@ READINGS: dict[str, Any] = {
 }
 EVENTS = SourceContract.model_validate(READINGS)
 SNAPSHOT = SourceContract.model_validate({**READINGS, "kind": "snapshot", "path": "readings.csv"})
+WEATHER = SourceContract.model_validate({**READINGS, "name": "weather", "path": "{day}/part.csv"})
 NOON = datetime(2024, 3, 1, 12, tzinfo=UTC)
 
 
@@ -121,3 +122,39 @@ def test_folders_that_no_contract_declares_are_found(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_text("x")
     assert undeclared(tmp_path, {"readings"}) == ["strange"]
+
+
+def test_a_path_with_folders_keeps_those_of_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "inbox" / "2024-03-01" / "part.csv"
+    file.parent.mkdir(parents=True)
+    file.write_text("a")
+    assert land_files(tmp_path / "landing", WEATHER, [file]) == [
+        tmp_path / "landing" / "weather" / "2024-03-01" / "part.csv"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("contract", "name", "example"),
+    [
+        (EVENTS, "reading_2024-03-01.csv", "readings_2026-01-31.csv"),
+        (EVENTS, "readings_2024-13-01_a.csv", "readings_2026-01-31.csv"),
+        (WEATHER, "part.csv", "2026-01-31/part.csv"),
+        (SNAPSHOT, "reading.csv", "readings.csv"),
+        (SNAPSHOT, "Readings.csv", "readings.csv"),
+    ],
+)
+def test_a_name_that_does_not_fit_stops_all_files(
+    tmp_path: Path, contract: SourceContract, name: str, example: str
+) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(LandingError, match=f"for example {example}: rename it, or add --anyway"):
+        land_files(tmp_path / "landing", contract, [tmp_path / name])
+    assert not (tmp_path / "landing").exists()
+    assert land_files(tmp_path / "landing", contract, [tmp_path / name], anyway=True)[0].name == name
+
+
+def test_a_hidden_name_is_no_drop(tmp_path: Path) -> None:
+    contract = SNAPSHOT.model_copy(update={"path": "*.csv"})
+    (tmp_path / "_a.csv").touch()
+    with pytest.raises(LandingError, match="rename it"):
+        land_files(tmp_path / "landing", contract, [tmp_path / "_a.csv"])

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ml_platform.samples import complete_journey as sample
+from ml_platform.settings import PACKAGED_CONFIGS
 
 STORES = (367, 406)
 UNTIL = date(2017, 1, 20)
@@ -161,3 +162,17 @@ def test_a_missing_package_names_the_extra(
     monkeypatch.setattr(sample, "find_spec", spec)
     with pytest.raises(sample.SampleError, match=message):
         sample._land_reference(tmp_path, None, None)
+
+
+def test_the_sample_fits_the_packaged_contracts_and_no_others(tmp_path: Path) -> None:
+    sample.require_sources(PACKAGED_CONFIGS / "retail")
+    (tmp_path / "sources").mkdir()
+    for name in ("products", "sales"):
+        text = (PACKAGED_CONFIGS / "retail" / "sources" / f"{name}.yaml").read_text()
+        (tmp_path / "sources" / f"{name}.yaml").write_text(text)
+    with pytest.raises(sample.SampleError, match=r"does not declare promotions, .*ml-platform land --source NAME"):
+        sample.require_sources(tmp_path)
+
+
+def test_the_readme_asks_what_the_demo_asks() -> None:
+    assert sample.QUERY in (Path(__file__).parents[2] / "README.md").read_text()
