@@ -9,18 +9,24 @@ from assets import features, ingestion, preparation, promotion, scoring, trainin
 from assets.partitions import days_of
 from ml_platform.contracts import Contracts
 from ml_platform.forecasting import ForecastConfig
+from ml_platform.lake import Lake
+from ml_platform.panel_inputs import PanelInputs
 from ml_platform.settings import Settings
 
 
 def build_assets(settings: Settings, contracts: Contracts, config: ForecastConfig) -> list[dg.AssetsDefinition]:
     """Every asset of one fleet; bronze and silver follow from the contracts."""
     days = days_of(settings.first_day, settings.last_day)
+    inputs = PanelInputs(Lake(settings.lake), contracts, config, settings.engine)  # its schemas; runs have their own
     return [
         *(ingestion.bronze_asset(source, days) for source in contracts.sources),
         *(preparation.silver_asset(source, contracts, days) for source in contracts.sources),
-        *features.feature_assets(contracts, config),
-        *training.training_assets(config, days),
+        features.catalogue_asset(inputs),
+        features.panel_asset(inputs),
+        training.fleet_asset(config, days),
+        training.evaluation_asset(config, days),
         *promotion.promotion_assets(config, days),
         scoring.forecasts_asset(config, days),
-        *warehouse.warehouse_assets(config, days),
+        warehouse.warehouse_asset(config, days),
+        warehouse.marts_assets(config),
     ]

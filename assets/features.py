@@ -11,23 +11,22 @@ import dagster as dg
 
 from assets.metadata import FORECASTING, Events, check_specs, counts, guarded, picture, table_definition, table_metadata
 from ml_platform import plots
-from ml_platform.catalogue import CATALOGUE, catalogue_spec, write_catalogue
-from ml_platform.contracts import Contracts
-from ml_platform.features import CHECKS, PANEL, PanelReport, panel_spec, target_per_day, write_panel
+from ml_platform.catalogue import catalogue_spec, write_catalogue
+from ml_platform.features import CHECKS, PanelReport, panel_spec, target_per_day, write_panel
 from ml_platform.forecasting import ForecastConfig
 from ml_platform.lake import Lake
+from ml_platform.lake.names import SERIES_CATALOGUE, SERIES_PANEL
 from ml_platform.panel_inputs import PanelInputs
 from resources.configuration import ConfigurationResource
 from resources.lake import LakeResource
 from resources.spark import SparkResource
 
 
-def feature_assets(contracts: Contracts, config: ForecastConfig) -> list[dg.AssetsDefinition]:
-    """`series_catalogue` and `series_panel`, both up to the newest complete day."""
-    inputs = PanelInputs(Lake(""), contracts, config, "")
+def catalogue_asset(inputs: PanelInputs) -> dg.AssetsDefinition:
+    """`series_catalogue`, up to the newest complete day."""
 
     @dg.asset(
-        deps=[contracts.target.silver],
+        deps=[inputs.target.silver],
         group_name="silver",
         owners=[FORECASTING],
         kinds={"deltalake", "spark"},
@@ -51,11 +50,17 @@ def feature_assets(contracts: Contracts, config: ForecastConfig) -> list[dg.Asse
         as_of = found.newest_day()
         states = Counter(write_catalogue(found, as_of)["state"].to_pylist())
         yield dg.MaterializeResult(
-            metadata=table_metadata(store, CATALOGUE, as_of=as_of.isoformat(), series_by_state=counts(states))
+            metadata=table_metadata(store, SERIES_CATALOGUE, as_of=as_of.isoformat(), series_by_state=counts(states))
         )
 
+    return series_catalogue
+
+
+def panel_asset(inputs: PanelInputs) -> dg.AssetsDefinition:
+    """`series_panel`, up to the newest complete day."""
+
     @dg.asset(
-        deps=[series_catalogue, *(source.silver for source, _ in inputs.covariates)],
+        deps=["series_catalogue", *(source.silver for source, _ in inputs.covariates)],
         group_name="gold",
         owners=[FORECASTING],
         kinds={"deltalake", "spark"},
@@ -75,15 +80,15 @@ def feature_assets(contracts: Contracts, config: ForecastConfig) -> list[dg.Asse
             context,
             lambda: write_panel(found, found.newest_day()),
             CHECKS,
-            lambda report: _panel_metadata(store, config, report),
+            lambda report: _panel_metadata(store, inputs.config, report),
         )
 
-    return [series_catalogue, series_panel]
+    return series_panel
 
 
 def _panel_metadata(lake: Lake, config: ForecastConfig, report: PanelReport) -> dict[str, Any]:
     volume = plots.volume_per_day(target_per_day(lake, report.as_of), value="target", what=config.target)
     months = ", ".join(report.months) or "none: nothing had changed"
     return table_metadata(
-        lake, PANEL, as_of=report.as_of.isoformat(), months_made_anew=months, target_per_day=picture(volume)
+        lake, SERIES_PANEL, as_of=report.as_of.isoformat(), months_made_anew=months, target_per_day=picture(volume)
     )

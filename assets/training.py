@@ -15,6 +15,7 @@ from ml_platform import plots
 from ml_platform.catalogue import catalogue_as_of
 from ml_platform.forecasting import ForecastConfig
 from ml_platform.lake import Lake, schemas
+from ml_platform.lake.names import FLEET_EVALUATION
 from ml_platform.promotion import Evaluation, judge_candidate
 from ml_platform.training import TrainingReport, train_fleet
 from ml_platform.training_tables import CANDIDATE_FLEET
@@ -27,8 +28,8 @@ from resources.spark import SparkResource
 NOTHING_DUE = "no day of this run is complete in the ledger: nothing was made"
 
 
-def training_assets(config: ForecastConfig, days: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:
-    """`candidate_fleet` and `fleet_evaluation`, partitioned by as-of day."""
+def fleet_asset(config: ForecastConfig, days: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
+    """`candidate_fleet`, partitioned by as-of day."""
 
     @dg.asset(
         deps=["series_panel"],
@@ -54,8 +55,14 @@ def training_assets(config: ForecastConfig, days: dg.DailyPartitionsDefinition) 
             context.log.info(f"fleet as of {as_of}: {dict(report.states)}{' (unchanged)' if report.unchanged else ''}")
         return materialized(context, _fleet_metadata(store, report) if report else {"reason": NOTHING_DUE})
 
+    return candidate_fleet
+
+
+def evaluation_asset(config: ForecastConfig, days: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
+    """`fleet_evaluation`, partitioned by as-of day."""
+
     @dg.asset(
-        deps=[candidate_fleet],
+        deps=["candidate_fleet"],
         group_name="fleet",
         owners=[FORECASTING],
         kinds={"deltalake", "python"},
@@ -78,7 +85,7 @@ def training_assets(config: ForecastConfig, days: dg.DailyPartitionsDefinition) 
             context.log.info(f"judged as of {as_of}: weighted RMSSE {judged.fleet('challenger').get('weighted_rmsse')}")
         return materialized(context, _evaluation_metadata(store, judged) if judged else {"reason": NOTHING_DUE})
 
-    return [candidate_fleet, fleet_evaluation]
+    return fleet_evaluation
 
 
 def _fleet_metadata(lake: Lake, report: TrainingReport) -> dict[str, Any]:
@@ -108,7 +115,7 @@ def _evaluation_metadata(lake: Lake, judged: Evaluation) -> dict[str, Any]:
     champion = judged.champion.release_id if judged.champion else "none before this day: the floor alone judges"
     return table_metadata(
         lake,
-        "gold/fleet_evaluation",
+        FLEET_EVALUATION,
         champion=champion,
         **figures,
         error_by_segment=picture(plots.error_by_segment(judged.table)),

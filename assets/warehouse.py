@@ -28,8 +28,8 @@ from resources.warehouse import WarehouseResource
 TRANSLATOR = DagsterDbtTranslator(DagsterDbtTranslatorSettings(enable_duplicate_source_asset_keys=True))
 
 
-def warehouse_assets(config: ForecastConfig, days: dg.DailyPartitionsDefinition) -> list[dg.AssetsDefinition]:
-    """`warehouse_forecasts` by as-of day, and the marts, which switch to what it staged."""
+def warehouse_asset(config: ForecastConfig, days: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
+    """`warehouse_forecasts` by as-of day: a warehouse beside the live one, staged and not yet shown."""
 
     @dg.asset(
         deps=["forecasts"],
@@ -68,6 +68,12 @@ def warehouse_assets(config: ForecastConfig, days: dg.DailyPartitionsDefinition)
             metadata={**found, "staged": dg.MetadataValue.path(str(staged.path)), "rows": counts(staged.rows)}
         )
 
+    return warehouse_forecasts
+
+
+def marts_assets(config: ForecastConfig) -> dg.AssetsDefinition:
+    """The marts: dbt builds them in the staged warehouse, which then takes the place of the live one."""
+
     @dbt_assets(manifest=manifest(config), name="marts", dagster_dbt_translator=TRANSLATOR)
     def marts(
         context: dg.AssetExecutionContext, dbt: DbtCliResource, lake: LakeResource, warehouse: WarehouseResource
@@ -87,7 +93,7 @@ def warehouse_assets(config: ForecastConfig, days: dg.DailyPartitionsDefinition)
             context.log.info(f"published {pointer.release_id} as of {pointer.as_of}")
         yield from (_with_rows(output, rows, store) for output in built)
 
-    return [warehouse_forecasts, marts]
+    return marts
 
 
 def _with_rows(mart: dg.Output[Any], rows: Mapping[str, int], lake: Lake) -> dg.Output[Any]:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ml_platform.lake import TableSpec
+from ml_platform.lake.names import SERIES_CATALOGUE
 from ml_platform.panel_inputs import PanelInputs, to_arrow
 from ml_platform.preparation import Preparation
 from ml_platform.series import with_identity
@@ -17,7 +18,6 @@ from ml_platform.series import with_identity
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-CATALOGUE = "silver/series_catalogue"
 DORMANT_AFTER = timedelta(days=182)
 REMEMBERED = 40  # a replay of a month asks for each day four times, stage by stage
 _MADE: dict[tuple[object, ...], pa.Table] = {}
@@ -30,7 +30,10 @@ def catalogue_spec(inputs: PanelInputs) -> TableSpec:
     columns |= {"first_date": pa.date32(), "last_date": pa.date32(), "active_days": pa.int64()}
     columns |= {name: pa.string() for name in inputs.attributes} | {"state": pa.string(), "reason": pa.string()}
     return TableSpec(
-        CATALOGUE, pa.schema(list(columns.items())), (), "One row per series: key, shard, days, state. The newest view."
+        SERIES_CATALOGUE,
+        pa.schema(list(columns.items())),
+        (),
+        "One row per series: key, shard, days, state. The newest view.",
     )
 
 
@@ -66,7 +69,7 @@ def write_catalogue(inputs: PanelInputs, as_of: date) -> pa.Table:
     spec = catalogue_spec(inputs)
     table = pa.concat_tables([catalogue_as_of(inputs, as_of), _excluded(inputs, as_of)]).sort_by("series_id")
     inputs.lake.ensure(spec)
-    if not inputs.lake.read(CATALOGUE).sort_by("series_id").equals(table):
+    if not inputs.lake.read(SERIES_CATALOGUE).sort_by("series_id").equals(table):
         inputs.lake.replace(spec, table, "series_id IS NOT NULL")
     return table
 

@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ml_platform.columns import Column
 from ml_platform.contract_files import load_contracts
-from ml_platform.contracts import Column, ContractError, Contracts, Covariate, SourceContract
+from ml_platform.contracts import ContractError, Contracts, Covariate, SourceContract
 from ml_platform.forecasting.config import ForecastConfig, load_config
 
 FORECAST = "forecast.yaml"

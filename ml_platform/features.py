@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ml_platform import expectations
-from ml_platform.catalogue import CATALOGUE
 from ml_platform.checks import READER_VERSION, CheckResult, reader_version, require
 from ml_platform.contracts import SourceContract
 from ml_platform.covariates import scope_values, with_covariates
 from ml_platform.lake import Lake, TableSpec
+from ml_platform.lake.names import SERIES_CATALOGUE, SERIES_PANEL
 from ml_platform.lake.schemas import INSTANT
 from ml_platform.lake.staging import Staging
 from ml_platform.panel_inputs import PanelInputs, to_arrow
@@ -29,7 +29,6 @@ from ml_platform.spark import session
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-PANEL = "gold/series_panel"
 CHECKS = ("complete_calendar", "target_balance", "no_future_target", "unique_key", READER_VERSION, expectations.NAME)
 
 
@@ -53,22 +52,24 @@ def panel_spec(inputs: PanelInputs) -> TableSpec:
     columns |= {one.name: pa.float64() for _, own in inputs.covariates for one in own}
     columns |= {"known_from": pa.date32(), "month": pa.string()}
     text = "One row per series and step on a complete calendar: target, weight, known-future covariates; no target after the as-of day."
-    return TableSpec(PANEL, pa.schema(list(columns.items())), ("month",), text)
+    return TableSpec(SERIES_PANEL, pa.schema(list(columns.items())), ("month",), text)
 
 
 def write_panel(inputs: PanelInputs, as_of: date) -> PanelReport:
     """Make the months of the panel that new silver rows or new days touch; checks.Blocked where a check fails."""
     lake, spec = inputs.lake, panel_spec(inputs)
     table = lake.ensure(spec)
-    now, before = _versions(inputs, as_of), lake.last_metadata(PANEL, INPUTS_KEY)
+    now, before = _versions(inputs, as_of), lake.last_metadata(SERIES_PANEL, INPUTS_KEY)
     if now == before:
         return PanelReport(as_of, (), 0, table.version())
     grid = _Grid(inputs, as_of, inputs.calendar(as_of), _first_touched(inputs, before, now))
     inputs.progress(f"series_panel: {len(grid.months)} months as of {as_of}")
     staging = Staging.open(lake, spec)
     grid.panel(spec).write.partitionBy("month").mode("overwrite").parquet(staging.path)
-    checks = require(f"table {PANEL}", _checks(grid, staging))
-    stale = {month for month in lake.read(PANEL, ["month"])["month"].unique().to_pylist() if month >= grid.first_month}
+    checks = require(f"table {SERIES_PANEL}", _checks(grid, staging))
+    stale = {
+        month for month in lake.read(SERIES_PANEL, ["month"])["month"].unique().to_pylist() if month >= grid.first_month
+    }
     metadata = {INPUTS_KEY: json.dumps(now), MONTHS_KEY: json.dumps(grid.months)}
     version = staging.commit(sorted({*grid.months, *stale}), metadata)
     return PanelReport(as_of, tuple(grid.months), staging.dataset().count_rows(), version, checks)
@@ -131,7 +132,7 @@ class _Grid:
         import pyspark.sql.functions as F
         from pyspark.sql import Window
 
-        known = self.inputs.table(CATALOGUE).where("state <> 'excluded'").select("series_id", *self.inputs.key)
+        known = self.inputs.table(SERIES_CATALOGUE).where("state <> 'excluded'").select("series_id", *self.inputs.key)
         return known.withColumn("series", F.row_number().over(Window.orderBy("series_id")))
 
     def _measures(self) -> dict[str, str]:
@@ -236,7 +237,7 @@ def _checks(grid: _Grid, staging: Staging) -> list[CheckResult]:
         CheckResult(
             "unique_key", doubled == 0, f"{doubled} pairs of series and date occur twice", {"doubled_keys": doubled}
         ),
-        reader_version(inputs.lake.reader_version(PANEL), staged.schema),
+        reader_version(inputs.lake.reader_version(SERIES_PANEL), staged.schema),
         expectations.validate(staging.sample(inputs.suite_rows), _expected(inputs), inputs.suite_rows, rows.num_rows),
     ]
 
@@ -284,7 +285,9 @@ def _spark_type(kind: pa.DataType) -> str:
 
 def target_per_day(lake: Lake, as_of: date) -> pa.Table:
     """The fleet's target per day over the year before `as_of`: date, target."""
-    rows = lake.read(PANEL, ["date", "target"], pc.field("month") >= (as_of - timedelta(days=366)).strftime("%Y-%m"))
+    rows = lake.read(
+        SERIES_PANEL, ["date", "target"], pc.field("month") >= (as_of - timedelta(days=366)).strftime("%Y-%m")
+    )
     rows = rows.filter(pc.is_valid(rows["target"])).set_column(
         0, "date", rows.filter(pc.is_valid(rows["target"]))["date"].cast(pa.date32(), safe=False)
     )

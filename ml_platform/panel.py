@@ -15,8 +15,8 @@ from ml_platform.forecasting.calendar import Floats, Ints, step_times
 from ml_platform.forecasting.config import ForecastConfig
 from ml_platform.forecasting.layout import LIMIT, Cells, lay_out, segment_codes
 from ml_platform.lake import Lake
+from ml_platform.lake.names import SERIES_PANEL
 
-PANEL = "gold/series_panel"
 NOT_SERIES = ("excluded", "quarantined")
 
 
@@ -45,7 +45,7 @@ def panel_shard(lake: Lake, catalogue: pa.Table, config: ForecastConfig, as_of: 
         *config.known_future,
         "known_from",
     ]
-    scanner = lake.dataset(PANEL).scanner(
+    scanner = lake.dataset(SERIES_PANEL).scanner(
         columns=columns, filter=where, batch_size=1 << 20, batch_readahead=2, fragment_readahead=1
     )
     for batch in scanner.to_batches():
@@ -105,7 +105,7 @@ class _Rows:
         if (at[known_series] < 0).any():
             stray = batch["date"].filter(pa.array(known_series & (at < 0)))[0]
             raise PanelError(
-                f"table {PANEL}: {stray} is no step of frequency {self.config.frequency}: make the panel anew"
+                f"table {SERIES_PANEL}: {stray} is no step of frequency {self.config.frequency}: make the panel anew"
             )
         past = np.flatnonzero(known_series & (at < steps))
         place = codes[past] * self.y.shape[1] + at[past]
@@ -142,7 +142,7 @@ def _shard(series: pa.Table, cells: _Rows, grid: pd.DatetimeIndex, config: Forec
     if (cells.rows == 0).any():
         lost = ids[cells.rows == 0]
         raise PanelError(
-            f"table {PANEL} has no row of {len(lost)} series, such as {lost[0]}: make the panel of this as-of day first"
+            f"table {SERIES_PANEL} has no row of {len(lost)} series, such as {lost[0]}: make the panel of this as-of day first"
         )
     frame = series.to_pandas()
     segment, names = segment_codes([frame.get(name) for name in config.segments], len(frame))

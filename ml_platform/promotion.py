@@ -17,18 +17,11 @@ from ml_platform.coverage import Coverage, count_coverage
 from ml_platform.evaluation import FLEET, evaluate, store_evaluation
 from ml_platform.forecasting import ForecastConfig
 from ml_platform.gate import Decision, GateConfig, decide
-from ml_platform.lake import Lake, LakeError, schemas
+from ml_platform.lake import Lake, LakeError, names, schemas
 from ml_platform.preparation import INPUTS_KEY
 from ml_platform.registry import Champion, Registry, Release, ReleaseContents, champion_as_of
 
-FLEET_TABLE, POOLS_TABLE, FOLDS_TABLE, JUDGED_TABLE = (
-    "gold/candidate_fleet",
-    "gold/fleet_pools",
-    "gold/fold_metrics",
-    "gold/judged_fold",
-)
-EVALUATION_TABLE = "gold/fleet_evaluation"
-INPUTS = ("gold/series_panel", FLEET_TABLE, FOLDS_TABLE)
+INPUTS = ("gold/series_panel", names.CANDIDATE_FLEET, names.FOLD_METRICS)
 METRICS = ("weighted_rmsse", "wape", "wape_week", "bias")
 
 
@@ -63,10 +56,10 @@ def judge_candidate(
     lake: Lake, registry: Registry, catalogue: pa.Table, config: ForecastConfig, as_of: date
 ) -> Evaluation:
     """Measure the candidate fleet of a day and the champion before that day on the fold that chose nothing; store the rows."""
-    _whole_day(lake, FLEET_TABLE, as_of)
+    _whole_day(lake, names.CANDIDATE_FLEET, as_of)
     champion = champion_as_of(lake, as_of, same_day=False)
     fleet = registry.load(champion.release_id) if champion else None
-    fold = _day(lake, JUDGED_TABLE, as_of)
+    fold = _day(lake, names.JUDGED_FOLD, as_of)
     table = evaluate(fold, catalogue, config, as_of, fleet, champion.release_id if champion else None)
     return Evaluation(table, champion, store_evaluation(lake, table, config, as_of))
 
@@ -85,7 +78,10 @@ def release_candidate(
     The steps are folder, MLflow version, row of gold/promoted_release, alias. Each finds what is done and does what is missing, so a repetition after
     a crash completes the promotion, and one after success writes nothing.
     """
-    fleet, evaluation = _whole_day(lake, FLEET_TABLE, as_of), _evaluation(lake, registry, catalogue, config, as_of)
+    fleet, evaluation = (
+        _whole_day(lake, names.CANDIDATE_FLEET, as_of),
+        _evaluation(lake, registry, catalogue, config, as_of),
+    )
     coverage = count_coverage(catalogue, fleet)
     decision = decide(evaluation, coverage, gate)
     release = registry.build(
@@ -98,7 +94,7 @@ def release_candidate(
 
 def _evaluation(lake: Lake, registry: Registry, catalogue: pa.Table, config: ForecastConfig, as_of: date) -> pa.Table:
     """The stored rows of the day; judged anew where an earlier day was promoted since: a run over days evaluates all before it releases the first."""
-    rows, champion = _whole_day(lake, EVALUATION_TABLE, as_of), champion_as_of(lake, as_of, same_day=False)
+    rows, champion = _whole_day(lake, names.FLEET_EVALUATION, as_of), champion_as_of(lake, as_of, same_day=False)
     if _opponent(rows) == (champion.release_id if champion else None):
         return rows
     return judge_candidate(lake, registry, catalogue, config, as_of).table
@@ -147,12 +143,12 @@ def _contents(
     as_of: date,
     evidence: Mapping[str, object],
 ) -> ReleaseContents:
-    pools = _whole_day(lake, POOLS_TABLE, as_of).drop_columns(["as_of"])
+    pools = _whole_day(lake, names.FLEET_POOLS, as_of).drop_columns(["as_of"])
     return ReleaseContents(
         as_of=as_of,
         parameters=fleet.drop_columns([name for name in ("as_of", "fingerprint") if name in fleet.column_names]),
         pools=pools,
-        fold_metrics=_day(lake, FOLDS_TABLE, as_of).drop_columns(["as_of"]),
+        fold_metrics=_day(lake, names.FOLD_METRICS, as_of).drop_columns(["as_of"]),
         evaluation=evaluation.drop_columns(["as_of"]),
         config=config,
         evidence=evidence,

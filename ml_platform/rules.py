@@ -14,7 +14,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ml_platform.contracts import Column, SourceContract
+from ml_platform.columns import Column
+from ml_platform.contracts import SourceContract
 from ml_platform.formats import Opened
 from ml_platform.lake.schemas import INSTANT
 

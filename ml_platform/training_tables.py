@@ -17,10 +17,10 @@ from ml_platform.forecasting.fleet import Fleet
 from ml_platform.forecasting.intervals import finish_bounds, unit
 from ml_platform.forecasting.pipeline import Part, Trained
 from ml_platform.forecasting.pools import Setup
-from ml_platform.lake import TableSpec
+from ml_platform.lake import TableSpec, names
 
 CANDIDATE_FLEET = TableSpec(
-    "gold/candidate_fleet",
+    names.CANDIDATE_FLEET,
     pa.schema(
         [
             ("as_of", pa.date32()),
@@ -30,7 +30,7 @@ CANDIDATE_FLEET = TableSpec(
     description="One row per series and as-of day: family with the greatest weight, state, reason, parameters as JSON.",
 )
 FLEET_POOLS = TableSpec(
-    "gold/fleet_pools",
+    names.FLEET_POOLS,
     pa.schema(
         [
             ("as_of", pa.date32()),
@@ -41,7 +41,7 @@ FLEET_POOLS = TableSpec(
     description="What the series of a segment share in a fleet: profiles, drifts, ridge priors, weights, residual quantiles.",
 )
 FOLD_METRICS = TableSpec(
-    "gold/fold_metrics",
+    names.FOLD_METRICS,
     pa.schema(
         [
             ("as_of", pa.date32()),
@@ -66,7 +66,7 @@ def judged_fold(config: ForecastConfig) -> TableSpec:
     floats = ["actual", "mean", *bounds, "weight", "scale", *plain]
     fields = [("as_of", pa.date32()), ("series_id", pa.string()), ("step", pa.int32()), ("date", moment)]
     return TableSpec(
-        "gold/judged_fold",
+        names.JUDGED_FOLD,
         pa.schema([*fields, *((name, pa.float64()) for name in floats)]),
         description="Forecasts of the newest fold, which chose nothing, with actuals, families and naive floors.",
     )

@@ -11,9 +11,8 @@ import pyarrow.compute as pc
 from ml_platform.backlog import complete_days
 from ml_platform.contracts import Contracts
 from ml_platform.lake import Lake
+from ml_platform.lake.names import PROMOTED_RELEASE
 from ml_platform.settings import Settings
-
-RELEASES = "gold/promoted_release"  # has a row for a fleet that the gate stopped, too
 
 
 def daily_retraining(job: Any, settings: Settings, contracts: Contracts) -> dg.ScheduleDefinition:
@@ -32,7 +31,8 @@ def daily_retraining(job: Any, settings: Settings, contracts: Contracts) -> dg.S
         days = complete_days(lake, contracts.target, settings.calendar)
         if not days:
             return dg.SkipReason(f"no day of source '{contracts.target.name}' is complete")
-        if lake.count(RELEASES, pc.field("as_of") == days[-1]):
+        # a fleet that the gate stopped has its row there, too
+        if lake.count(PROMOTED_RELEASE, pc.field("as_of") == days[-1]):
             return dg.SkipReason(f"the newest complete day, {days[-1]}, has its release")
         return dg.RunRequest(run_key=None, partition_key=days[-1].isoformat())
 

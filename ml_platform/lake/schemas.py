@@ -5,6 +5,7 @@ Belongs here: ops and gold tables, one TableSpec each. Does not belong here: bro
 
 import pyarrow as pa
 
+from ml_platform.lake import names
 from ml_platform.lake.store import TableSpec
 
 INSTANT = pa.timestamp("us", tz="UTC")
@@ -15,7 +16,7 @@ def _schema(**columns: pa.DataType) -> pa.Schema:
 
 
 LEDGER = TableSpec(
-    "ops/ledger",
+    names.LEDGER,
     _schema(
         drop_id=pa.string(),
         source=pa.string(),
@@ -40,7 +41,7 @@ LEDGER = TableSpec(
 )
 
 QUARANTINE = TableSpec(
-    "ops/quarantine",
+    names.QUARANTINE,
     _schema(
         source=pa.string(),
         drop_id=pa.string(),
@@ -58,7 +59,7 @@ QUARANTINE = TableSpec(
 )
 
 ROW_FATES = TableSpec(
-    "ops/row_fates",
+    names.ROW_FATES,
     _schema(
         source=pa.string(),
         drop_id=pa.string(),
@@ -72,19 +73,19 @@ ROW_FATES = TableSpec(
 )
 
 PUBLISHED = TableSpec(
-    "ops/published",
+    names.PUBLISHED,
     _schema(as_of=pa.date32(), release_id=pa.string(), published_at=INSTANT),
     description="The pointer of the marts: per as-of day the newest row names the release whose forecasts are shown.",
 )
 
 ALERTS = TableSpec(
-    "ops/alerts",
+    names.ALERTS,
     _schema(raised_at=INSTANT, job=pa.string(), run_id=pa.string(), steps=pa.string(), message=pa.string()),
     description="One row per failed run.",
 )
 
 PROMOTED_RELEASE = TableSpec(
-    "gold/promoted_release",
+    names.PROMOTED_RELEASE,
     _schema(
         as_of=pa.date32(),
         release_id=pa.string(),
@@ -101,7 +102,7 @@ PROMOTED_RELEASE = TableSpec(
 def fleet_evaluation(intervals: tuple[int, ...]) -> TableSpec:
     """Errors on the fold that chose nothing, with one coverage column per interval (percent)."""
     return TableSpec(
-        "gold/fleet_evaluation",
+        names.FLEET_EVALUATION,
         _schema(
             as_of=pa.date32(),
             contender=pa.string(),
@@ -125,7 +126,7 @@ def fleet_evaluation(intervals: tuple[int, ...]) -> TableSpec:
 def forecasts(interval_columns: tuple[str, ...], time: pa.DataType) -> TableSpec:
     """Forecasts with one column per interval bound; `time` is the type of `date` (date32, or an instant below a day)."""
     return TableSpec(
-        "gold/forecasts",
+        names.FORECASTS,
         _schema(
             as_of=pa.date32(),
             release_id=pa.string(),

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ml_platform.backlog import unpublished
-from ml_platform.lake import Lake, ledger
+from ml_platform.lake import Lake, ledger, names
 from ml_platform.status.model import (
     Alert,
     Fate,
@@ -26,31 +26,27 @@ from ml_platform.status.model import (
     Verdict,
 )
 
-LEDGER, FATES, QUARANTINE = "ops/ledger", "ops/row_fates", "ops/quarantine"
-PUBLISHED, ALERTS = "ops/published", "ops/alerts"
-FLEET, EVALUATION, PROMOTIONS = "gold/candidate_fleet", "gold/fleet_evaluation", "gold/promoted_release"
-CATALOGUE, FORECASTS = "silver/series_catalogue", "gold/forecasts"
 COUNTED = ("rows_in", "rows_loaded", "rows_quarantined", "rows_duplicate", "rows_erased")
 
 
 def read_status(lake: Lake, target: str | None = None, drops_per_day: int = 1) -> Status:
     """Read the state of a lake; `target` names the source whose days count as complete with `drops_per_day` loaded drops."""
-    drops, judged = _table(lake, LEDGER), releases(lake)
+    drops, judged = _table(lake, names.LEDGER), releases(lake)
     complete = ledger.complete_days(lake, target, drops_per_day) if target else []
     return Status(
         sources=sources(drops),
         complete_day=complete[-1] if complete else None,
-        fates=fates(_table(lake, FATES)),
-        refusals=refusals(_table(lake, QUARANTINE)),
+        fates=fates(_table(lake, names.ROW_FATES)),
+        refusals=refusals(_table(lake, names.QUARANTINE)),
         refused_files=refused_files(drops),
-        catalogue=_counts(_table(lake, CATALOGUE, ["state"]), "state"),
+        catalogue=_counts(_table(lake, names.SERIES_CATALOGUE, ["state"]), "state"),
         fleet=fleet(lake),
-        scores=scores(_newest(_table(lake, EVALUATION))),
+        scores=scores(_newest(_table(lake, names.FLEET_EVALUATION))),
         champion=next((release for release in judged if release.promoted), None),
         judged=judged[0] if judged else None,
         published=published(lake),
         unpublished=tuple(unpublished(lake, complete)),
-        alerts=alerts(_table(lake, ALERTS)),
+        alerts=alerts(_table(lake, names.ALERTS)),
     )
 
 
@@ -117,7 +113,7 @@ def _example(row: Mapping[str, Any]) -> str:
 
 def fleet(lake: Lake) -> FleetStatus | None:
     """The newest candidate fleet; None before the first training."""
-    rows = _newest(_table(lake, FLEET, ["as_of", "state", "reason", "family"]))
+    rows = _newest(_table(lake, names.CANDIDATE_FLEET, ["as_of", "state", "reason", "family"]))
     if not rows.num_rows:
         return None
     explained = rows.filter(pc.and_(pc.is_valid(rows["reason"]), pc.not_equal(rows["state"], "fitted")))
@@ -157,7 +153,7 @@ def _score(row: Mapping[str, Any], floor: float | None) -> Score:
 
 def releases(lake: Lake) -> tuple[ReleaseStatus, ...]:
     """Judged releases, the newest as-of day first; within a day the newest verdict."""
-    rows = _table(lake, PROMOTIONS).to_pylist()
+    rows = _table(lake, names.PROMOTED_RELEASE).to_pylist()
     rows.sort(key=lambda row: (row["as_of"], row["decided_at"]), reverse=True)
     return tuple(
         ReleaseStatus(
@@ -174,20 +170,21 @@ def releases(lake: Lake) -> tuple[ReleaseStatus, ...]:
 
 def verdicts(rules: str | None) -> tuple[Verdict, ...]:
     """The gate's rules from their JSON."""
-    names = Verdict.__dataclass_fields__
-    return tuple(Verdict(**{name: rule.get(name) for name in names}) for rule in json.loads(rules or "[]"))
+    return tuple(
+        Verdict(**{name: rule.get(name) for name in Verdict.__dataclass_fields__}) for rule in json.loads(rules or "[]")
+    )
 
 
 def published(lake: Lake) -> PublishedStatus | None:
     """The newest published as-of day and how much of it there is; None before the first publication."""
-    rows = _table(lake, PUBLISHED).to_pylist()
+    rows = _table(lake, names.PUBLISHED).to_pylist()
     if not rows:
         return None
     newest = max(rows, key=lambda row: (row["as_of"], row["published_at"]))
     where = (pc.field("as_of") == newest["as_of"]) & (pc.field("release_id") == newest["release_id"])
     ids = (
-        lake.read(FORECASTS, ["series_id"], where)["series_id"]
-        if lake.exists(FORECASTS)
+        lake.read(names.FORECASTS, ["series_id"], where)["series_id"]
+        if lake.exists(names.FORECASTS)
         else pa.chunked_array([], pa.string())
     )
     return PublishedStatus(

@@ -11,11 +11,9 @@ import pyarrow.compute as pc
 
 from ml_platform.evaluation import FLEET, segment_labels
 from ml_platform.forecasting import ForecastConfig
-from ml_platform.lake import Lake, schemas
+from ml_platform.lake import Lake, names, schemas
 from ml_platform.warehouse.protocol import Pointer, WarehouseError
 
-CATALOGUE, PANEL = "silver/series_catalogue", "gold/series_panel"
-FLEETS, FOLDS, FORECASTS = "gold/candidate_fleet", "gold/fold_metrics", "gold/forecasts"
 FLEET_SCHEMA = pa.schema(
     [
         ("as_of", pa.date32()),
@@ -75,14 +73,14 @@ def no_forecasts(config: ForecastConfig) -> pa.Table:
 def forecast_slice(lake: Lake, pointer: Pointer) -> pa.Table:
     """The forecasts that a pointer names; WarehouseError where the lake holds none."""
     require_forecasts(lake, pointer)
-    return lake.read(FORECASTS, where=_named(pointer))
+    return lake.read(names.FORECASTS, where=_named(pointer))
 
 
 def require_forecasts(lake: Lake, pointer: Pointer) -> None:
     """WarehouseError where the lake holds no forecasts of a pointer."""
-    if not lake.count(FORECASTS, _named(pointer)):
+    if not lake.count(names.FORECASTS, _named(pointer)):
         raise WarehouseError(
-            f"{FORECASTS} has no forecasts of release {pointer.release_id} as of {pointer.as_of}: "
+            f"{names.FORECASTS} has no forecasts of release {pointer.release_id} as of {pointer.as_of}: "
             "materialize `forecasts` of that day first"
         )
 
@@ -93,27 +91,31 @@ def _named(pointer: Pointer) -> pc.Expression:
 
 def catalogue(lake: Lake, config: ForecastConfig) -> pa.Table:
     """The newest series catalogue with the segment of every series; empty before the first catalogue."""
-    if lake.exists(CATALOGUE):
-        rows = lake.read(CATALOGUE)
+    if lake.exists(names.SERIES_CATALOGUE):
+        rows = lake.read(names.SERIES_CATALOGUE)
         labels = segment_labels(rows, config)
         return rows.append_column(
             "segment", pa.array([labels[one] for one in rows["series_id"].to_pylist()], pa.string())
         )
-    names = dict.fromkeys(["series_id", *config.series, "state", "reason", *config.static, "segment"])
-    return pa.schema([(name, pa.string()) for name in names]).empty_table()
+    columns = dict.fromkeys(["series_id", *config.series, "state", "reason", *config.static, "segment"])
+    return pa.schema([(name, pa.string()) for name in columns]).empty_table()
 
 
 def fleet_states(lake: Lake) -> pa.Table:
     """as_of, state, reason, family of every fleet row ever trained, without its parameters."""
     columns = ["as_of", "state", "reason", "family"]
-    return lake.read(FLEETS, columns) if lake.exists(FLEETS) else FLEET_SCHEMA.empty_table().select(columns)
+    return (
+        lake.read(names.CANDIDATE_FLEET, columns)
+        if lake.exists(names.CANDIDATE_FLEET)
+        else FLEET_SCHEMA.empty_table().select(columns)
+    )
 
 
 def fold_metrics(lake: Lake, as_of: date | None) -> pa.Table:
     """Errors per series, family and fold of one day, as selection saw them."""
-    if as_of is None or not lake.exists(FOLDS):
+    if as_of is None or not lake.exists(names.FOLD_METRICS):
         return FOLD_SCHEMA.empty_table()
-    return lake.read(FOLDS, FOLD_SCHEMA.names, pc.field("as_of") == pa.scalar(as_of))
+    return lake.read(names.FOLD_METRICS, FOLD_SCHEMA.names, pc.field("as_of") == pa.scalar(as_of))
 
 
 def evaluations(lake: Lake, config: ForecastConfig, as_of: date | None) -> pa.Table:
@@ -133,10 +135,12 @@ def decisions(lake: Lake) -> pa.Table:
 def settled(lake: Lake, config: ForecastConfig, pointers: Sequence[Pointer]) -> tuple[pa.Table, pa.Table]:
     """Published forecasts whose dates may have actuals, and those actuals (series_id, date, target): of the newest days, at most two horizons."""
     past = pointers[-2 * config.horizon - 1 : -1]
-    if past and lake.exists(PANEL):
+    if past and lake.exists(names.SERIES_PANEL):
         first = _instant(past[0].as_of) if config.subdaily else pa.scalar(past[0].as_of)
         actuals = lake.read(
-            PANEL, ["series_id", "date", "target"], (pc.field("date") > first) & pc.field("target").is_valid()
+            names.SERIES_PANEL,
+            ["series_id", "date", "target"],
+            (pc.field("date") > first) & pc.field("target").is_valid(),
         )
         if actuals.num_rows:
             return pa.concat_tables([forecast_slice(lake, one) for one in past]), actuals

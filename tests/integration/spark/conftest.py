@@ -19,10 +19,11 @@ from ml_platform.calendar import Calendar
 from ml_platform.catalogue import write_catalogue
 from ml_platform.contract_files import load_contracts
 from ml_platform.contracts import Contracts
-from ml_platform.features import PANEL, PanelReport, write_panel
+from ml_platform.features import PanelReport, write_panel
 from ml_platform.forecasting.config import ForecastConfig
 from ml_platform.ingestion import Ingestion
 from ml_platform.lake import Lake, ledger
+from ml_platform.lake.names import SERIES_PANEL
 from ml_platform.panel_inputs import PanelInputs
 from ml_platform.preparation import Preparation, PreparationReport
 
@@ -182,7 +183,7 @@ class Town:
         return write_panel(inputs, as_of)
 
     def panel(self) -> pa.Table:
-        table = self.lake.read(PANEL)
+        table = self.lake.read(SERIES_PANEL)
         return table.sort_by([("series_id", "ascending"), ("date", "ascending")])
 
     def files(self, name: str) -> dict[str, list[str]]:

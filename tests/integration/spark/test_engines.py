@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from ml_platform import spark
-from ml_platform.features import PANEL
 
 pytestmark = pytest.mark.integration
 DAY = date(2024, 1, 31)
@@ -77,7 +76,7 @@ def test_sail_and_jvm_agree(make_town: Any) -> None:
         assert rows[0]
         assert sail.fates(source) == jvm.fates(source)
     assert sail.panel().equals(jvm.panel())
-    assert sail.lake.count(PANEL) > 50
+    assert sail.lake.count("gold/series_panel") > 50
 
 
 def test_an_engine_that_is_missing_names_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:

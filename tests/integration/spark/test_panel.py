@@ -17,7 +17,8 @@ from ml_platform.catalogue import catalogue_as_of, write_catalogue
 from ml_platform.checks import Blocked
 from ml_platform.contracts import ContractError
 from ml_platform.examples import example_forecasts
-from ml_platform.features import PANEL, target_per_day
+from ml_platform.features import target_per_day
+from ml_platform.lake.names import SERIES_PANEL
 from ml_platform.lake.schemas import forecasts as forecasts_spec
 from ml_platform.series import series_id, shard_of
 
@@ -322,14 +323,14 @@ def test_only_months_from_the_first_touched_one_are_made_anew_and_nothing_change
     land(town, lines, list(lines))
     town.prepare("meters", "readings")
     town.make_panel(AS_OF, **PLAIN)
-    before, version = town.files(PANEL), town.lake.version(PANEL)
+    before, version = town.files(SERIES_PANEL), town.lake.version(SERIES_PANEL)
     again = town.make_panel(AS_OF, **PLAIN)
-    assert (again.months, again.checks, town.lake.version(PANEL)) == ((), (), version)
+    assert (again.months, again.checks, town.lake.version(SERIES_PANEL)) == ((), (), version)
     town.land("readings", "readings_2024-02-07.csv", "777,1,1,2024-02-05T17:00:00Z,3,3.00")
     town.prepare("readings")
     report = town.make_panel(AS_OF, **PLAIN)
     assert report.months == ("2024-02",)
-    after = town.files(PANEL)
+    after = town.files(SERIES_PANEL)
     assert after["2024-01"] == before["2024-01"]
     assert after["2024-02"] != before["2024-02"]
 
@@ -342,7 +343,7 @@ def test_an_older_as_of_day_takes_newer_months_away(town: Any) -> None:
     town.make_panel(AS_OF, **PLAIN)
     older = FIRST + timedelta(days=3)
     town.make_panel(older, **PLAIN)
-    assert sorted(town.files(PANEL)) == ["2024-01"]
+    assert sorted(town.files(SERIES_PANEL)) == ["2024-01"]
     assert max(date for _, date in panel_values(town)) == older + timedelta(days=3)
 
 
@@ -357,8 +358,8 @@ def test_a_blocked_panel_commits_nothing(town: Any, monkeypatch: pytest.MonkeyPa
         patch.setattr(features, "_wanted", lambda grid: tuple(a + b for a, b in zip(wanted(grid), off, strict=True)))
         with pytest.raises(Blocked, match=check):
             town.make_panel(FIRST, **PLAIN)
-    assert town.lake.count(PANEL) == 0
-    assert town.make_panel(FIRST, **PLAIN).rows == town.lake.count(PANEL) > 0
+    assert town.lake.count(SERIES_PANEL) == 0
+    assert town.make_panel(FIRST, **PLAIN).rows == town.lake.count(SERIES_PANEL) > 0
 
 
 def test_history_that_no_series_holds_blocks(town: Any) -> None:
