@@ -17,7 +17,7 @@ import psutil
 
 from ml_platform.contract_files import load_contracts
 from ml_platform.contracts import ContractError, Contracts
-from ml_platform.settings import Settings, without_secrets
+from ml_platform.settings import Settings, unknown_variables, without_secrets
 
 if TYPE_CHECKING:
     from ml_platform.forecasting import ForecastConfig
@@ -52,6 +52,7 @@ def examine(settings: Settings, project: Path | None, port: int = 3000) -> list[
         spark(settings.engine),
         *extras(),
         *java(settings.engine),
+        variables(unknown_variables()),
         *configuration(settings),
         calendar(settings),
         project_folder(project),
@@ -107,6 +108,12 @@ def java(engine: str) -> Iterator[Check]:
             found or "no `java` on PATH",
             "install a JDK 17 or 21, or set ML_PLATFORM_ENGINE=sail",
         )
+
+
+def variables(unknown: list[str]) -> Check:
+    """Whether every ML_PLATFORM_* variable is a setting."""
+    detail = f"nothing reads {', '.join(unknown)}" if unknown else "every ML_PLATFORM_* variable is one"
+    return Check("settings", not unknown, detail, "correct its name: docs/settings.md lists them", required=False)
 
 
 def configuration(settings: Settings) -> Iterator[Check]:

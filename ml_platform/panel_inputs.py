@@ -70,10 +70,7 @@ class PanelInputs:
     @cached_property
     def step_seconds(self) -> int:
         """Seconds of a step below one day, else 0."""
-        offset = self.offset
-        if isinstance(offset, pd.tseries.offsets.Tick) and not isinstance(offset, pd.tseries.offsets.Day):
-            return offset.nanos // 1_000_000_000
-        return 0
+        return int(self.offset.nanos // 1_000_000_000) if self.config.subdaily else 0
 
     def complete_days(self) -> list[date]:
         """Complete days in the ledger of the target's source, oldest first."""

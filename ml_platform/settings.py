@@ -53,6 +53,13 @@ class Settings(BaseSettings):
     )
     sensor_seconds: int = Field(default=10, ge=1, description="pause between two looks at the landing folder")
 
+    @field_validator("home", "configs", mode="before")
+    @classmethod
+    def _folder_has_a_name(cls, value: object) -> object:
+        if value == "":  # as a path it would be the current folder
+            raise ValueError("it names no folder: set it to one, or leave it out")
+        return value
+
     @field_validator("last_day", mode="before")
     @classmethod
     def _no_end_is_a_word(cls, value: object) -> object:
@@ -119,6 +126,12 @@ def read_settings() -> Settings:
         return Settings()
     except ValidationError as why:
         raise SettingsError("\n".join(_explained(problem) for problem in why.errors())) from None
+
+
+def unknown_variables() -> list[str]:
+    """Variables of the environment that look like settings and are none: misspelt ones, which nothing reads."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    return sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
 
 
 def without_secrets(value: object) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from ml_platform import doctor
 from ml_platform.doctor import GIB, Check
-from ml_platform.settings import PACKAGED_CONFIGS, Settings
+from ml_platform.settings import PACKAGED_CONFIGS, Settings, unknown_variables
 
 
 def by_name(checks: list[Check]) -> dict[str, Check]:
@@ -115,3 +115,10 @@ def test_a_port_in_use_is_seen_and_not_fatal() -> None:
 def test_little_memory_is_a_hint_and_not_an_error() -> None:
     check = doctor.memory(2 * GIB)
     assert (check.ok, check.required, check.detail) == (False, False, "2 GiB")
+
+
+def test_a_misspelt_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ML_PLATFORM_SHRADS", "8")
+    check = doctor.variables(unknown_variables())
+    assert (check.ok, check.required, check.detail) == (False, False, "nothing reads ML_PLATFORM_SHRADS")
+    assert doctor.variables([]).ok

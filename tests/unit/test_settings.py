@@ -92,3 +92,9 @@ def test_what_may_be_a_token_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(SettingsError, match="ML_PLATFORM_ENGINE=cs://cluster:15002/ cannot") as refused:
         read_settings()
     assert "abc" not in str(refused.value)
+
+
+def test_a_home_without_a_name_is_not_the_current_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ML_PLATFORM_HOME", "")
+    with pytest.raises(SettingsError, match="ML_PLATFORM_HOME= cannot be used: it names no folder"):
+        read_settings()
