@@ -14,6 +14,7 @@ unexport UV_PYTHON UV_SYSTEM_PYTHON UV_PROJECT_ENVIRONMENT UV_TARGET UV_PREFIX U
 PYTHON ?=
 PORT ?= 3000
 PYTEST_ARGS ?=
+WORKERS ?= 2
 BIN := .venv/bin
 STAMP := .venv/.stamp
 
@@ -28,8 +29,8 @@ demo: $(STAMP) ## land the sample and run the whole chain: files to published fo
 ui: $(STAMP) ## the Dagster UI on 127.0.0.1, with daemon, sensors and schedules (PORT=3000)
 	@exec $(BIN)/python -m sensors.serve --port $(PORT)
 
-test: $(STAMP) ## all tests (PYTEST_ARGS="-k name" for some)
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: $(STAMP) ## all tests, file by file in two processes (PYTEST_ARGS="-k name" for some, WORKERS=0 in one process)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 lint: $(STAMP) ## ruff: rules and format
 	@$(BIN)/ruff check .
