@@ -15,6 +15,7 @@ from ml_platform.contracts import Contracts, SourceContract
 from ml_platform.lake import Lake, ledger, schemas
 from ml_platform.landing import Drop, drop_of, files
 from ml_platform.registry import champion_as_of
+from ml_platform.settlement import InForce
 
 SECONDS, MOST = 30.0, 5000
 
@@ -31,15 +32,15 @@ class Look:
 def look(
     lake: Lake, landing: Path, contracts: Contracts, position: str = "", seconds: float = SECONDS, most: int = MOST
 ) -> Look:
-    """Drops that the ledger does not know, by path, from the file after `position` on, until the time is up or there are enough."""
-    settled = {one for source in contracts.sources for one in ledger.drop_ids(lake, source.name)}
+    """Drops that are not settled, by path, from the file after `position` on, until the time is up or there are enough."""
+    known = {source.name: InForce.read(lake, source) for source in contracts.sources}
     listed = {entry.path: (entry, source) for source in contracts.sources for entry in files(landing, source)}
     due, seen, until = list[Drop](), 0, time.monotonic() + seconds
     for path in sorted(path for path in listed if path > position):
         if len(due) == most or time.monotonic() > until:
             return Look(tuple(due), seen, position)
         drop, seen, position = drop_of(listed[path][0], landing, listed[path][1]), seen + 1, path
-        if drop and drop.drop_id not in settled:
+        if drop and not known[drop.source].settled(drop):
             due.append(drop)
     return Look(tuple(due), seen)
 

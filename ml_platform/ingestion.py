@@ -48,9 +48,9 @@ class Ingestion:
     progress: Callable[[str], None] = lambda text: None
 
     def due(self, first: date, last: date) -> list[Drop]:
-        """Drops of the days `first` to `last` that are not in the ledger, and every one whose day the calendar does not hold."""
-        settled = ledger.drop_ids(self.lake, self.contract.name)
-        drops = [drop for drop in landing.list_drops(self.landing, self.contract) if drop.drop_id not in settled]
+        """Drops of the days `first` to `last` that are not settled, and every one whose day the calendar does not hold."""
+        known = InForce.read(self.lake, self.contract)
+        drops = [drop for drop in landing.list_drops(self.landing, self.contract) if not known.settled(drop)]
         if self.contract.kind == "snapshot":
             return drops
         return [
@@ -61,11 +61,9 @@ class Ingestion:
         """Bring drops into bronze, batch by batch; checks.Blocked before the commit of a batch that fails a check."""
         self.lake.ensure(self.contract.bronze_spec)
         self.recover()
-        settled = ledger.drop_ids(
-            self.lake, self.contract.name
-        )  # with what `recover` found: the drops were listed before it
+        # with what `recover` found: the drops were listed before it
         in_force, report = InForce.read(self.lake, self.contract), IngestionReport()
-        for batch in self._batches([drop for drop in drops if drop.drop_id not in settled], in_force):
+        for batch in self._batches([drop for drop in drops if not in_force.settled(drop)], in_force):
             checks = require(f"source {self.contract.name}", self._checks(batch))
             self._commit(batch)
             report = report.with_batch(batch, checks)
@@ -137,7 +135,8 @@ class Ingestion:
     def _commit(self, batch: Batch) -> None:
         """One Delta commit with the rows, the drops' transaction ids and their ledger rows; then the projections."""
         spec, ids = self.contract.bronze_spec, [one.row.drop_id for one in batch.settled]
-        if self.lake.committed(spec.name, ids):
+        transactions = [one.row.transaction for one in batch.settled]
+        if self.lake.committed(spec.name, transactions):
             raise RuntimeError(
                 f"{spec.name}: another run has just ingested some of these drops: start this run again, it will find them settled"
             )
@@ -147,10 +146,10 @@ class Ingestion:
         metadata = {ledger.LEDGER_KEY: ledger.to_metadata(rows), ledger.REFUSED_KEY: self._stage(batch)}
         if gone := [row.drop_id for row in batch.replaced_rows()]:
             self.lake.replace(
-                spec, batch.data(self.contract), ledger.in_predicate("drop_id", [*ids, *gone]), ids, metadata
+                spec, batch.data(self.contract), ledger.in_predicate("drop_id", [*ids, *gone]), transactions, metadata
             )
         else:
-            self.lake.append(spec, batch.data(self.contract), ids, metadata)
+            self.lake.append(spec, batch.data(self.contract), transactions, metadata)
         self.recover()
 
     def _stage(self, batch: Batch) -> str:

@@ -65,15 +65,35 @@ class Batch:
 
 @dataclass
 class InForce:
-    """What is in force: the loaded drop of each path, and the bytes known per drop day."""
+    """What is in force: the loaded drop of each path, the bytes known per drop day; and every drop's newest row, `open` where it is not final."""
 
     current: dict[str, LedgerRow]
     first_path: dict[tuple[date, str], str]
+    known: dict[str, LedgerRow]
+    open: set[str]
 
     @classmethod
     def read(cls, lake: Lake, contract: SourceContract) -> "InForce":
-        rows = [row for row in ledger.of_source(lake, contract.name) if row.state == LOADED]
-        return cls({row.path: row for row in rows}, {(row.drop_day, row.content_sha256): row.path for row in rows})
+        """From the ledger. A duplicate of events whose twin was replaced since is open: its bytes are in force nowhere else."""
+        known = {row.drop_id: row for row in ledger.of_source(lake, contract.name)}
+        current = {row.path: row for row in known.values() if row.state == LOADED}
+        there = {(row.drop_day, row.content_sha256): row.path for row in current.values()}
+        found = cls(current, there, known, set())
+        if contract.kind == "events":
+            found.open |= {row.drop_id for row in known.values() if row.state == DUPLICATE and not found._holds(row)}
+        return found
+
+    def _holds(self, row: LedgerRow) -> bool:
+        return row.path in self.current or (row.drop_day, row.content_sha256) in self.first_path
+
+    def settled(self, drop: Drop) -> bool:
+        """Whether nothing is left to do for a drop."""
+        return drop.drop_id in self.known and drop.drop_id not in self.open
+
+    def again(self, row: LedgerRow) -> LedgerRow:
+        """The row of a drop that is settled once more: another attempt, first seen when it was."""
+        before = self.known.get(row.drop_id)
+        return replace(row, attempt=before.attempt + 1, first_seen_at=before.first_seen_at) if before else row
 
     def same_bytes(self, row: LedgerRow, contract: SourceContract) -> str | None:
         """The path that already holds these bytes: the same path, or (for events) another one of the same drop day."""
@@ -98,7 +118,7 @@ class InForce:
 
 def settle(read: Read, in_force: InForce, contract: SourceContract) -> Settled:
     """Decide a drop's fate in view of those before it."""
-    row, found, why = read.row, read.screened, read.refused
+    row, found, why = in_force.again(read.row), read.screened, read.refused
     if found is None or why is not None:
         rule, rows = (why.rule, why.rows) if why else ("unreadable", 0)
         refused = _refusals(row, [{"rule": rule, "value": str(why), "raw": row.path}])

@@ -45,6 +45,12 @@ class LedgerRow:
     run_id: str
     first_seen_at: datetime
     settled_at: datetime
+    attempt: int = 1
+
+    @property
+    def transaction(self) -> str:
+        """The id under which its bronze commit is known: another one for every time that the drop is settled."""
+        return self.drop_id if self.attempt == 1 else f"{self.drop_id}#{self.attempt}"
 
     @property
     def balanced(self) -> bool:
@@ -56,7 +62,7 @@ class LedgerRow:
 
 def rows_of(table: pa.Table) -> list[LedgerRow]:
     """Rows of a table with the ledger's schema."""
-    return [LedgerRow(**row) for row in table.to_pylist()]
+    return [LedgerRow(**{**row, "attempt": row.get("attempt") or 1}) for row in table.to_pylist()]
 
 
 def to_metadata(rows: Sequence[LedgerRow]) -> str:
@@ -80,13 +86,6 @@ def of_source(lake: Lake, source: str) -> list[LedgerRow]:
     return rows_of(lake.read(LEDGER.name, where=pc.field("source") == source))
 
 
-def drop_ids(lake: Lake, source: str) -> set[str]:
-    """Ids of all settled drops of a source."""
-    if not lake.exists(LEDGER.name):
-        return set()
-    return set(lake.read(LEDGER.name, ["drop_id"], pc.field("source") == source)["drop_id"].to_pylist())
-
-
 def complete_days(lake: Lake, source: str, drops_per_day: int) -> list[date]:
     """Days with at least `drops_per_day` loaded drops, oldest first."""
     if not lake.exists(LEDGER.name):
@@ -101,6 +100,7 @@ def project(lake: Lake, source: str, bronze: str) -> int:
 
     Safe to repeat: rows of a drop take the place of older ones.
     """
+    lake.migrate(LEDGER)
     known = max((row.table_version for row in of_source(lake, source)), default=-1)
     commits = [c for c in lake.commits_after(bronze, known) if LEDGER_KEY in c.metadata]
     for commit in commits:

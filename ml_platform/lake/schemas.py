@@ -36,6 +36,7 @@ LEDGER = TableSpec(
         run_id=pa.string(),
         first_seen_at=INSTANT,
         settled_at=INSTANT,
+        attempt=pa.int64(),
     ),
     description="One row per drop with its final state at bronze: a projection of the bronze commits.",
 )

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import TableNotFoundError
 from deltalake.transaction import AddAction
 
@@ -110,6 +110,17 @@ class Lake:
         table = self.table(spec.name)
         _require_schema(spec, pa.schema(table.schema().to_arrow()), "the table on disk")
         return table
+
+    def migrate(self, spec: TableSpec) -> bool:
+        """Add the columns that a newer version of the platform has put at the end of a table; False where there are none, or no table."""
+        if not self.exists(spec.name):
+            return False
+        table = self.table(spec.name)
+        known = pa.schema(table.schema().to_arrow()).names
+        new = [field for field in spec.schema if field.name not in known]
+        if new:
+            table.alter.add_columns(list(Schema.from_arrow(pa.schema(new)).fields))
+        return bool(new)
 
     def append(
         self,

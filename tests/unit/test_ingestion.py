@@ -159,6 +159,26 @@ def test_the_same_bytes_landed_again_add_no_rows(feed: Feed) -> None:
     )
 
 
+def test_a_duplicate_whose_twin_is_replaced_takes_its_place(feed: Feed) -> None:
+    """Its bytes are in force nowhere else by then; a second duplicate stays one."""
+    for name in "abc":
+        feed.land(f"readings_2024-01-05_{name}.csv", A)
+    feed.ingest()
+    assert feed.states() == [LOADED, DUPLICATE, DUPLICATE]
+    feed.land("readings_2024-01-05_a.csv", B)
+    feed.ingest()
+    assert sorted(feed.units()) == [6, 7], "what is due is listed before a run"
+    feed.ingest()
+    assert sorted(feed.units()) == [5, 6, 7]
+    rows = {(row.path[-5], row.state): row for row in feed.rows()}
+    assert set(rows) == {("a", REPLACED), ("a", LOADED), ("b", LOADED), ("c", DUPLICATE)}
+    assert (rows["b", LOADED].attempt, rows["c", DUPLICATE].attempt) == (2, 2)
+    assert rows["b", LOADED].first_seen_at < rows["a", LOADED].first_seen_at < rows["b", LOADED].settled_at
+    assert rows["c", DUPLICATE].reason == f"same bytes as {rows['b', LOADED].path}"
+    assert feed.ingest() == IngestionReport()
+    feed.balance()
+
+
 def test_nothing_landed_is_nothing_written(feed: Feed) -> None:
     feed.land("readings_2024-01-05.csv", A)
     feed.ingest()

@@ -160,3 +160,14 @@ def test_a_partition_without_new_files_becomes_empty_and_no_partition_touches_no
     assert lake.last_metadata(BY_MONTH.name, "ml_platform.x") == 2
     stage(lake, {}).commit(["2024-01"], {})
     assert lake.read(BY_MONTH.name)["month"].to_pylist() == ["2024-02"]
+
+
+def test_columns_that_a_newer_version_adds_at_the_end_are_added_once(lake: Lake) -> None:
+    newer = TableSpec(SPEC.name, SCHEMA.append(pa.field("attempt", pa.int64())))
+    assert not lake.migrate(newer), "no table, nothing to do"
+    lake.append(SPEC, things(1))
+    assert lake.migrate(newer)
+    assert not lake.migrate(newer)
+    lake.append(newer, things(2).append_column("attempt", pa.array([3], pa.int64())))
+    assert sorted(map(str, lake.read(SPEC.name)["attempt"].to_pylist())) == ["3", "None"]
+    assert lake.reader_version(SPEC.name) == 1
