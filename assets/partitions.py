@@ -17,9 +17,9 @@ POLICY = dg.BackfillPolicy.single_run()  # one for all: a job that mixes policie
 
 
 def days_of(first: date, last: date | None) -> dg.DailyPartitionsDefinition:
-    """Business days from `first` to `last` (both included); without an end they go on to today, whose data may be complete today."""
+    """Business days from `first` to `last` (both included); without an end they go on to the day that has begun somewhere on Earth."""
     if last is None:
-        return dg.DailyPartitionsDefinition(start_date=first.isoformat(), end_offset=1)
+        return dg.DailyPartitionsDefinition(start_date=first.isoformat(), timezone="Etc/GMT-14", end_offset=1)
     return dg.DailyPartitionsDefinition(first.isoformat(), (last + timedelta(days=1)).isoformat())
 
 

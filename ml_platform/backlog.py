@@ -18,6 +18,7 @@ from ml_platform.registry import champion_as_of
 from ml_platform.settlement import InForce
 
 SECONDS, MOST = 30.0, 5000
+LEAST = 100  # files that a look sees however long their listing took, so that it goes on
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,11 @@ def look(
     lake: Lake, landing: Path, contracts: Contracts, position: str = "", seconds: float = SECONDS, most: int = MOST
 ) -> Look:
     """Drops that are not settled, by path, from the file after `position` on, until the time is up or there are enough."""
+    until, due, seen = time.monotonic() + seconds, list[Drop](), 0
     known = {source.name: InForce.read(lake, source) for source in contracts.sources}
     listed = {entry.path: (entry, source) for source in contracts.sources for entry in files(landing, source)}
-    due, seen, until = list[Drop](), 0, time.monotonic() + seconds
     for path in sorted(path for path in listed if path > position):
-        if len(due) == most or time.monotonic() > until:
+        if len(due) == most or (seen >= LEAST and time.monotonic() > until):
             return Look(tuple(due), seen, position)
         drop, seen, position = drop_of(listed[path][0], landing, listed[path][1]), seen + 1, path
         if drop and not known[drop.source].settled(drop):

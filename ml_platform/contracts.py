@@ -39,6 +39,8 @@ class EventTime(Strict):
     column: str
     timezone: TimeZone = "UTC"
     business_timezone: TimeZone = "UTC"
+    late_days: int = Field(default=366, ge=0, description="days that a row may lie before its drop day")
+    early_days: int = Field(default=31, ge=0, description="days that a row may lie after its drop day")
 
 
 class Validity(Strict):
@@ -119,6 +121,7 @@ class SourceContract(Strict):
     max_quarantined: float = Field(
         default=0.5, ge=0, le=1, description="share of a file's rows; where more are refused, the whole file is"
     )
+    may_be_empty: bool = Field(default=False, description="whether a file without a row is loaded, and not refused")
     panel: Panel = Panel()
 
     @model_validator(mode="after")
@@ -176,6 +179,12 @@ class SourceContract(Strict):
         if self.kind == "events" and "{day}" not in self.path:
             raise ValueError("the path of an events source names its drop day: write {day} where it stands")
         return self
+
+    @cached_property
+    def identifiers(self) -> frozenset[str]:
+        """Columns that name something and measure nothing."""
+        matched = (name for lookup in self.lookups for name in lookup.match)
+        return frozenset((*self.key, *matched, *self.panel.scope))
 
     @property
     def bronze(self) -> str:

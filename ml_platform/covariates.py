@@ -31,7 +31,7 @@ def with_covariates(
     known = [f"_known_{number}" for number, _ in enumerate(inputs.covariates)]
     for name, (source, own) in zip(known, inputs.covariates, strict=True):
         rows = _known_rows(inputs, source, as_of, span)
-        panel = _joined(panel, _Said(inputs, source, own, rows, ids, steps, as_of), name)
+        panel = _joined(panel, _Said(inputs, source, own, rows, ids, steps, as_of, span), name)
     newest = F.greatest(*known) if len(known) > 1 else F.col(known[0])
     return panel.withColumn("known_from", newest)
 
@@ -47,6 +47,7 @@ class _Said:
     ids: "DataFrame"
     steps: "DataFrame"
     as_of: date
+    span: tuple[date, date]
 
     def values(self) -> "DataFrame":
         """One row per series and position with every covariate of the source."""
@@ -81,7 +82,7 @@ class _Said:
 
         moment = F.to_date("date") if self.source.validity else F.col("date")
         steps = self.steps.select("position", moment.alias("_step"))
-        return _by_step(frame, self.source).join(F.broadcast(steps), "_step").drop("_step")
+        return _by_step(frame, self.source, self.span).join(F.broadcast(steps), "_step").drop("_step")
 
 
 def scope_values(inputs: PanelInputs, source: SourceContract, name: str, as_of: date) -> "DataFrame":
@@ -117,14 +118,15 @@ def _when(source: SourceContract) -> list[str]:
     return [source.validity.start, source.validity.end] if source.validity else ["_step"]
 
 
-def _by_step(frame: "DataFrame", source: SourceContract) -> "DataFrame":
-    """One row per day of validity; rows of an instant have their step already."""
+def _by_step(frame: "DataFrame", source: SourceContract, span: tuple[date, date]) -> "DataFrame":
+    """One row per day of validity within the span (an end may be 9999-12-31); rows of an instant have their step already."""
     import pyspark.sql.functions as F
 
     if source.validity is None:
         return frame
     start, end = source.validity.start, source.validity.end
-    return frame.withColumn("_step", F.explode(F.sequence(start, end))).drop(start, end)
+    first, last = F.greatest(F.col(start), F.lit(span[0])), F.least(F.col(end), F.lit(span[1]))
+    return frame.withColumn("_step", F.explode(F.sequence(first, last))).drop(start, end)
 
 
 def _values(

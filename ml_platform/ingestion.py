@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ml_platform import expectations, landing
@@ -95,13 +96,20 @@ class Ingestion:
             return Read(row, None, misnamed)
         try:
             row = replace(row, content_sha256=_sha256(path))
-            return Read(row, screen(open_drop(path, self.contract), self.contract))
+            return Read(row, screen(open_drop(path, self.contract), self.contract, drop.day))
         except FileNotFoundError:
             return Read(row, None, UnreadableError("vanished", "the file was gone when it was read"))
         except OSError as why:
             return Read(row, None, UnreadableError("unreadable", f"the file cannot be read: {why.strerror or why}"))
         except UnreadableError as why:
             return Read(row, None, why)
+        except (
+            pa.ArrowException,
+            ValueError,
+            TypeError,
+            OverflowError,
+        ) as why:  # whatever a file holds, it stops no other
+            return Read(row, None, UnreadableError("unreadable", f"the file cannot become rows: {why}"))
 
     def _misnamed(self, drop: Drop) -> UnreadableError | None:
         """Why a file's name alone refuses it. A plan may lie ahead of the calendar; what happened cannot."""
@@ -110,9 +118,10 @@ class Ingestion:
                 "unknown_format", f"no file name of source '{self.contract.name}' matches '{self.contract.path}'"
             )
         if self.contract.time and drop.day > self.calendar.last:
+            way_out = "set ML_PLATFORM_LAST_DAY" if self.calendar.end else "wait for that day"
             return UnreadableError(
                 "outside_calendar",
-                f"day {drop.day} lies after the calendar ({self.calendar}): set ML_PLATFORM_LAST_DAY and land the file again, or correct its name",
+                f"day {drop.day} lies after the calendar ({self.calendar}): {way_out} and land the file again, or correct its name",
             )
         return None
 

@@ -128,7 +128,7 @@ def _steps(dates: pa.Array, grid: pd.DatetimeIndex) -> Ints:
 
 
 def _floats(column: pa.Array) -> Floats:
-    values: Floats = pc.fill_null(column.cast(pa.float64()), np.nan).to_numpy(zero_copy_only=False)
+    values: Floats = pc.fill_null(column.cast(pa.float64(), safe=False), np.nan).to_numpy(zero_copy_only=False)
     return values
 
 

@@ -5,9 +5,9 @@ Belongs here: parsing and the rules that need one row alone. Does not belong her
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, InvalidOperation
 from typing import Any
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ml_platform.columns import Column
-from ml_platform.contracts import SourceContract
+from ml_platform.contracts import EventTime, SourceContract
 from ml_platform.formats import Opened
 from ml_platform.lake.schemas import INSTANT
 
@@ -23,6 +23,7 @@ REFUSED = pa.schema([("row_number", pa.int64()), ("rule", pa.string()), ("value"
 TIMESTAMP = re.compile(r"^[1-9]\d{3}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:\d{2})?$")
 PATTERNS = {"int64": r"^[+-]?\d{1,18}$", "bool": r"^(true|false)$", "date": r"^[1-9]\d{3}-\d{2}-\d{2}$"}
 EXACT = 1e-6
+IMPOSSIBLE = 10**15  # floats hold every whole number up to 9 x 10^15
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class _Verdicts:
             self.value = pc.if_else(new, values.cast(pa.string()), self.value)
 
 
-def screen(opened: Opened, contract: SourceContract) -> Screened:
-    """Type every column of an opened file and part its rows into accepted and refused."""
+def screen(opened: Opened, contract: SourceContract, day: date) -> Screened:
+    """Type every column of an opened file, of drop day `day`, and part its rows into accepted and refused."""
     rows = opened.table.num_rows
     verdicts = _Verdicts(pa.nulls(rows, pa.string()), pa.nulls(rows, pa.string()))
     timezone = contract.time.timezone if contract.time else "UTC"
@@ -58,6 +59,10 @@ def screen(opened: Opened, contract: SourceContract) -> Screened:
         typed[name], unreadable = typed_values(raw, column, timezone)
         verdicts.add(unreadable, f"not_{column.type}:{name}", raw)
         _constrain(name, column, raw, typed[name], verdicts)
+        if name not in contract.identifiers:
+            _measure(name, column, raw, typed[name], verdicts)
+    if contract.time:
+        _happened_near(contract.time, day, opened.table[contract.time.column], typed, verdicts)
     good = pc.is_null(verdicts.rule)
     accepted = pa.table({**typed, "row_number": opened.row_numbers}).filter(good)
     return Screened(accepted, _refused(opened, verdicts, pc.invert(good)))
@@ -73,6 +78,30 @@ def _constrain(name: str, column: Column, raw: pa.Array, typed: pa.Array, verdic
     if column.allowed:
         known = pc.is_in(typed.cast(pa.string()), value_set=pa.array(column.allowed))
         verdicts.add(pc.and_(pc.is_valid(typed), pc.invert(known)), f"not_allowed:{name}", raw)
+
+
+def _measure(name: str, column: Column, raw: pa.Array, typed: pa.Array, verdicts: _Verdicts) -> None:
+    """Numbers that no float holds exactly are no measures, unless the contract's own bound allows them."""
+    if column.arrow == pa.int64():
+        low, high = (
+            pa.scalar(int(sign * max(IMPOSSIBLE, abs(bound or 0))))
+            for sign, bound in ((-1, column.min), (1, column.max))
+        )
+        verdicts.add(pc.or_(pc.less(typed, low), pc.greater(typed, high)), f"impossible:{name}", raw)
+
+
+def _happened_near(
+    time: EventTime, day: date, raw: pa.ChunkedArray, typed: Mapping[str, pa.Array], verdicts: _Verdicts
+) -> None:
+    """One row of the year 1017 or 9999 would stretch the calendar of all series: rows far from their drop day are refused.
+
+    A day more on both sides of instants stands for the zone of the business day.
+    """
+    values, zone = typed[time.column], timedelta(days=0 if pa.types.is_date(typed[time.column].type) else 1)
+    first, last = day - timedelta(days=time.late_days) - zone, day + timedelta(days=time.early_days) + zone
+    bounds = (pa.scalar(one, pa.date32()).cast(values.type) for one in (first, last))
+    far = pc.or_(pc.less(values, next(bounds)), pc.greater(values, next(bounds)))
+    verdicts.add(far, f"far_from_its_day:{time.column}", raw.combine_chunks())
 
 
 def _bound(limit: float, column: Column, rounding: str) -> pa.Scalar:

@@ -4,6 +4,7 @@ Belongs here: the drop in force per path, duplicates and replacements, rows with
 files (formats, rules), committing (ingestion).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 
@@ -101,34 +102,38 @@ class InForce:
             return next(
                 (path for path, in_force in self.current.items() if in_force.content_sha256 == row.content_sha256), None
             )
-        if row.path in self.current:
-            return row.path if self.current[row.path].content_sha256 == row.content_sha256 else None
+        if row.path in self.current and self.current[row.path].content_sha256 == row.content_sha256:
+            return row.path
         return self.first_path.get((row.drop_day, row.content_sha256))
 
     def replace_with(self, row: LedgerRow, contract: SourceContract) -> tuple[LedgerRow, ...]:
         """Put a drop in force; return the ledger rows of those that it replaces."""
-        gone = list(self.current) if contract.kind == "snapshot" else [row.path] if row.path in self.current else []
-        replaced = [self.current.pop(path) for path in gone]
-        for old in replaced:
-            self.first_path.pop((old.drop_day, old.content_sha256), None)
+        replaced = self.retire(list(self.current) if contract.kind == "snapshot" else [row.path], row)
         self.current[row.path] = row
         self.first_path[row.drop_day, row.content_sha256] = row.path
-        return tuple(old.superseded_by(row.drop_id) for old in replaced)
+        return replaced
+
+    def retire(self, paths: Iterable[str], by: LedgerRow) -> tuple[LedgerRow, ...]:
+        """Take what is in force at some paths out of force; return its ledger rows, replaced."""
+        gone = [self.current.pop(path) for path in paths if path in self.current]
+        for old in gone:
+            if self.first_path.get((old.drop_day, old.content_sha256)) == old.path:
+                del self.first_path[old.drop_day, old.content_sha256]
+        return tuple(old.superseded_by(by.drop_id) for old in gone)
 
 
 def settle(read: Read, in_force: InForce, contract: SourceContract) -> Settled:
     """Decide a drop's fate in view of those before it."""
     row, found, why = in_force.again(read.row), read.screened, read.refused
     if found is None or why is not None:
-        rule, rows = (why.rule, why.rows) if why else ("unreadable", 0)
-        refused = _refusals(row, [{"rule": rule, "value": str(why), "raw": row.path}])
-        return Settled(
-            replace(row, state=QUARANTINED, reason=f"{rule}: {why}", rows_in=rows, rows_quarantined=rows),
-            refused=refused,
-        )
+        return _refused_unread(row, why or UnreadableError("unreadable", "the file holds nothing"))
     rows = found.accepted.num_rows + found.refused.num_rows
     if twin := in_force.same_bytes(row, contract):
-        return Settled(replace(row, state=DUPLICATE, reason=f"same bytes as {twin}", rows_in=rows, rows_duplicate=rows))
+        row = replace(row, state=DUPLICATE, reason=f"same bytes as {twin}", rows_in=rows, rows_duplicate=rows)
+        return Settled(row, replaced=in_force.retire([row.path], row) if twin != row.path else ())
+    if not rows and not contract.may_be_empty:
+        why = UnreadableError("empty_file", "the file has no row: land the right one, or allow it with may_be_empty")
+        return _refused_unread(row, why)
     if found.refused.num_rows > contract.max_quarantined * rows:
         return _refused_as_a_whole(row, found, contract)
     row = replace(row, rows_in=rows, rows_loaded=found.accepted.num_rows, rows_quarantined=found.refused.num_rows)
@@ -138,6 +143,14 @@ def settle(read: Read, in_force: InForce, contract: SourceContract) -> Settled:
         _with_provenance(found.accepted, row, contract),
         _refusals(row, found.refused.to_pylist()),
         replaced,
+    )
+
+
+def _refused_unread(row: LedgerRow, why: UnreadableError) -> Settled:
+    refused = _refusals(row, [{"rule": why.rule, "value": str(why), "raw": row.path}])
+    reason = f"{why.rule}: {why}"
+    return Settled(
+        replace(row, state=QUARANTINED, reason=reason, rows_in=why.rows, rows_quarantined=why.rows), refused=refused
     )
 
 

@@ -6,7 +6,7 @@ fate; the tables remember, not the run key (a failed first run would block a run
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any
@@ -18,6 +18,7 @@ from ml_platform.contracts import Contracts
 from ml_platform.lake import Lake
 from ml_platform.landing import Drop
 from ml_platform.settings import Settings
+from ml_platform.warehouse import DuckDBWarehouse
 from sensors.jobs import range_tags
 
 ATTEMPTS = 3
@@ -54,8 +55,10 @@ class Cursor:
         return json.dumps(asdict(self))
 
     def after(self, due: Sequence[Batch], asked: Batch | None, position: str) -> "Cursor":
-        """The cursor once a batch was asked for; attempts of what is no longer due are forgotten."""
-        counts = {one.name: self.attempts.get(one.name, 0) + (one == asked) for one in due}
+        """The cursor once a batch was asked for; a look at everything forgets the attempts of what is no longer due."""
+        everything = not self.position and not position
+        counts = {} if everything else dict(self.attempts)
+        counts |= {one.name: self.attempts.get(one.name, 0) + (one == asked) for one in due}
         return Cursor(position, {name: count for name, count in counts.items() if count})
 
 
@@ -86,16 +89,21 @@ def data_drops(job: Any, settings: Settings, contracts: Contracts) -> dg.SensorD
 def due_batches(drops: Sequence[Drop], settings: Settings, contracts: Contracts, quiet: bool) -> Iterator[Batch]:
     """Drops that are not in the ledger; then, where no run is at work (`quiet`), complete days whose forecasts were not published.
 
-    The second are what a run left that ended between its bronze commit and its marts: the ledger knows its drops already.
+    The second are what a run left that ended between its bronze commit and its marts (the ledger knows its drops already), or between
+    the two steps of publishing.
     """
     lake = Lake(settings.lake)
     complete = backlog.complete_days(lake, contracts.target, settings.calendar)
     if drops:
         days = backlog.days_of(drops, complete, contracts, settings.calendar) or [settings.first_day]
         yield Batch(_name(drop.drop_id for drop in drops), (min(days), max(days)), f"{len(drops)} drops")
-    if quiet and (missing := backlog.unpublished(lake, complete)):
-        name = _name(day.isoformat() for day in missing)
-        yield Batch(name, (missing[0], missing[-1]), f"forecasts of {len(missing)} days")
+    missing = backlog.unpublished(lake, complete) if quiet else []
+    if missing:
+        yield Batch(
+            _name(day.isoformat() for day in missing), (missing[0], missing[-1]), f"forecasts of {len(missing)} days"
+        )
+    elif quiet and complete and DuckDBWarehouse(settings.warehouse).is_staged():
+        yield Batch(_name(["staged", str(complete[-1])]), (complete[-1], complete[-1]), "a staged warehouse")
 
 
 def _at_work(context: dg.SensorEvaluationContext, job: str | None = None) -> int:
@@ -120,6 +128,6 @@ def _why(due: Sequence[Batch], seen: backlog.Look, job: str) -> str:
     return "every file under landing/ is in the ledger, and every complete day since the champion is published"
 
 
-def _name(parts: Iterator[str]) -> str:
+def _name(parts: Iterable[str]) -> str:
     """A name for a set of things, the same for the same set."""
     return hashlib.sha256("|".join(sorted(parts)).encode()).hexdigest()[:16]

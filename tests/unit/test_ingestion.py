@@ -179,6 +179,36 @@ def test_a_duplicate_whose_twin_is_replaced_takes_its_place(feed: Feed) -> None:
     feed.balance()
 
 
+def test_a_file_that_becomes_the_same_as_another_is_its_duplicate_and_its_old_rows_go(feed: Feed) -> None:
+    feed.land("readings_2024-01-05_a.csv", A)
+    feed.land("readings_2024-01-05_b.csv", B)
+    feed.ingest()
+    feed.land("readings_2024-01-05_b.csv", A)
+    feed.ingest()
+    assert feed.units() == [5]
+    assert sorted((row.path[-5], row.state) for row in feed.rows()) == [
+        ("a", LOADED),
+        ("b", DUPLICATE),
+        ("b", REPLACED),
+    ]
+    feed.balance()
+
+
+def test_whatever_a_file_holds_it_stops_no_other(feed: Feed) -> None:
+    """Arrow knows no arithmetic for halves of a float, and says so with an error of its own."""
+    parquet = SourceContract.model_validate(
+        {**READINGS, "path": "readings_{day}.parquet", "format": {"type": "parquet"}}
+    )
+    feed = replace(feed, one=replace(feed.one, contract=parquet))
+    half = pa.array([1.0], pa.float16())
+    folder = feed.root / "landing" / "readings"
+    folder.mkdir(parents=True)
+    pq.write_table(pa.table(dict.fromkeys(parquet.columns, half)), folder / "readings_2024-01-05.parquet")
+    feed.ingest()
+    (row,) = feed.rows()
+    assert (row.state, row.reason.split(":")[0]) == (QUARANTINED, "unreadable")
+
+
 def test_nothing_landed_is_nothing_written(feed: Feed) -> None:
     feed.land("readings_2024-01-05.csv", A)
     feed.ingest()
@@ -217,7 +247,18 @@ def test_an_overwritten_file_replaces_its_rows_in_one_commit(feed: Feed) -> None
     )
 
 
-def test_a_file_overwritten_by_one_without_rows_leaves_none(feed: Feed) -> None:
+def test_a_file_without_rows_is_refused_and_leaves_what_is_in_force(feed: Feed) -> None:
+    """Else a header would make a day complete, and forecasts of nothing."""
+    feed.land("readings_2024-01-05.csv", A)
+    feed.ingest()
+    feed.land("readings_2024-01-05.csv")
+    feed.ingest()
+    assert (feed.units(), feed.states()) == ([5], [LOADED, QUARANTINED])
+    assert feed.rows()[1].reason.startswith("empty_file: the file has no row")
+
+
+def test_a_file_that_may_be_empty_leaves_no_rows(feed: Feed) -> None:
+    feed = replace(feed, one=replace(feed.one, contract=EVENTS.model_copy(update={"may_be_empty": True})))
     feed.land("readings_2024-01-05.csv", A)
     feed.ingest()
     feed.land("readings_2024-01-05.csv")

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from ml_platform.contracts import Column, SourceContract
+from ml_platform.columns import Column
+from ml_platform.contracts import SourceContract
 from ml_platform.formats import Malformed, Opened
 from ml_platform.lake.schemas import INSTANT
 from ml_platform.rules import _cast, reader, screen, typed_values
@@ -193,6 +194,7 @@ CONTRACT = SourceContract.model_validate(
         "time": {"column": "at"},
     }
 )
+DAY = date(2024, 1, 1)
 GOOD = {"meter": "7", "at": "2024-01-01T00:00Z", "amount": "1.50", "kind": "in", "on": "2024-01-01"}
 
 
@@ -201,7 +203,7 @@ def screened(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     rows = [{**GOOD, **one} for one in changes]
     table = pa.table({name: pa.array([row[name] for row in rows], pa.string()) for name in GOOD})
-    found = screen(Opened(table, pa.array(range(2, len(rows) + 2), pa.int64()), malformed), CONTRACT)
+    found = screen(Opened(table, pa.array(range(2, len(rows) + 2), pa.int64()), malformed), CONTRACT, DAY)
     assert found.accepted.num_rows + found.refused.num_rows == len(rows) + len(malformed)
     return found.accepted.to_pylist(), found.refused.to_pylist()
 
@@ -220,6 +222,10 @@ def screened(
         ({"amount": "100.01"}, "above_maximum:amount", "100.01"),
         ({"kind": "sideways"}, "not_allowed:kind", "sideways"),
         ({"on": "2024-02-30"}, "not_date:on", "2024-02-30"),
+        ({"at": "1017-01-01T00:00Z"}, "far_from_its_day:at", "1017-01-01T00:00Z"),
+        ({"at": "9999-12-31T23:59:59-14:00"}, "far_from_its_day:at", "9999-12-31T23:59:59-14:00"),
+        ({"at": "2022-12-29T00:00Z"}, "far_from_its_day:at", "2022-12-29T00:00Z"),
+        ({"at": "2024-02-04T00:00Z"}, "far_from_its_day:at", "2024-02-04T00:00Z"),
     ],
 )
 def test_each_rule_refuses_the_row_and_names_the_value(

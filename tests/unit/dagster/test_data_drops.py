@@ -10,6 +10,7 @@ import pytest
 from ml_platform import backlog
 from ml_platform.lake import ledger
 from ml_platform.lake.schemas import PROMOTED_RELEASE, PUBLISHED
+from ml_platform.warehouse import DuckDBWarehouse
 from sensors.data_drops import ATTEMPTS, BATCH_TAG, UNFINISHED, Cursor
 
 RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
@@ -167,13 +168,40 @@ def test_a_great_landing_comes_in_batches(home, monkeypatch):
 def test_a_look_ends_with_its_time_and_the_next_goes_on_from_there(home, monkeypatch):
     clock = iter(range(1000))
     monkeypatch.setattr(backlog.time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(backlog, "look", functools.partial(backlog.look, seconds=3))
+    monkeypatch.setattr(backlog, "LEAST", 2)
+    monkeypatch.setattr(backlog, "look", functools.partial(backlog.look, seconds=1))
     home.land_days(*(f"2017-02-{number:02d}" for number in range(1, 6)))
     home.settle()
     home.land_days("2017-02-06")
     first = home.tick()
     assert "3 files looked at" in skipped(first)
     assert days(home.tick(first.cursor)) == ("2017-02-06", "2017-02-06")
+
+
+def test_a_batch_beyond_a_cut_look_is_patient_too(home, monkeypatch):
+    """Two batches that fail by turns: each is asked for three times and no more, though no tick sees both."""
+    monkeypatch.setattr(backlog, "look", functools.partial(backlog.look, most=2))
+    home.land_days(*(f"2017-02-{number:02d}" for number in range(1, 5)))
+    cursor, asked = None, 0
+    for _ in range(20):
+        result = home.tick(cursor)
+        cursor, asked = result.cursor, asked + len(result.run_requests or ())
+    assert asked == 2 * ATTEMPTS
+
+
+def test_a_warehouse_that_was_never_switched_to_is_asked_for(home):
+    """Between the two steps of publishing: the pointer is there, and the file still waits beside the live one."""
+    home.land_days("2017-02-01")
+    home.settle()
+    promote(home, "2017-02-01")
+    publish(home, "2017-02-01")
+    assert skipped(home.tick())
+    staged = DuckDBWarehouse(home.settings.warehouse).staged
+    staged.parent.mkdir(parents=True)
+    staged.touch()
+    result = home.tick()
+    assert days(result) == ("2017-02-01", "2017-02-01")
+    assert request(result).tags["ml_platform/work"] == "a staged warehouse"
 
 
 def test_a_complete_day_without_published_forecasts_is_asked_for_until_it_has_them(home):
