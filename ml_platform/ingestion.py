@@ -20,7 +20,7 @@ from ml_platform.calendar import Calendar
 from ml_platform.checks import READER_VERSION, CheckResult, merged, reader_version, require
 from ml_platform.contracts import SourceContract
 from ml_platform.formats import UnreadableError, open_drop
-from ml_platform.lake import Lake, ledger
+from ml_platform.lake import Lake, LakeError, ledger
 from ml_platform.lake.ledger import LedgerRow
 from ml_platform.lake.store import folder, in_predicate
 from ml_platform.landing import Drop
@@ -142,7 +142,7 @@ class Ingestion:
         spec, ids = self.contract.bronze_spec, [one.row.drop_id for one in batch.settled]
         transactions = [one.row.transaction for one in batch.settled]
         if self.lake.committed(spec.name, transactions):
-            raise RuntimeError(
+            raise LakeError(
                 f"{spec.name}: another run has just ingested some of these drops: start this run again, it will find them settled"
             )
         rows = list(

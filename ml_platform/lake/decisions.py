@@ -18,7 +18,7 @@ from ml_platform.lake.schemas import DECISIONS, QUARANTINE
 from ml_platform.lake.store import Lake, in_predicate, locked
 
 DECISIONS_KEY = "ml_platform.decisions"
-OPEN, RELEASED, DISCARDED = "open", "released", "discarded"
+OPEN, RELEASED, DISCARDED = STATES = ("open", "released", "discarded")
 Row = dict[str, Any]
 
 
