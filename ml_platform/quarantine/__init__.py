@@ -5,7 +5,7 @@ decisions (lake.decisions), how it looks (cli_quarantine, sensors.quarantine_job
 """
 
 from ml_platform.quarantine.desk import Order, Outcome, Quarantine
-from ml_platform.quarantine.records import QuarantineError, Record, Selection, find, records
+from ml_platform.quarantine.records import QuarantineError, Record, Selection, find, read_records
 from ml_platform.quarantine.words import rule_in_words
 
 __all__ = [
@@ -16,6 +16,6 @@ __all__ = [
     "Record",
     "Selection",
     "find",
-    "records",
+    "read_records",
     "rule_in_words",
 ]

@@ -71,10 +71,10 @@ class Selection:
         """The records that are meant; QuarantineError where an id is unknown or fits several."""
         if self.ids:
             return find(lake, self.ids)
-        return [record for record in records(lake, self.source) if self.holds(record)]
+        return [record for record in read_records(lake, self.source) if self.holds(record)]
 
 
-def records(lake: Lake, source: str | None = None) -> list[Record]:
+def read_records(lake: Lake, source: str | None = None) -> list[Record]:
     """What was refused, by source, file and row. The log of decisions is asked itself: a table that a crash left behind shows no old state."""
     found = decisions.refusals(lake, None if source is None else pc.field("source") == source).to_pylist()
     sources = sorted({row["source"] for row in found})
@@ -86,7 +86,7 @@ def records(lake: Lake, source: str | None = None) -> list[Record]:
 
 def find(lake: Lake, ids: Sequence[str]) -> list[Record]:
     """Records by id, each once; the first letters do where they fit one alone. QuarantineError where they fit none or several."""
-    known = records(lake)
+    known = read_records(lake)
     found = {one.quarantine_id: one for text in ids for one in [_only(text, known)]}
     return list(found.values())
 

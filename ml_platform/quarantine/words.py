@@ -11,7 +11,7 @@ from ml_platform.contracts import SourceContract
 from ml_platform.ingestion import Ingestion
 from ml_platform.lake.ledger import LOADED, QUARANTINED, LedgerRow
 from ml_platform.landing import list_drops
-from ml_platform.quarantine.records import BRONZE, Record, records
+from ml_platform.quarantine.records import BRONZE, Record, read_records
 from ml_platform.settlement import InForce
 
 
@@ -73,7 +73,7 @@ class Situation:
 
     @cached_property
     def known(self) -> dict[str, Record]:
-        return {one.quarantine_id: one for one in records(self.door.lake, self.contract.name)}
+        return {one.quarantine_id: one for one in read_records(self.door.lake, self.contract.name)}
 
     @cached_property
     def in_force(self) -> InForce:
@@ -109,7 +109,7 @@ def no_release(record: Record, situation: Situation) -> str | None:
     """Why a refusal cannot be released; None where it can be tried."""
     if record.stage != BRONZE:
         return (
-            f"there is nothing to join it with: {rule_in_words(record.rule, situation.contract)}, and {record.value or 'its value'} is not. "
+            f"there is nothing to join it with: {rule_in_words(record.rule, situation.contract)}, and it is not. "
             "It leaves quarantine by itself with the first run after it is; or discard it"
         )
     if record.drop is None:
