@@ -494,7 +494,7 @@ def test_a_released_file_with_bytes_that_are_in_force_elsewhere_is_a_duplicate(h
 # crashes, checks, other processes
 
 
-@pytest.mark.parametrize("place", ["project", "_project_one", "upsert", "apply"])
+@pytest.mark.parametrize("place", ["project", "_project_one", "record", "upsert", "apply"])
 def test_a_crash_between_commit_and_projection_of_a_release_heals(
     home: Home, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
@@ -504,7 +504,7 @@ def test_a_crash_between_commit_and_projection_of_a_release_heals(
     record, bring = home.one("not_int64:units"), Ingestion.bring
 
     def dies(self: Ingestion, *arguments: Any) -> Any:
-        monkeypatch.setattr(decisions if place == "apply" else ledger, place, crash)
+        monkeypatch.setattr(decisions if place in ("record", "apply") else ledger, place, crash)
         return bring(self, *arguments)
 
     with monkeypatch.context() as patch:
