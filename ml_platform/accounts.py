@@ -4,12 +4,13 @@ Belongs here: counting what was staged and describing what was refused. Does not
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 import pyarrow as pa
 
 from ml_platform.contracts import SourceContract
+from ml_platform.lake.decisions import OPEN, Decision, quarantine_id, restated
 from ml_platform.lake.ledger import REPLACED, LedgerRow
 from ml_platform.lake.schemas import QUARANTINE, ROW_FATES
 from ml_platform.lake.staging import Staging
@@ -63,8 +64,10 @@ def replaced_fates(rows_of: Iterable[LedgerRow]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=ROW_FATES.schema)
 
 
-def silver_refusals(refused: pa.Table, contract: SourceContract, rows_of: Iterable[LedgerRow]) -> pa.Table:
-    """Quarantine rows of staged rows that a lookup refused: the value is what was looked up."""
+def silver_refusals(
+    refused: pa.Table, contract: SourceContract, rows_of: Iterable[LedgerRow], decided: Mapping[str, Decision]
+) -> pa.Table:
+    """Quarantine rows of staged rows that a lookup refused: the value is what was looked up; what was decided on them stays decided."""
     paths = {row.drop_id: row.path for row in rows_of}
     matches = {one.missing: one.match for one in contract.lookups}
     now = datetime.now(UTC)
@@ -76,12 +79,13 @@ def silver_refusals(refused: pa.Table, contract: SourceContract, rows_of: Iterab
             "stage": "silver",
             "row_number": row["row_number"],
             "rule": row["rule"],
-            "value": ", ".join(str(row[name]) for name in matches[row["rule"]]),
+            "value": ", ".join(str(row[name]) for name in matches.get(row["rule"], ())),
             "raw": json.dumps({name: row[name] for name in contract.columns}, default=str, ensure_ascii=False),
-            "state": "open",
+            "state": OPEN,
             "period": row["month"],
             "quarantined_at": now,
+            "quarantine_id": quarantine_id(row["drop_id"], "silver", row["row_number"], row["rule"]),
         }
         for row in refused.to_pylist()
     ]
-    return pa.Table.from_pylist(rows, schema=QUARANTINE.schema)
+    return pa.Table.from_pylist(restated(rows, decided), schema=QUARANTINE.schema)

@@ -1,6 +1,6 @@
 """The backlog: what has landed, or is complete, and has not come to its end.
 
-Belongs here: drops without a ledger row, and complete days without published forecasts. Does not belong here: deciding when that is worked off (sensors).
+Belongs here: drops without a ledger row, drops that silver has not seen, and complete days without published forecasts. Does not belong here: deciding when that is worked off (sensors).
 """
 
 import time
@@ -13,7 +13,9 @@ from pathlib import Path
 from ml_platform.calendar import Calendar
 from ml_platform.contracts import Contracts, SourceContract
 from ml_platform.lake import Lake, ledger, schemas
+from ml_platform.lake.ledger import LedgerRow
 from ml_platform.landing import Drop, drop_of, files
+from ml_platform.preparation import INPUTS_KEY
 from ml_platform.registry import champion_as_of
 from ml_platform.settlement import InForce
 
@@ -56,6 +58,23 @@ def days_of(drops: Sequence[Drop], complete: Sequence[date], contracts: Contract
     ]
     newest = [*complete[-1:], *(drop.day for drop in dated if drop.source == contracts.target.name)]
     return [*(drop.day for drop in dated), *([max(newest)] if newest else [])]
+
+
+def unprepared(lake: Lake, contracts: Contracts) -> list[LedgerRow]:
+    """Drops that were settled after what their silver table was made from, such as one with released rows; a source without silver has none."""
+    found = list[LedgerRow]()
+    for source in contracts.sources:
+        if inputs := lake.last_metadata(f"silver/{source.silver}", INPUTS_KEY):
+            found += [row for row in ledger.of_source(lake, source.name) if row.table_version > int(inputs["bronze"])]
+    return found
+
+
+def days_behind(
+    rows: Sequence[LedgerRow], complete: Sequence[date], contracts: Contracts, calendar: Calendar
+) -> list[date]:
+    """Days of a run that makes silver anew for these drops: their own ones, and the newest complete day."""
+    dated = [row.drop_day for row in rows if contracts[row.source].kind == "events" and calendar.holds(row.drop_day)]
+    return [*dated, *complete[-1:]] or [calendar.first]
 
 
 def complete_days(lake: Lake, target: SourceContract, calendar: Calendar) -> list[date]:

@@ -4,31 +4,29 @@ Belongs here: options, help that teaches, exit codes. Does not belong here: anyt
 started as a subprocess.
 """
 
-import functools
 import json
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, replace
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from ml_platform import cli_quarantine
 from ml_platform import console as show
-from ml_platform.launch import Job, LaunchError, Plan, find_project, log_path, require_project, run_jobs
-from ml_platform.settings import Settings, SettingsError, read_settings
+from ml_platform.cli_errors import errors_in_words
+from ml_platform.launch import Job, Plan, find_project, log_path, require_project, run_jobs
+from ml_platform.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from ml_platform.status import Status
 
-P = ParamSpec("P")
-R = TypeVar("R")
 DAY = ["%Y-%m-%d"]
 
 app = typer.Typer(
@@ -39,43 +37,11 @@ app = typer.Typer(
     help="From a file drop to a promoted fleet of forecasting models and a forecast that SQL can read.\n\n"
     "Everything lies below ML_PLATFORM_HOME (default `.platform`). Begin with `ml-platform doctor`, then `ml-platform demo`.",
 )
-
-
-def _errors_in_words(command: Callable[P, R]) -> Callable[P, R]:
-    """Errors that name the thing and the way out are printed as they are, without a traceback; exit code 1, of settings 2."""
-
-    @functools.wraps(command)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        from ml_platform.contracts import ContractError
-        from ml_platform.forecasting import InputError
-        from ml_platform.forecasting.config import ConfigError
-        from ml_platform.gate import GateError
-        from ml_platform.lake import LakeError
-        from ml_platform.landing import LandingError
-        from ml_platform.samples.complete_journey import SampleError
-
-        try:
-            return command(*args, **kwargs)
-        except (
-            ConfigError,
-            ContractError,
-            GateError,
-            InputError,
-            LakeError,
-            LandingError,
-            LaunchError,
-            SampleError,
-            SettingsError,
-            OSError,
-        ) as why:
-            typer.echo(f"ml-platform: {why}", err=True)
-            raise typer.Exit(2 if isinstance(why, SettingsError) else 1) from why
-
-    return wrapped
+app.add_typer(cli_quarantine.app, name="quarantine")
 
 
 @app.command()
-@_errors_in_words
+@errors_in_words
 def demo() -> None:
     """Land the grocery sample and run the whole chain on it: about two minutes on two cores. For data of yours: `ml-platform run`.
 
@@ -152,7 +118,7 @@ def _show_next_steps(settings: Settings, console: Console, seconds: float) -> No
 
 
 @app.command()
-@_errors_in_words
+@errors_in_words
 def run(
     job: Annotated[Job, typer.Argument(help="What to run over the days.")],
     first: Annotated[datetime | None, typer.Option("--from", formats=DAY, help="First day.")] = None,
@@ -188,7 +154,7 @@ def run(
 
 
 @app.command()
-@_errors_in_words
+@errors_in_words
 def land(
     files: Annotated[
         list[Path] | None, typer.Argument(help="Files of yours, together with --source.", exists=True, dir_okay=False)
@@ -233,7 +199,7 @@ def land(
 
 
 @app.command()
-@_errors_in_words
+@errors_in_words
 def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False) -> None:
     """Show ledger, quarantine, fleet, errors, release and freshness.
 
@@ -262,7 +228,7 @@ def _status(settings: Settings) -> "Status":
 
 
 @app.command()
-@_errors_in_words
+@errors_in_words
 def doctor(port: Annotated[int, typer.Option(help="Port that `make ui` will use.")] = 3000) -> None:
     """Say what is missing for the current settings and how to get it; exit code 1 if something required is.
 
@@ -276,7 +242,7 @@ def doctor(port: Annotated[int, typer.Option(help="Port that `make ui` will use.
 
 
 @app.command()
-@_errors_in_words
+@errors_in_words
 def forecast(
     config: Annotated[Path, typer.Option(help="forecast.yaml: series, time, target, frequency, horizon and more.")],
     history: Annotated[Path, typer.Option(help="Observed rows, Parquet or CSV.")],

@@ -118,7 +118,12 @@ def _tables(status: "Status") -> Iterator[Table]:
         yield _errors(status.scores)
 
 
-def _table(title: str, *columns: str, text: int = 1) -> Table:
+def printable(text: str) -> str:
+    """Text from a file as a terminal may show it: control characters and marks that turn the reading direction are spelt out."""
+    return "".join(one if one.isprintable() or one == "\n" else ascii(one)[1:-1] for one in text)
+
+
+def plain_table(title: str, *columns: str, text: int = 1) -> Table:
     """A plain table: the first `text` columns are words, the others numbers."""
     table = Table(
         title=f"\n{title}",
@@ -135,7 +140,7 @@ def _table(title: str, *columns: str, text: int = 1) -> Table:
 
 
 def _drops(status: "Status") -> Table:
-    table = _table(
+    table = plain_table(
         "Drops by source and state",
         "source",
         "state",
@@ -157,21 +162,21 @@ def _drops(status: "Status") -> Table:
 
 
 def _fates(status: "Status") -> Table:
-    table = _table("Rows by fate", "source", "stage", "fate", "rule", "rows", text=4)
+    table = plain_table("Rows by fate", "source", "stage", "fate", "rule", "rows", text=4)
     for fate in status.fates[:SHOWN_FATES]:
         table.add_row(fate.source, fate.stage, fate.fate, fate.rule, f"{fate.rows:,}")
     return table
 
 
 def _refusals(status: "Status") -> Table:
-    table = _table("Quarantine by rule", "source", "stage", "rule", "newest example", "refused", text=4)
+    table = plain_table("Quarantine by rule", "source", "stage", "rule", "newest example", "refused", text=4)
     for refusal in status.refusals[:SHOWN_FATES]:
         table.add_row(refusal.source, refusal.stage, refusal.rule, escape(refusal.example[:70]), f"{refusal.count:,}")
     return table
 
 
 def _refused_files(status: "Status") -> Table:
-    table = _table("Files refused as a whole", "file", "reason", "settled (UTC)", text=3)
+    table = plain_table("Files refused as a whole", "file", "reason", "settled (UTC)", text=3)
     for file in status.refused_files[:SHOWN_FILES]:
         table.add_row(escape(file.path), escape(file.reason), f"{file.settled_at:%Y-%m-%d %H:%M:%S}")
     if (more := len(status.refused_files) - SHOWN_FILES) > 0:
@@ -180,7 +185,7 @@ def _refused_files(status: "Status") -> Table:
 
 
 def _alerts(status: "Status") -> Table:
-    table = _table("Failed runs (ops/alerts)", "when (UTC)", "job", "steps", "why", text=4)
+    table = plain_table("Failed runs (ops/alerts)", "when (UTC)", "job", "steps", "why", text=4)
     for alert in status.alerts[:SHOWN_ALERTS]:
         why = alert.message.strip().splitlines()[0] if alert.message.strip() else ""
         table.add_row(f"{alert.raised_at:%Y-%m-%d %H:%M:%S}", alert.job, alert.steps, escape(why[:200]))
@@ -188,7 +193,7 @@ def _alerts(status: "Status") -> Table:
 
 
 def _counts(title: str, columns: tuple[str, str], counts: Mapping[str, int]) -> Table:
-    table, total = _table(title, *columns, "share"), sum(counts.values())
+    table, total = plain_table(title, *columns, "share"), sum(counts.values())
     for name, count in counts.items():
         table.add_row(str(name), f"{count:,}", f"{count / total:.1%}")
     table.add_row("all", f"{total:,}", "", style="dim")
@@ -198,7 +203,7 @@ def _counts(title: str, columns: tuple[str, str], counts: Mapping[str, int]) -> 
 def _errors(scores: tuple["Score", ...]) -> Table:
     levels = sorted({level for score in scores for level in score.intervals}, key=int)
     inside = [f"inside {level} %" for level in levels]
-    table = _table(
+    table = plain_table(
         "Error on the newest fold, which chose nothing",
         "contender",
         "weighted RMSSE",
@@ -268,7 +273,7 @@ def _to_do(status: "Status") -> Iterator[str]:
 
 def show_seconds(console: Console, watch: Stopwatch) -> None:
     """Where the time went."""
-    table = _table("Seconds per stage", "stage", "step", "seconds", text=2)
+    table = plain_table("Seconds per stage", "stage", "step", "seconds", text=2)
     for stage, step, seconds in watch.stages:
         table.add_row(stage, step, f"{seconds:.1f}", style="bold" if step == "whole run" else "")
     console.print(table)

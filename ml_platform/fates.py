@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ml_platform.contracts import Condition, Lookup, SourceContract
+from ml_platform.lake.decisions import Decision
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -29,6 +30,21 @@ def ruled(rows: "DataFrame", contract: SourceContract, current: Callable[[str], 
         fate = F.when(F.expr(condition), F.lit(name)).otherwise(fate)
         rule = F.when(F.expr(condition), F.lit(why)).otherwise(rule)
     return rows.withColumn("fate", fate).withColumn("rule", rule)
+
+
+def held_back(rows: "DataFrame", discarded: Sequence[Decision]) -> "DataFrame":
+    """Rows that a person discarded stay in quarantine under their rule, also where the lookup finds them by now."""
+    import pyspark.sql.functions as F
+
+    if not discarded:
+        return rows
+    places = [(one.drop_id, one.row_number, one.rule) for one in discarded]
+    local = rows.sparkSession.createDataFrame(places, ["_drop_id", "_row_number", "_held"])
+    here = (F.col("drop_id") == F.col("_drop_id")) & (F.col("row_number") == F.col("_row_number"))
+    joined, held = rows.join(F.broadcast(local), here, "left"), F.col("_held").isNotNull()
+    fate = F.when(held, F.lit("quarantined")).otherwise(F.col("fate"))
+    rule = F.when(held, F.col("_held")).otherwise(F.col("rule"))
+    return joined.withColumns({"fate": fate, "rule": rule}).drop("_drop_id", "_row_number", "_held")
 
 
 def _looked_up(rows: "DataFrame", lookup: Lookup, other: "DataFrame") -> "DataFrame":

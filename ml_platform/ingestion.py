@@ -7,7 +7,7 @@ Belongs here: which drops are due, their checks, and the commit that says what b
 import hashlib
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
@@ -21,9 +21,9 @@ from ml_platform.calendar import Calendar
 from ml_platform.checks import READER_VERSION, CheckResult, merged, reader_version, require
 from ml_platform.contracts import SourceContract
 from ml_platform.formats import UnreadableError, open_drop
-from ml_platform.lake import Lake, ledger
+from ml_platform.lake import Lake, LakeError, ledger
 from ml_platform.lake.ledger import LedgerRow
-from ml_platform.lake.store import folder
+from ml_platform.lake.store import folder, in_predicate
 from ml_platform.landing import Drop
 from ml_platform.rules import screen
 from ml_platform.settlement import Batch, InForce, Read, first_seen, settle
@@ -65,13 +65,18 @@ class Ingestion:
         # with what `recover` found: the drops were listed before it
         in_force, report = InForce.read(self.lake, self.contract), IngestionReport()
         for batch in self._batches([drop for drop in drops if not in_force.settled(drop)], in_force):
-            checks = require(f"source {self.contract.name}", self._checks(batch))
-            self._commit(batch)
+            checks = self.bring(batch)
             report = report.with_batch(batch, checks)
             self.progress(
                 f"{self.contract.name}: {len(report.rows)} drops, {report.total('rows_loaded'):,} rows loaded"
             )
         return report
+
+    def bring(self, batch: Batch, metadata: Mapping[str, str] | None = None) -> tuple[CheckResult, ...]:
+        """Check a batch and commit it, with more metadata if need be; checks.Blocked before the commit where a check fails."""
+        checks = require(f"source {self.contract.name}", self._checks(batch))
+        self._commit(batch, metadata or {})
+        return checks
 
     def recover(self) -> int:
         """Complete the projections from commits that a crash cut off from them."""
@@ -141,21 +146,21 @@ class Ingestion:
             expectations.validate(batch.data(self.contract), expected(self.contract), self.suite_rows),
         ]
 
-    def _commit(self, batch: Batch) -> None:
+    def _commit(self, batch: Batch, more: Mapping[str, str]) -> None:
         """One Delta commit with the rows, the drops' transaction ids and their ledger rows; then the projections."""
         spec, ids = self.contract.bronze_spec, [one.row.drop_id for one in batch.settled]
         transactions = [one.row.transaction for one in batch.settled]
         if self.lake.committed(spec.name, transactions):
-            raise RuntimeError(
+            raise LakeError(
                 f"{spec.name}: another run has just ingested some of these drops: start this run again, it will find them settled"
             )
         rows = list(
             {row.drop_id: row for row in [*(one.row for one in batch.settled), *batch.replaced_rows()]}.values()
         )
-        metadata = {ledger.LEDGER_KEY: ledger.to_metadata(rows), ledger.REFUSED_KEY: self._stage(batch)}
+        metadata = {**more, ledger.LEDGER_KEY: ledger.to_metadata(rows), ledger.REFUSED_KEY: self._stage(batch)}
         if gone := [row.drop_id for row in batch.replaced_rows()]:
             self.lake.replace(
-                spec, batch.data(self.contract), ledger.in_predicate("drop_id", [*ids, *gone]), transactions, metadata
+                spec, batch.data(self.contract), in_predicate("drop_id", [*ids, *gone]), transactions, metadata
             )
         else:
             self.lake.append(spec, batch.data(self.contract), transactions, metadata)

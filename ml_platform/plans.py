@@ -75,7 +75,10 @@ class Planner:
         """What the drop sensor would ask for: days of new drops, complete days without published forecasts, and the newest complete one."""
         lake, calendar = Lake(self.settings.lake), self.settings.calendar
         found = backlog.look(lake, self.settings.landing, self.contracts, seconds=math.inf, most=sys.maxsize)
-        return [*backlog.days_of(found.drops, complete, self.contracts, calendar), *backlog.unpublished(lake, complete)]
+        behind = backlog.unprepared(lake, self.contracts)
+        late = backlog.days_behind(behind, complete, self.contracts, calendar) if behind else []
+        new = backlog.days_of(found.drops, complete, self.contracts, calendar)
+        return [*new, *late, *backlog.unpublished(lake, complete)]
 
     def _landed_days(self) -> tuple[date, date]:
         days = [drop.day for drop in self._dated_drops()]

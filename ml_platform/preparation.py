@@ -16,11 +16,12 @@ from ml_platform import expectations
 from ml_platform.accounts import UNDATED, counted_fates, replaced_fates, silver_refusals, totals
 from ml_platform.checks import READER_VERSION, CheckResult, reader_version, require
 from ml_platform.contracts import Contracts, SourceContract
-from ml_platform.fates import deduplicated, ruled
-from ml_platform.lake import Lake, TableSpec, ledger
+from ml_platform.fates import deduplicated, held_back, ruled
+from ml_platform.lake import Lake, TableSpec, decisions, ledger
 from ml_platform.lake.ledger import LOADED
 from ml_platform.lake.schemas import LEDGER, QUARANTINE, ROW_FATES
 from ml_platform.lake.staging import Staging
+from ml_platform.lake.store import in_predicate
 from ml_platform.spark import session
 
 if TYPE_CHECKING:
@@ -174,7 +175,9 @@ class Preparation:
 
     def _judged(self, months: Sequence[str] | None) -> "DataFrame":
         """Every row of the months with `fate` and `rule`, in the table's column order."""
-        rows = deduplicated(ruled(self._bronze(months), self.contract, self._current), self.contract)
+        discarded = decisions.discarded_at_silver(self.lake, self.contract.name)
+        found = held_back(ruled(self._bronze(months), self.contract, self._current), discarded)
+        rows = deduplicated(found, self.contract)
         return rows.select(*(name for name in self.spec.schema.names if name != "month"), "fate", "month")
 
     def _current(self, source: str) -> "DataFrame":
@@ -218,11 +221,14 @@ class Preparation:
     def _project(self, fates: pa.Table, staging: Staging, months: Sequence[str]) -> None:
         """Row fates and quarantined rows of the months take the place of those known before."""
         known = ledger.of_source(self.lake, self.contract.name)
-        months_of = f"source = '{self.contract.name}' AND stage = 'silver' AND {ledger.in_predicate('period', [*months, UNDATED])}"
+        months_of = (
+            f"source = '{self.contract.name}' AND stage = 'silver' AND {in_predicate('period', [*months, UNDATED])}"
+        )
         self.lake.replace(ROW_FATES, pa.concat_tables([fates, replaced_fates(known)]), months_of)
         refused = staging.dataset("fate=quarantined").to_table()
         if refused.num_rows or self.lake.exists(QUARANTINE.name):
-            self.lake.replace(QUARANTINE, silver_refusals(refused, self.contract, known), months_of)
+            decided = decisions.of_source(self.lake, self.contract.name)
+            self.lake.replace(QUARANTINE, silver_refusals(refused, self.contract, known, decided), months_of)
 
 
 def is_in(column: str, values: Sequence[str] | None) -> str:

@@ -4,15 +4,16 @@ Belongs here: the drop in force per path, duplicates and replacements, rows with
 files (formats, rules), committing (ingestion).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
+from typing import Any
 
 import pyarrow as pa
 
 from ml_platform.contracts import SourceContract
 from ml_platform.formats import UnreadableError
-from ml_platform.lake import Lake, ledger
+from ml_platform.lake import Lake, decisions, ledger
 from ml_platform.lake.ledger import DUPLICATE, LOADED, QUARANTINED, LedgerRow
 from ml_platform.lake.schemas import INSTANT, QUARANTINE
 from ml_platform.landing import Drop
@@ -75,11 +76,15 @@ class InForce:
 
     @classmethod
     def read(cls, lake: Lake, contract: SourceContract) -> "InForce":
-        """From the ledger. A duplicate of events whose twin was replaced since is open: its bytes are in force nowhere else."""
+        """From the ledger. Open are duplicates of events whose twin was replaced since (their bytes are in force nowhere else), and refused files that a person released."""
         known = {row.drop_id: row for row in ledger.of_source(lake, contract.name)}
         current = {row.path: row for row in known.values() if row.state == LOADED}
         there = {(row.drop_day, row.content_sha256): row.path for row in current.values()}
-        found = cls(current, there, known, set())
+        released = decisions.released_files(lake, contract.name)
+        again = {
+            row.drop_id for row in known.values() if row.state == QUARANTINED and (row.drop_id, row.attempt) in released
+        }
+        found = cls(current, there, known, again)
         if contract.kind == "events":
             found.open |= {row.drop_id for row in known.values() if row.state == DUPLICATE and not found._holds(row)}
         return found
@@ -140,7 +145,7 @@ def settle(read: Read, in_force: InForce, contract: SourceContract) -> Settled:
     replaced = in_force.replace_with(row, contract)
     return Settled(
         row,
-        _with_provenance(found.accepted, row, contract),
+        with_provenance(found.accepted, row, contract),
         _refusals(row, found.refused.to_pylist()),
         replaced,
     )
@@ -194,13 +199,20 @@ def _refusals(row: LedgerRow, rows: list[dict[str, object]]) -> pa.Table:
         "drop_id": row.drop_id,
         "path": row.path,
         "stage": "bronze",
-        "state": "open",
+        "state": decisions.OPEN,
         "quarantined_at": row.settled_at,
     }
-    return pa.Table.from_pylist([{**place, **one} for one in rows], schema=QUARANTINE.schema)
+    named = [{**place, **one, "quarantine_id": _name(row, one)} for one in rows]
+    return pa.Table.from_pylist(named, schema=QUARANTINE.schema)
 
 
-def _with_provenance(accepted: pa.Table, row: LedgerRow, contract: SourceContract) -> pa.Table:
+def _name(row: LedgerRow, refused: Mapping[str, Any]) -> str:
+    """By the transaction: what was decided on a row holds for the time it was refused, not for a later one."""
+    return decisions.quarantine_id(row.transaction, "bronze", refused.get("row_number"), refused["rule"])
+
+
+def with_provenance(accepted: pa.Table, row: LedgerRow, contract: SourceContract) -> pa.Table:
+    """Accepted rows of a drop as bronze keeps them."""
     count = accepted.num_rows
     stamped = {
         "drop_id": pa.repeat(row.drop_id, count),

@@ -87,22 +87,30 @@ def data_drops(job: Any, settings: Settings, contracts: Contracts) -> dg.SensorD
 
 
 def due_batches(drops: Sequence[Drop], settings: Settings, contracts: Contracts, quiet: bool) -> Iterator[Batch]:
-    """Drops that are not in the ledger; then, where no run is at work (`quiet`), complete days whose forecasts were not published.
+    """Drops that are not in the ledger; then, where no run is at work (`quiet`), drops that silver has not seen and complete days without forecasts.
 
-    The second are what a run left that ended between its bronze commit and its marts (the ledger knows its drops already), or between
-    the two steps of publishing.
+    These are what a release from quarantine changed, and what a run left that ended between its bronze commit and its marts (the ledger
+    knows the drops already), or between the two steps of publishing.
     """
     lake = Lake(settings.lake)
     complete = backlog.complete_days(lake, contracts.target, settings.calendar)
     if drops:
         days = backlog.days_of(drops, complete, contracts, settings.calendar) or [settings.first_day]
         yield Batch(_name(drop.drop_id for drop in drops), (min(days), max(days)), f"{len(drops)} drops")
-    missing = backlog.unpublished(lake, complete) if quiet else []
-    if missing:
-        yield Batch(
-            _name(day.isoformat() for day in missing), (missing[0], missing[-1]), f"forecasts of {len(missing)} days"
-        )
-    elif quiet and complete and DuckDBWarehouse(settings.warehouse).is_staged():
+    if quiet:
+        yield from _left_behind(lake, complete, settings, contracts)
+
+
+def _left_behind(lake: Lake, complete: Sequence[date], settings: Settings, contracts: Contracts) -> Iterator[Batch]:
+    """What no drop asks for any more: silver behind bronze, days without forecasts, a warehouse that waits to be switched to."""
+    if behind := backlog.unprepared(lake, contracts):
+        days = backlog.days_behind(behind, complete, contracts, settings.calendar)
+        name = _name(f"{row.transaction}@{row.table_version}" for row in behind)
+        yield Batch(name, (min(days), max(days)), f"silver for {len(behind)} drops")
+    if missing := backlog.unpublished(lake, complete):
+        name = _name(day.isoformat() for day in missing)
+        yield Batch(name, (missing[0], missing[-1]), f"forecasts of {len(missing)} days")
+    elif complete and DuckDBWarehouse(settings.warehouse).is_staged():
         yield Batch(_name(["staged", str(complete[-1])]), (complete[-1], complete[-1]), "a staged warehouse")
 
 

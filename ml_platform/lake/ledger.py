@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ml_platform.lake import decisions
 from ml_platform.lake.schemas import LEDGER, QUARANTINE
-from ml_platform.lake.store import Lake, folder
+from ml_platform.lake.store import Commit, Lake, folder, in_predicate, locked
 
 LEDGER_KEY = "ml_platform.ledger"
 REFUSED_KEY = "ml_platform.refused"
@@ -96,19 +97,27 @@ def complete_days(lake: Lake, source: str, drops_per_day: int) -> list[date]:
 
 
 def project(lake: Lake, source: str, bronze: str) -> int:
-    """Complete ledger and quarantine from the bronze commits they do not know yet; return how many commits that were.
+    """Complete ledger, quarantine and decisions from the bronze commits they do not know yet; return how many commits that were.
 
     Safe to repeat: rows of a drop take the place of older ones.
     """
-    lake.migrate(LEDGER)
-    known = max((row.table_version for row in of_source(lake, source)), default=-1)
-    commits = [c for c in lake.commits_after(bronze, known) if LEDGER_KEY in c.metadata]
-    for commit in commits:
-        rows = _from_metadata(commit.metadata[LEDGER_KEY], commit.version)
-        if staged := commit.metadata.get(REFUSED_KEY):
-            _project_refused(lake, bronze, staged)
-        upsert(lake, rows)
+    with locked(lake, "project"):  # two that complete the same commit at once would both add its rows
+        lake.migrate(LEDGER)
+        lake.migrate(QUARANTINE)
+        known = max((row.table_version for row in of_source(lake, source)), default=-1)
+        commits = [c for c in lake.commits_after(bronze, known) if LEDGER_KEY in c.metadata]
+        for commit in commits:
+            _project_one(lake, bronze, commit)
+        decisions.apply(lake, source)
     return len(commits)
+
+
+def _project_one(lake: Lake, bronze: str, commit: Commit) -> None:
+    """The ledger comes last: what it knows is not looked at again."""
+    if staged := commit.metadata.get(REFUSED_KEY):
+        _project_refused(lake, bronze, staged)
+    decisions.record(lake, decisions.from_metadata(commit.metadata.get(decisions.DECISIONS_KEY, "[]")))
+    upsert(lake, _from_metadata(commit.metadata[LEDGER_KEY], commit.version))
 
 
 def upsert(lake: Lake, rows: Iterable[LedgerRow]) -> None:
@@ -126,17 +135,13 @@ def _project_refused(lake: Lake, bronze: str, staged: str) -> None:
     """Move staged refusals into the quarantine table, once."""
     path = folder(lake, bronze) / staged
     if path.exists():
-        refused = pq.read_table(path, schema=QUARANTINE.schema)
-        # of its own drops only: the commit's ledger rows also name drops that these replace, refused long ago
-        of_drops = pc.field("drop_id").isin(refused["drop_id"].unique().to_pylist())
-        if not lake.count(QUARANTINE.name, of_drops & (pc.field("stage") == "bronze")):
-            lake.append(QUARANTINE, refused)
+        refused = decisions.identified(pq.read_table(path, schema=QUARANTINE.schema))
+        known = decisions.refusals(lake, pc.field("drop_id").isin(refused["drop_id"].unique().to_pylist()))
+        # by row and not by drop: a drop that is settled again is refused anew
+        new = pc.invert(pc.is_in(refused["quarantine_id"], value_set=known["quarantine_id"].combine_chunks()))
+        if pc.any(new).as_py():
+            lake.append(QUARANTINE, refused.filter(new))
         path.unlink()
-
-
-def in_predicate(column: str, values: Sequence[str]) -> str:
-    """A SQL predicate; values are our own hexadecimal ids, so nothing has to be quoted away."""
-    return f"{column} IN ({', '.join(repr(value) for value in values)})"
 
 
 def table_of(lake: Lake, source: str) -> pa.Table:

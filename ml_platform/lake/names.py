@@ -5,6 +5,7 @@ Belongs here: stable names below the lake's root. Does not belong here: schemas,
 
 LEDGER = "ops/ledger"
 QUARANTINE = "ops/quarantine"
+DECISIONS = "ops/quarantine_decisions"
 ROW_FATES = "ops/row_fates"
 PUBLISHED = "ops/published"
 ALERTS = "ops/alerts"

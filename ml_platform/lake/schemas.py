@@ -55,8 +55,31 @@ QUARANTINE = TableSpec(
         state=pa.string(),
         period=pa.string(),
         quarantined_at=INSTANT,
+        quarantine_id=pa.string(),
+        decided_by=pa.string(),
+        reason=pa.string(),
+        decided_at=INSTANT,
     ),
     description="Rows and files that were refused, with place, rule and value; row_number is null for a whole file.",
+)
+
+DECISIONS = TableSpec(
+    names.DECISIONS,
+    _schema(
+        quarantine_id=pa.string(),
+        source=pa.string(),
+        drop_id=pa.string(),
+        stage=pa.string(),
+        row_number=pa.int64(),
+        rule=pa.string(),
+        attempt=pa.int64(),
+        decision=pa.string(),
+        decided_by=pa.string(),
+        reason=pa.string(),
+        corrections=pa.string(),
+        decided_at=INSTANT,
+    ),
+    description="Every decision on a quarantined row or file, append only: the state in ops/quarantine follows from it.",
 )
 
 ROW_FATES = TableSpec(

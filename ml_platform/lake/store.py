@@ -3,8 +3,10 @@
 Belongs here: reading, appending, replacing and adding files. Does not belong here: which tables exist (schemas) or why.
 """
 
+import fcntl
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -210,10 +212,12 @@ class Lake:
 
     def last_metadata(self, name: str, key: str) -> dict[str, Any]:
         """The JSON value of `key` in the newest commit that carries it; empty where none does."""
-        for commit in reversed(self.commits_after(name, -1)):
-            if key in commit.metadata:
-                value: dict[str, Any] = json.loads(commit.metadata[key])
-                return value
+        newest = self.version(name)
+        for since in () if newest is None else (newest - 1, -1):  # the newest commit mostly has it, the log is long
+            for commit in reversed(self.commits_after(name, since)):
+                if key in commit.metadata:
+                    value: dict[str, Any] = json.loads(commit.metadata[key])
+                    return value
         return {}
 
 
@@ -239,3 +243,21 @@ def _require_schema(spec: TableSpec, found: pa.Schema, what: str) -> None:
 def folder(lake: Lake, name: str) -> Path:
     """The table's folder on a local lake."""
     return Path(lake.uri(name))
+
+
+def in_predicate(column: str, values: Iterable[str]) -> str:
+    """A SQL predicate; values are our own hexadecimal ids and months, so nothing has to be quoted away."""
+    return f"{column} IN ({', '.join(repr(value) for value in values)})"
+
+
+@contextmanager
+def locked(lake: Lake, name: str) -> Iterator[None]:
+    """One process of this machine at a time does `name`; the system lets go where a process dies. Storage elsewhere has no such lock."""
+    if "://" in lake.root:
+        yield
+        return
+    place = folder(lake, f"ops/.{name}.lock")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

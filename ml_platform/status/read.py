@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from ml_platform.backlog import unpublished
 from ml_platform.lake import Lake, ledger, names
+from ml_platform.lake.decisions import OPEN
 from ml_platform.status.model import (
     Alert,
     Fate,
@@ -91,11 +92,13 @@ def fates(row_fates: pa.Table) -> tuple[Fate, ...]:
 
 
 def refusals(quarantine: pa.Table) -> tuple[Refusal, ...]:
-    """What was refused, by source, stage and rule, most frequent first."""
+    """What was refused and is not decided, by source, stage and rule, most frequent first."""
     groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     if quarantine.num_rows:
         columns = ["source", "stage", "rule", "path", "row_number", "value", "quarantined_at"]
-        for row in quarantine.select([c for c in columns if c in quarantine.column_names]).to_pylist():
+        for row in (
+            _where(quarantine, "state", OPEN).select([c for c in columns if c in quarantine.column_names]).to_pylist()
+        ):
             groups.setdefault((row["source"], row["stage"], row["rule"]), []).append(row)
     found = [Refusal(*key, len(rows), _example(max(rows, key=_when))) for key, rows in groups.items()]
     return tuple(sorted(found, key=lambda one: (-one.count, one.source, one.rule)))

@@ -36,7 +36,7 @@ OF_THE_RUN = {
         "decided_at",
         "evidence",
     ),
-    *("drop_id", "etag"),  # hold the time at which the file was written
+    *("drop_id", "etag", "quarantine_id"),  # hold the time at which the file was written
 }
 
 

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import typer
 
 from ml_platform.cli import app
 from ml_platform.contracts import SourceContract
@@ -57,8 +58,20 @@ def test_every_variable_of_the_guides_exists() -> None:
     assert {name.lower() for name in named} <= set(Settings.model_fields)
 
 
+def names_of(one: typer.Typer) -> set[str]:
+    return {command.name or command.callback.__name__ for command in one.registered_commands if command.callback}
+
+
+def test_every_command_of_a_group_exists() -> None:
+    for group in app.registered_groups:
+        assert group.typer_instance
+        pattern = rf"ml-platform {group.name} ([a-z]+)"
+        named = {one for page in PAGES for one in re.findall(pattern, page.read_text(encoding="utf-8"))}
+        assert named == names_of(group.typer_instance)
+
+
 def test_every_command_of_the_guides_exists() -> None:
-    commands = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    commands = names_of(app) | {group.name for group in app.registered_groups}
     named = {one for page in PAGES for one in re.findall(r"ml-platform ([a-z]+)", page.read_text(encoding="utf-8"))}
     assert named <= commands
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))

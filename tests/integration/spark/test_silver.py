@@ -11,14 +11,18 @@ import pyarrow.compute as pc
 import pytest
 
 from ml_platform import preparation
+from ml_platform.backlog import unprepared
+from ml_platform.calendar import Calendar
 from ml_platform.checks import Blocked
 from ml_platform.contracts import SourceContract
 from ml_platform.ingestion import Ingestion
 from ml_platform.lake import ledger
 from ml_platform.lake.schemas import QUARANTINE, ROW_FATES
 from ml_platform.lake.staging import Staging
+from ml_platform.quarantine import Order, Quarantine, Selection
 
 pytestmark = pytest.mark.integration
+YEARS = Calendar(date(2023, 1, 1), date(2025, 12, 31))
 METERS = ("1,Elm,HOME", "2,Elm,HOME", "3,Oak,SHOP", "8,Oak,TEST", "9,,HOME")
 
 
@@ -70,6 +74,79 @@ def test_rows_get_the_first_fate_that_fits_and_a_released_row_comes_back(town: A
     assert ids(town) == [1, 2, 5]
     assert open_refusals(town) == []
     assert "quarantined(unknown_meter)" not in town.fates("readings")
+
+
+def decide(town: Any, action: str, rule: str, **corrections: str) -> list[str]:
+    """A person's decision on all that is open under a rule; what became of it in words."""
+
+    def door(contract: SourceContract) -> Ingestion:
+        return Ingestion(town.lake, town.root / "landing", contract, "by hand", YEARS)
+
+    found = Selection(source="readings", rule=rule, state="open").read(town.lake)
+    order = Order(action, "Ada", "why not", corrections)
+    return [one.words for one in Quarantine(town.contracts, door).decide(order, found)]
+
+
+def silver_states(town: Any) -> list[tuple[int, str, str | None]]:
+    found = town.lake.read(QUARANTINE.name, where=pc.field("stage") == "silver").to_pylist()
+    return sorted((row["row_number"], row["state"], row["reason"]) for row in found)
+
+
+def test_a_row_that_waits_for_a_lookup_is_not_released_by_hand(town: Any) -> None:
+    town.land("meters", "meters.csv", *METERS)
+    town.land("readings", "readings_2024-01-10.csv", reading(1), reading(2, meter=7))
+    town.prepare("meters", "readings")
+    (words,) = decide(town, "release", "unknown_meter")
+    assert words.startswith("stays open: there is nothing to join it with: meter_id must be known to source 'meters'")
+    assert silver_states(town) == [(3, "open", None)]
+
+
+def test_what_was_discarded_stays_so_when_its_month_is_made_anew(town: Any) -> None:
+    """Also where the lookup finds it by now; another row of its key takes its place, and the account balances."""
+    town.land("meters", "meters.csv", *METERS)
+    town.land("readings", "readings_2024-01-10.csv", reading(1), reading(2, meter=7), reading(3, meter=6))
+    town.prepare("meters", "readings")
+    names = town.lake.read(QUARANTINE.name)["quarantine_id"].to_pylist()
+    (first, _) = Selection(source="readings").read(town.lake)
+    decided = Quarantine(town.contracts, lambda contract: Ingestion(town.lake, town.root, contract, "by hand", YEARS))
+    decided.decide(Order("discard", "Ada", "no meter"), [first])
+    assert silver_states(town) == [(3, "discarded", "no meter"), (4, "open", None)]
+
+    town.land("readings", "readings_2024-01-11.csv", reading(9, "2024-01-11T15:00:00Z"))
+    town.prepare("readings")
+    assert silver_states(town) == [(3, "discarded", "no meter"), (4, "open", None)]
+    assert sorted(town.lake.read(QUARANTINE.name)["quarantine_id"].to_pylist()) == sorted(names)
+
+    town.land("meters", "meters.csv", *METERS, "7,Ash,HOME", "6,Ash,HOME")
+    town.prepare("meters", "readings")
+    assert ids(town) == [1, 3, 9]
+    assert silver_states(town) == [(3, "discarded", "no meter")]
+    assert town.fates("readings") == {"kept": 3, "quarantined(unknown_meter)": 1}
+
+    town.land("readings", "readings_2024-01-12.csv", reading(2, units=8))
+    town.prepare("readings")
+    assert [row["units"] for row in town.silver("readings") if row["reading_id"] == 2] == [8]
+
+
+def test_a_row_released_at_bronze_reaches_silver_in_its_month_alone(town: Any) -> None:
+    town.land("meters", "meters.csv", *METERS)
+    for number, month in ((1, "01"), (2, "02")):
+        rows = [
+            reading(number, f"2024-{month}-10T15:00:00Z"),
+            reading(10 + number, f"2024-{month}-10T15:00:00Z", units=-1),
+        ]
+        town.land("readings", f"readings_2024-{month}-10.csv", *rows)
+    town.prepare("meters", "readings")
+    assert unprepared(town.lake, town.contracts) == []
+    found = [one for one in Selection(source="readings").read(town.lake) if "2024-02" in one.path]
+    door = lambda contract: Ingestion(town.lake, town.root / "landing", contract, "by hand", YEARS)  # noqa: E731
+    (outcome,) = Quarantine(town.contracts, door).decide(Order("release", "Ada", "read again", {"units": "1"}), found)
+    assert outcome.decided
+    assert [row.path for row in unprepared(town.lake, town.contracts)] == ["readings/readings_2024-02-10.csv"]
+    (report,) = town.prepare("readings")
+    assert report.months == ("2024-02",)
+    assert ids(town) == [1, 2, 12]
+    assert unprepared(town.lake, town.contracts) == []
 
 
 def test_a_value_with_a_quote_excludes(town: Any) -> None:

@@ -1,6 +1,8 @@
 """The sensor on new drops: what becomes a run, what is skipped, and how it bears failures."""
 
 import functools
+import json
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import dagster as dg
@@ -8,8 +10,9 @@ import pyarrow as pa
 import pytest
 
 from ml_platform import backlog
-from ml_platform.lake import ledger
+from ml_platform.lake import decisions, ledger
 from ml_platform.lake.schemas import PROMOTED_RELEASE, PUBLISHED
+from ml_platform.preparation import INPUTS_KEY, silver_spec
 from ml_platform.warehouse import DuckDBWarehouse
 from sensors.data_drops import ATTEMPTS, BATCH_TAG, UNFINISHED, Cursor
 
@@ -241,6 +244,63 @@ def test_drops_that_failed_too_often_do_not_hold_up_missing_forecasts(home):
     second = home.tick(tired)
     assert request(second).tags["ml_platform/work"] == "forecasts of 1 days"
     assert sorted(Cursor.read(second.cursor).attempts.values()) == [1, ATTEMPTS]
+
+
+def settle_again(home, path, version):
+    """As a release from quarantine does: a drop that is known has a newer bronze version."""
+    (row,) = [one for one in ledger.of_source(home.lake, "sales") if one.path == path]
+    ledger.upsert(home.lake, [replace(row, attempt=row.attempt + 1, table_version=version)])
+
+
+def silver_of(home, version):
+    """A silver table that was made from this bronze version."""
+    spec = silver_spec(home.contracts["sales"], home.contracts)
+    inputs = json.dumps({"contract": "c", "bronze": version, "lookups": {}})
+    home.lake.append(spec, spec.schema.empty_table(), metadata={INPUTS_KEY: inputs})
+
+
+def test_a_drop_that_a_release_changed_is_brought_to_silver(home):
+    home.land_days("2017-02-01", "2017-02-02", "2017-02-03")
+    home.settle()
+    settle_again(home, "sales/sales_2017-02-02.csv", 4)
+    assert skipped(home.tick()), "before the first silver there is nothing to make anew"
+    silver_of(home, 4)
+    assert skipped(home.tick())
+    settle_again(home, "sales/sales_2017-02-02.csv", 5)
+    result = home.tick()
+    assert days(result) == ("2017-02-02", "2017-02-03")
+    assert request(result).tags["ml_platform/work"] == "silver for 1 drops"
+    home.instance.add_run(dg.DagsterRun("ingest", status=dg.DagsterRunStatus.STARTED))
+    assert skipped(home.tick()), "that run may be on its way to silver"
+
+
+def test_a_silver_that_cannot_be_made_is_asked_for_until_patience_ends(home):
+    home.land_days("2017-02-01")
+    home.settle()
+    silver_of(home, 4)
+    settle_again(home, "sales/sales_2017-02-01.csv", 5)
+    cursor = None
+    for _ in range(ATTEMPTS):
+        cursor = home.tick(cursor).cursor
+    assert f"silver for 1 drops failed {ATTEMPTS} times" in skipped(home.tick(cursor))
+    settle_again(home, "sales/sales_2017-02-01.csv", 6)
+    assert request(home.tick(cursor)), "another release ends the waiting"
+
+
+def test_a_file_that_was_released_is_due_again(home):
+    home.land("sales/sales_2031-01-01.csv")
+    home.land_days("2017-02-01")
+    home.settle(ledger.QUARANTINED)
+    assert skipped(home.tick())
+    (row,) = [one for one in ledger.of_source(home.lake, "sales") if "2031" in one.path]
+    decided = dict.fromkeys(("quarantine_id", "rule", "decided_by", "reason"), "x")
+    place = {"source": "sales", "drop_id": row.drop_id, "stage": "bronze", "row_number": None, "corrections": None}
+    one = decisions.Decision(**decided, **place, attempt=1, decision="released", decided_at=datetime.now(UTC))
+    decisions.record(home.lake, [one])
+    result = home.tick()
+    assert request(result).tags["ml_platform/work"] == "1 drops"
+    ledger.upsert(home.lake, [replace(row, attempt=2)])
+    assert skipped(home.tick()), "it was settled once more"
 
 
 def test_a_day_after_the_calendar_is_nobodys_newest_day(home):
