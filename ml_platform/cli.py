@@ -175,8 +175,8 @@ def land(
     """
     if bool(files) != bool(source):
         raise typer.BadParameter("name both: ml-platform land --source NAME FILE...")
-    if sum(map(bool, (files, sample_days, until))) > 1:
-        raise typer.BadParameter("choose one: files of yours with --source, or --sample-days, or --until")
+    if sum(map(bool, (files, sample_days, until))) != 1:
+        raise typer.BadParameter("choose one: files of yours with --source, or --sample-days, or --until DAY")
     from ml_platform.contract_files import load_contracts
     from ml_platform.landing import land_files
     from ml_platform.samples import complete_journey as sample
@@ -189,7 +189,8 @@ def land(
         sample.require_sources(settings.configs)
         written = sample.land_next(settings.landing, sample_days)
     else:
-        written = _land_sample(settings, console, show.Stopwatch(), until.date() if until else sample.LAST_DAY)
+        assert until is not None
+        written = _land_sample(settings, console, show.Stopwatch(), until.date())
     for path in written[:10]:
         console.print(f"landed {path}", markup=False)
     if len(written) > 10:

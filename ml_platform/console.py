@@ -266,6 +266,12 @@ def _to_do(status: "Status") -> Iterator[str]:
         yield f"[yellow]Folders without a contract[/] under landing/: {escape(', '.join(status.undeclared))}: nothing there is read"
     if status.complete_day and not status.judged:
         yield "[yellow]No fleet has been trained yet[/]: `ml-platform run retrain`"
+    if status.missing_days:
+        first = ", ".join(map(str, status.missing_days[:5])) + (", ..." if len(status.missing_days) > 5 else "")
+        yield (
+            f"[yellow]Days without a complete delivery[/]: {len(status.missing_days):,} between the first and the newest ({first}). "
+            "With `missing: zero` they count as observed zeros: land their files, or say `missing: gap` in forecast.yaml"
+        )
     if status.unpublished:
         days, newest = len(status.unpublished), status.unpublished[-1]
         yield f"[yellow]Forecasts lag[/]: {days} complete days up to {newest} are not published: `make ui` makes them, or `ml-platform run score`"

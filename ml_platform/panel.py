@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ml_platform.forecasting.arrays import Shard, carry_forward
-from ml_platform.forecasting.calendar import Floats, Ints, step_times
+from ml_platform.forecasting.calendar import Floats, Ints, last_whole_day, step_times
 from ml_platform.forecasting.config import ForecastConfig
 from ml_platform.forecasting.layout import LIMIT, Cells, lay_out, segment_codes
 from ml_platform.lake import Lake
@@ -62,8 +62,10 @@ def _series(catalogue: pa.Table) -> pa.Table:
 
 
 def _end(as_of: date, config: ForecastConfig) -> pd.Timestamp:
-    """The newest step that the as-of day holds."""
-    return pd.Timestamp(as_of) + (pd.Timedelta(days=1, microseconds=-1) if config.subdaily else pd.Timedelta(0))
+    """The end of the newest step that is over on the as-of day."""
+    return pd.Timestamp(last_whole_day(as_of, config.frequency)) + (
+        pd.Timedelta(days=1, microseconds=-1) if config.subdaily else pd.Timedelta(0)
+    )
 
 
 def _until(as_of: date, config: ForecastConfig) -> pc.Expression:

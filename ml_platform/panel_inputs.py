@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ml_platform.contracts import ContractError, Contracts, Covariate, SourceContract
+from ml_platform.forecasting.calendar import last_whole_day
 from ml_platform.forecasting.config import ForecastConfig
 from ml_platform.lake import Lake, TableSpec, ledger
 from ml_platform.preparation import silver_spec
@@ -92,8 +93,9 @@ class PanelInputs:
         return self.table(f"silver/{source.silver}")
 
     def history(self, as_of: date) -> "DataFrame":
-        """Rows of the target's source up to the as-of day."""
-        return self.silver(self.target).where(f"`date` <= date'{as_of}'")
+        """Rows of the target's source up to the as-of day, in steps that are over by then."""
+        last = last_whole_day(as_of, self.config.frequency)
+        return self.silver(self.target).where(f"`date` <= date'{last}'")
 
     def moment(self, source: SourceContract) -> "Column":
         """The step that a row of a source with `time` belongs to: its date, or its time rounded down."""
@@ -116,7 +118,9 @@ class PanelInputs:
             raise ContractError(
                 f"table silver/{self.target.silver} has no row up to {as_of}: choose a later day, or ingest earlier ones"
             )
-        end = pd.Timestamp(as_of) + (pd.Timedelta(days=1, seconds=-1) if self.step_seconds else pd.Timedelta(0))
+        end = pd.Timestamp(last_whole_day(as_of, self.config.frequency)) + (
+            pd.Timedelta(days=1, seconds=-1) if self.step_seconds else pd.Timedelta(0)
+        )
         start = pd.Timestamp(lowest) if self.step_seconds else self.offset.rollback(pd.Timestamp(lowest))
         past = pd.date_range(start, end, freq=self.offset)
         future = pd.date_range(past[-1], periods=self.config.horizon + 1, freq=self.offset)[1:]

@@ -4,6 +4,7 @@ Belongs here: times, season positions, origins of folds. Does not belong here: v
 """
 
 from dataclasses import dataclass
+from datetime import date, timedelta
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,19 @@ def step_times(first: pd.Timestamp, last: pd.Timestamp, extra: int, frequency: s
         )
     later = pd.date_range(known[-1], periods=extra + 1, freq=frequency)[1:]
     return pd.DatetimeIndex(known.append(later))
+
+
+def last_whole_day(day: date, frequency: str) -> date:
+    """The last day of the newest step that is over when `day` is: for weeks and months an unfinished step is no observation.
+
+    Steps are named by their first day. Steps of a day or less, and business days, are over with the day itself.
+    """
+    offset = to_offset(frequency)
+    if isinstance(offset, Tick | pd.offsets.BusinessDay):
+        return day
+    begun = offset.rollback(pd.Timestamp(day))
+    over = (begun + offset).date() - timedelta(days=1)
+    return day if over == day else begun.date() - timedelta(days=1)
 
 
 def first_position(first: pd.Timestamp, frequency: str) -> int:

@@ -34,6 +34,8 @@ def run_forecast(
     """
     settings = load_config(config)
     _suffix(Path(out), must_exist=False)
+    if Path(out).resolve() in {Path(path).resolve() for path in (history, future, static) if path}:
+        raise InputError(f"{out} is one of the files to read: write the forecasts to another one")
     tables = [None if path is None else read_table(Path(path), settings) for path in (history, future, static)]
     if tables[0] is None:
         raise InputError("a history file is needed")

@@ -141,7 +141,7 @@ class PublishedStatus:
 class Status:
     """A home at one moment. Parts whose tables do not exist yet are empty or None.
 
-    `unpublished`: complete days since the champion's without published forecasts. `waiting`: landed files per source that are not in the ledger yet;
+    `missing_days`: days between the first and the newest complete one that are not complete. `unpublished`: complete days since the champion's without published forecasts. `waiting`: landed files per source that are not in the ledger yet;
     `undeclared`: folders under landing/ that no contract declares.
     """
 
@@ -156,6 +156,7 @@ class Status:
     champion: ReleaseStatus | None = None
     judged: ReleaseStatus | None = None
     published: PublishedStatus | None = None
+    missing_days: tuple[date, ...] = ()
     unpublished: tuple[date, ...] = ()
     alerts: tuple[Alert, ...] = ()
     waiting: Mapping[str, int] = field(default_factory=dict)

@@ -5,6 +5,7 @@ Belongs here: one function per figure, from a table or a lake to the dataclasses
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -46,9 +47,16 @@ def read_status(lake: Lake, target: str | None = None, drops_per_day: int = 1) -
         champion=next((release for release in judged if release.promoted), None),
         judged=judged[0] if judged else None,
         published=published(lake),
+        missing_days=tuple(_between(complete)),
         unpublished=tuple(unpublished(lake, complete)),
         alerts=alerts(_table(lake, names.ALERTS)),
     )
+
+
+def _between(complete: Sequence[date]) -> list[date]:
+    """Days from the first to the last of some days that are not among them."""
+    known, length = set(complete), (complete[-1] - complete[0]).days if complete else 0
+    return [day for n in range(length) if (day := complete[0] + timedelta(days=n)) not in known]
 
 
 def sources(ledger: pa.Table) -> tuple[SourceStatus, ...]:

@@ -136,9 +136,7 @@ def other_configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.usefixtures("project", "other_configs")
-@pytest.mark.parametrize(
-    "arguments", [["demo"], ["land"], ["land", "--sample-days", "1"], ["land", "--until", "2017-01-01"]]
-)
+@pytest.mark.parametrize("arguments", [["demo"], ["land", "--sample-days", "1"], ["land", "--until", "2017-01-01"]])
 def test_the_sample_stays_out_of_a_home_of_other_data(settings: Settings, arguments: list[str]) -> None:
     code, text = run(*arguments)
     assert (code, "does not declare products, promotions, sales" in text) == (1, True), text

@@ -233,6 +233,8 @@ def test_failed_runs_and_forecasts_that_lag(lake: Lake) -> None:
     put(lake, PUBLISHED, [{"as_of": DAY, "release_id": "r", "published_at": at(2)}])
     alert = {"job": "score", "run_id": "x", "steps": "forecasts", "message": "no space"}
     put(lake, ALERTS, [{**alert, "raised_at": at(hour)} for hour in (1, 3, 2)])
+    put(lake, LEDGER, [drop("meter", date(2017, 1, 5), "loaded", hour=2)])
     status = read_status(lake, "meter")
-    assert status.unpublished == (NEXT,)
+    assert status.missing_days == (date(2017, 1, 3), date(2017, 1, 4))
+    assert status.unpublished == (NEXT, date(2017, 1, 5))
     assert [one.raised_at for one in status.alerts] == [at(3), at(2), at(1)]

@@ -1,10 +1,12 @@
 """forecast.yaml: what is accepted, and how a wrong key is explained."""
 
+from datetime import date
 from pathlib import Path
 
 import pytest
 
 from ml_platform.forecasting import FAMILIES, ConfigError, ForecastConfig, load_config
+from ml_platform.forecasting.calendar import last_whole_day
 from ml_platform.forecasting.config import parse_config
 
 LEAST = {"series": ["a"], "time": "t", "target": "y", "frequency": "D", "horizon": 3}
@@ -78,3 +80,19 @@ def test_a_configuration_survives_its_own_dump() -> None:
     assert parse_config(config.model_dump(mode="json"), "f") == config
     assert isinstance(config, ForecastConfig)
     assert config.family_names == ("ses_05", "ridge")
+
+
+@pytest.mark.parametrize(
+    ("frequency", "day", "last"),
+    [
+        ("D", "2025-09-09", "2025-09-09"),
+        ("h", "2025-09-09", "2025-09-09"),
+        ("B", "2025-09-06", "2025-09-06"),
+        ("W-SUN", "2025-09-09", "2025-09-06"),
+        ("W-SUN", "2025-09-06", "2025-09-06"),
+        ("MS", "2025-09-29", "2025-08-31"),
+        ("MS", "2025-09-30", "2025-09-30"),
+    ],
+)
+def test_a_step_that_is_not_over_is_no_observation(frequency: str, day: str, last: str) -> None:
+    assert str(last_whole_day(date.fromisoformat(day), frequency)) == last
