@@ -84,23 +84,23 @@ def data_drops(job: Any, settings: Settings, contracts: Contracts) -> dg.SensorD
 
 
 def due_batches(drops: Sequence[Drop], settings: Settings, contracts: Contracts, quiet: bool) -> Iterator[Batch]:
-    """Drops that are not in the ledger; then, where no run is at work (`quiet`), drops that silver has not seen and complete days without forecasts.
+    """Drops that are not in the ledger; then, where no run is at work (`quiet`), complete days whose forecasts were not published and drops that silver has not seen.
 
-    These are what a release from quarantine changed, and what a run left that ended between its bronze commit and its marts: the ledger
-    knows the drops already.
+    The ledger knows their drops already: they are what a run left that ended between its bronze commit and its marts, and what a release from
+    quarantine changed. A run for missing forecasts makes silver anew, too.
     """
     lake = Lake(settings.lake)
     complete = backlog.complete_days(lake, contracts.target, settings.calendar)
     if drops:
         days = backlog.days_of(drops, complete, contracts, settings.calendar) or [settings.first_day]
         yield Batch(_name(drop.drop_id for drop in drops), (min(days), max(days)), f"{len(drops)} drops")
+    if quiet and (missing := backlog.unpublished(lake, complete)):
+        name = _name(day.isoformat() for day in missing)
+        yield Batch(name, (missing[0], missing[-1]), f"forecasts of {len(missing)} days")
     if quiet and (behind := backlog.unprepared(lake, contracts)):
         days = backlog.days_behind(behind, complete, contracts, settings.calendar)
         name = _name(f"{row.transaction}@{row.table_version}" for row in behind)
         yield Batch(name, (min(days), max(days)), f"silver for {len(behind)} drops")
-    if quiet and (missing := backlog.unpublished(lake, complete)):
-        name = _name(day.isoformat() for day in missing)
-        yield Batch(name, (missing[0], missing[-1]), f"forecasts of {len(missing)} days")
 
 
 def _at_work(context: dg.SensorEvaluationContext, job: str | None = None) -> int:
