@@ -45,7 +45,7 @@ def list_(
 ) -> None:
     """Show how much was refused, by rule and state, and the newest of it.
 
-    Example: `ml-platform quarantine list --source sales --limit 50`
+    Example: `ml-platform quarantine list --source loads --limit 50`
     """
     from ml_platform.console_quarantine import show_counts, show_list
     from ml_platform.lake import Lake
@@ -99,7 +99,7 @@ def release(
     Rows are judged by the contract as it is now, with the values of `--set` in the place of theirs. A file becomes due again. Rows that
     wait for a looked-up source are released by it: land it. Exit code 1 where something asked for stays as it is.
 
-    Example: `ml-platform quarantine release 3f2a --set quantity=1 --reason "typing error, the shop confirmed"`
+    Example: `ml-platform quarantine release 3f2a --set units=1 --reason "typing error, the owner confirmed"`
     """
     from ml_platform.quarantine import Order
 
@@ -112,7 +112,7 @@ def release(
 def discard(reason: Reason, ids: Ids = None, source: Source = None, rule: Rule = None, by: By = None) -> None:
     """Decide that refused rows, or files, stay out for good; they stay in the table and in the account.
 
-    Example: `ml-platform quarantine discard --source sales --rule unknown_product --reason "test articles"`
+    Example: `ml-platform quarantine discard --source loads --rule unknown_site --reason "sites of a trial"`
     """
     from ml_platform.quarantine import Order
 

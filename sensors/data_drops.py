@@ -87,10 +87,10 @@ def data_drops(job: Any, settings: Settings, contracts: Contracts) -> dg.SensorD
 
 
 def due_batches(drops: Sequence[Drop], settings: Settings, contracts: Contracts, quiet: bool) -> Iterator[Batch]:
-    """Drops that are not in the ledger; then, where no run is at work (`quiet`), drops that silver has not seen and complete days without forecasts.
+    """Drops that are not in the ledger; then, where no run is at work (`quiet`), complete days whose forecasts were not published and drops that silver has not seen.
 
-    These are what a release from quarantine changed, and what a run left that ended between its bronze commit and its marts (the ledger
-    knows the drops already), or between the two steps of publishing.
+    The ledger knows their drops already: they are what a run left that ended between its bronze commit and its marts, or between the two
+    steps of publishing, and what a release from quarantine changed. A run for missing forecasts makes silver anew, too.
     """
     lake = Lake(settings.lake)
     complete = backlog.complete_days(lake, contracts.target, settings.calendar)
@@ -102,15 +102,15 @@ def due_batches(drops: Sequence[Drop], settings: Settings, contracts: Contracts,
 
 
 def _left_behind(lake: Lake, complete: Sequence[date], settings: Settings, contracts: Contracts) -> Iterator[Batch]:
-    """What no drop asks for any more: silver behind bronze, days without forecasts, a warehouse that waits to be switched to."""
+    """What no drop asks for any more: days without forecasts, silver behind bronze, a warehouse that waits to be switched to."""
+    if missing := backlog.unpublished(lake, complete):
+        name = _name(day.isoformat() for day in missing)
+        yield Batch(name, (missing[0], missing[-1]), f"forecasts of {len(missing)} days")
     if behind := backlog.unprepared(lake, contracts):
         days = backlog.days_behind(behind, complete, contracts, settings.calendar)
         name = _name(f"{row.transaction}@{row.table_version}" for row in behind)
         yield Batch(name, (min(days), max(days)), f"silver for {len(behind)} drops")
-    if missing := backlog.unpublished(lake, complete):
-        name = _name(day.isoformat() for day in missing)
-        yield Batch(name, (missing[0], missing[-1]), f"forecasts of {len(missing)} days")
-    elif complete and DuckDBWarehouse(settings.warehouse).is_staged():
+    if complete and DuckDBWarehouse(settings.warehouse).is_staged():
         yield Batch(_name(["staged", str(complete[-1])]), (complete[-1], complete[-1]), "a staged warehouse")
 
 
