@@ -269,14 +269,14 @@ def test_a_replaced_drop_leaves_no_fate_and_no_refusal_behind(town: Any) -> None
     town.land("meters", "meters.csv", *METERS)
     town.land(
         "readings",
-        "readings_2024-01-10.csv",
+        "readings_2024-02-10.csv",
         reading(1),
         reading(2, "2024-02-10T15:00:00Z", meter=7),
         reading(3, "2024-03-10T15:00:00Z", meter=8),
     )
     town.prepare("meters", "readings")
     assert open_refusals(town) == [(3, "unknown_meter", "7")]
-    town.land("readings", "readings_2024-01-10.csv", reading(1))
+    town.land("readings", "readings_2024-02-10.csv", reading(1))
     town.prepare("readings")
     assert open_refusals(town) == []
     assert town.fates("readings") == {"kept": 1, "superseded(replaced_drop)": 3}
