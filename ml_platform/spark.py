@@ -60,6 +60,8 @@ def _jvm() -> "SparkSession":
         raise EngineError(
             "engine jvm needs Java 17 or 21, and there is none: install it, or set ML_PLATFORM_ENGINE=sail, which needs nothing"
         )
+    if not _SERVERS:  # inherited from a process that speaks Spark Connect; this one does not
+        os.environ.pop("SPARK_CONNECT_MODE_ENABLED", None)
     from delta import configure_spark_with_delta_pip
     from pyspark.sql import SparkSession
 
