@@ -12,12 +12,13 @@ from pathlib import Path
 
 from ml_platform.calendar import Calendar
 from ml_platform.contracts import Contracts, SourceContract
-from ml_platform.lake import Lake, ledger, schemas
+from ml_platform.lake import Lake, ledger
 from ml_platform.lake.ledger import LedgerRow
 from ml_platform.landing import Drop, drop_of, files
 from ml_platform.preparation import INPUTS_KEY
 from ml_platform.registry import champion_as_of
 from ml_platform.settlement import InForce
+from ml_platform.warehouse.contents import published
 
 SECONDS, MOST = 30.0, 5000
 LEAST = 100  # files that a look sees however long their listing took, so that it goes on
@@ -90,8 +91,7 @@ def unpublished(lake: Lake, complete: Iterable[date]) -> list[date]:
     champion = champion_as_of(lake, date.max, same_day=True)
     if champion is None:
         return []
-    name = schemas.PUBLISHED.name
-    shown = set(lake.read(name, ["as_of"])["as_of"].to_pylist()) if lake.exists(name) else set()
+    shown = {pointer.as_of for pointer in published(lake)}
     return sorted(day for day in complete if day >= champion.as_of and day not in shown)
 
 

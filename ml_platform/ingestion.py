@@ -29,6 +29,8 @@ from ml_platform.rules import screen
 from ml_platform.settlement import Batch, InForce, Read, first_seen, settle
 
 READERS = 2
+# what Arrow and Python say of odd content: whatever a file holds, it stops no other
+NO_ROWS = (pa.ArrowException, ValueError, TypeError, OverflowError)
 CHECKS = ("row_balance", READER_VERSION, expectations.NAME)
 
 
@@ -98,23 +100,18 @@ class Ingestion:
         """Open and screen a drop; a file that vanished or cannot become rows is refused as a whole."""
         row, path = first_seen(drop, self.run_id), self.landing / drop.path
         if misnamed := self._misnamed(drop):
-            return Read(row, None, misnamed)
+            return Read(row, misnamed)
         try:
             row = replace(row, content_sha256=_sha256(path))
             return Read(row, screen(open_drop(path, self.contract), self.contract, drop.day))
         except FileNotFoundError:
-            return Read(row, None, UnreadableError("vanished", "the file was gone when it was read"))
+            return Read(row, UnreadableError("vanished", "the file was gone when it was read"))
         except OSError as why:
-            return Read(row, None, UnreadableError("unreadable", f"the file cannot be read: {why.strerror or why}"))
+            return Read(row, UnreadableError("unreadable", f"the file cannot be read: {why.strerror or why}"))
         except UnreadableError as why:
-            return Read(row, None, why)
-        except (
-            pa.ArrowException,
-            ValueError,
-            TypeError,
-            OverflowError,
-        ) as why:  # whatever a file holds, it stops no other
-            return Read(row, None, UnreadableError("unreadable", f"the file cannot become rows: {why}"))
+            return Read(row, why)
+        except NO_ROWS as why:
+            return Read(row, UnreadableError("unreadable", f"the file cannot become rows: {why}"))
 
     def _misnamed(self, drop: Drop) -> UnreadableError | None:
         """Why a file's name alone refuses it. A plan may lie ahead of the calendar; what happened cannot."""

@@ -25,8 +25,7 @@ class Read:
     """A drop that was opened: its rows parted by the contract, or why it has none."""
 
     row: LedgerRow
-    screened: Screened | None
-    refused: UnreadableError | None = None
+    found: Screened | UnreadableError
 
 
 @dataclass(frozen=True)
@@ -129,9 +128,9 @@ class InForce:
 
 def settle(read: Read, in_force: InForce, contract: SourceContract) -> Settled:
     """Decide a drop's fate in view of those before it."""
-    row, found, why = in_force.again(read.row), read.screened, read.refused
-    if found is None or why is not None:
-        return _refused_unread(row, why or UnreadableError("unreadable", "the file holds nothing"))
+    row, found = in_force.again(read.row), read.found
+    if isinstance(found, UnreadableError):
+        return _refused_unread(row, found)
     rows = found.accepted.num_rows + found.refused.num_rows
     if twin := in_force.same_bytes(row, contract):
         row = replace(row, state=DUPLICATE, reason=f"same bytes as {twin}", rows_in=rows, rows_duplicate=rows)

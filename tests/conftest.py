@@ -4,10 +4,12 @@ Belongs here: fixtures and hooks that tests of more than one room need. Does not
 """
 
 import os
+import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from ml_platform.settings import Settings
@@ -74,6 +76,33 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Laptop defaults with a home of the test's own; subprocesses that the test starts inherit it."""
     monkeypatch.setenv("ML_PLATFORM_HOME", str(tmp_path / "home"))
     return Settings(home=tmp_path / "home", workers=2)
+
+
+@pytest.fixture(scope="session")
+def of_home() -> Callable[[str], list[psutil.Process]]:
+    """Every other process that works in a home: they all inherit where it lies."""
+
+    def found(home: str) -> Iterator[psutil.Process]:
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("ML_PLATFORM_HOME") == home and process.pid != os.getpid():
+                    yield process
+            except psutil.Error:
+                continue
+
+    return lambda home: list(found(home))
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """A port of this machine that nobody listens on."""
+
+    def found() -> int:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            return int(free.getsockname()[1])
+
+    return found
 
 
 def _refuse_writes(event: str, arguments: tuple[object, ...]) -> None:

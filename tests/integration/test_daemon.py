@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,7 +12,6 @@ from datetime import date
 from pathlib import Path
 
 import psutil
-import pytest
 
 from ml_platform.lake import Lake, ledger
 
@@ -54,26 +52,8 @@ def land(folder: Path, day: date) -> None:
     unfinished.replace(path)
 
 
-@pytest.fixture
-def port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-def of_home(home: str) -> list[psutil.Process]:
-    """Every process that works in a home: they all inherit where it lies."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("ML_PLATFORM_HOME") == home and process.pid != os.getpid():
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
-
-
-def test_a_day_arrives_without_a_click_and_nothing_stays_behind(settings, port, tmp_path):
+def test_a_day_arrives_without_a_click_and_nothing_stays_behind(settings, free_port, of_home, tmp_path):
+    port = free_port()
     environment = {**os.environ, "ML_PLATFORM_HOME": str(settings.root), "ML_PLATFORM_SENSOR_SECONDS": "1"}
     command = [sys.executable, "-m", "sensors.serve", "--port", str(port)]
     land(settings.landing / "sales", DAY)

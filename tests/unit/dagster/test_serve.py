@@ -173,24 +173,6 @@ def test_a_port_that_is_taken_is_refused_before_anything_starts(capsys):
     assert f"port {port} cannot be used" in capsys.readouterr().err
 
 
-def of_home(home):
-    """Every process that works in a home: they all inherit where it lies."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("ML_PLATFORM_HOME") == home and process.pid != os.getpid():
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
-
-
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
 def answers(port):
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/server_info", timeout=5) as answer:
@@ -199,7 +181,7 @@ def answers(port):
         return False
 
 
-def test_a_second_ctrl_c_leaves_nothing_behind(settings, tmp_path):
+def test_a_second_ctrl_c_leaves_nothing_behind(settings, tmp_path, free_port, of_home):
     """The real thing: a quiet terminal, no second UI, and signals that come while it is on its way out."""
     home, port = str(settings.root), free_port()
     command = [sys.executable, "-m", "sensors.serve", "--port"]
