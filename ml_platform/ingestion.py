@@ -13,14 +13,16 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ml_platform import expectations, landing
 from ml_platform.calendar import Calendar
 from ml_platform.checks import READER_VERSION, CheckResult, merged, reader_version, require
+from ml_platform.bronze import Bronze
 from ml_platform.contracts import SourceContract
-from ml_platform.formats import UnreadableError, open_drop
-from ml_platform.lake import Lake, ledger
+from ml_platform.formats import Limits, UnreadableError, open_drop
+from ml_platform.lake import Lake, TableSpec, ledger
 from ml_platform.lake.ledger import LedgerRow
 from ml_platform.lake.store import folder
 from ml_platform.landing import Drop
@@ -46,6 +48,7 @@ class Ingestion:
     batch_rows: int = 2_000_000
     suite_rows: int = 100_000
     progress: Callable[[str], None] = lambda text: None
+    limits: Limits = Limits()
 
     def due(self, first: date, last: date) -> list[Drop]:
         """Drops of the days `first` to `last` that are not settled, and every one whose day the calendar does not hold."""
@@ -59,13 +62,16 @@ class Ingestion:
 
     def run(self, drops: Iterable[Drop]) -> "IngestionReport":
         """Bring drops into bronze, batch by batch; checks.Blocked before the commit of a batch that fails a check."""
-        self.lake.ensure(self.contract.bronze_spec)
+        bronze = Bronze.read(self.lake, self.contract, self.limits)
+        bronze.store(self.lake)
         self.recover()
         # with what `recover` found: the drops were listed before it
         in_force, report = InForce.read(self.lake, self.contract), IngestionReport()
-        for batch in self._batches([drop for drop in drops if not in_force.settled(drop)], in_force):
-            checks = require(f"source {self.contract.name}", self._checks(batch))
-            self._commit(batch)
+        for batch in self._batches([drop for drop in drops if not in_force.settled(drop)], in_force, bronze):
+            data = batch.data(bronze.spec)
+            checks = require(f"source {self.contract.name}", self._checks(batch, data))
+            bronze.store(self.lake)
+            self._commit(batch, bronze.spec, data)
             report = report.with_batch(batch, checks)
             self.progress(
                 f"{self.contract.name}: {len(report.rows)} drops, {report.total('rows_loaded'):,} rows loaded"
@@ -76,12 +82,12 @@ class Ingestion:
         """Complete the projections from commits that a crash cut off from them."""
         return ledger.project(self.lake, self.contract.name, self.contract.bronze_spec.name)
 
-    def _batches(self, drops: Iterable[Drop], in_force: InForce) -> Iterator[Batch]:
+    def _batches(self, drops: Iterable[Drop], in_force: InForce, bronze: Bronze) -> Iterator[Batch]:
         """Drops are read ahead in threads (Arrow works outside the interpreter's lock) and settled in order."""
         batch = Batch()
         with ThreadPoolExecutor(READERS) as readers:
             for read in _ahead(readers, self._read, drops):
-                batch.add(settle(read, in_force, self.contract))
+                batch.add(settle(read, in_force, self.contract, bronze))
                 if batch.row_count >= self.batch_rows:
                     yield batch
                     batch = Batch()
@@ -94,8 +100,9 @@ class Ingestion:
         if misnamed := self._misnamed(drop):
             return Read(row, None, misnamed)
         try:
+            self.limits.require_bytes(path.stat().st_size)
             row = replace(row, content_sha256=_sha256(path))
-            return Read(row, screen(open_drop(path, self.contract), self.contract))
+            return Read(row, screen(open_drop(path, self.contract, self.limits), self.contract))
         except FileNotFoundError:
             return Read(row, None, UnreadableError("vanished", "the file was gone when it was read"))
         except OSError as why:
@@ -116,7 +123,7 @@ class Ingestion:
             )
         return None
 
-    def _checks(self, batch: Batch) -> list[CheckResult]:
+    def _checks(self, batch: Batch, data: pa.Table) -> list[CheckResult]:
         rows = [one.row for one in batch.settled]
         uneven = [row.path for row in rows if not row.balanced]
         return [
@@ -128,13 +135,13 @@ class Ingestion:
                 else "every drop's rows are accounted for",
                 {"drops": len(rows), "rows_in": sum(row.rows_in for row in rows)},
             ),
-            reader_version(self.lake.reader_version(self.contract.bronze_spec.name), batch.data(self.contract).schema),
-            expectations.validate(batch.data(self.contract), expected(self.contract), self.suite_rows),
+            reader_version(self.lake.reader_version(self.contract.bronze_spec.name), data.schema),
+            expectations.validate(data, expected(self.contract, data.column_names), self.suite_rows),
         ]
 
-    def _commit(self, batch: Batch) -> None:
+    def _commit(self, batch: Batch, spec: TableSpec, data: pa.Table) -> None:
         """One Delta commit with the rows, the drops' transaction ids and their ledger rows; then the projections."""
-        spec, ids = self.contract.bronze_spec, [one.row.drop_id for one in batch.settled]
+        ids = [one.row.drop_id for one in batch.settled]
         transactions = [one.row.transaction for one in batch.settled]
         if self.lake.committed(spec.name, transactions):
             raise RuntimeError(
@@ -145,11 +152,9 @@ class Ingestion:
         )
         metadata = {ledger.LEDGER_KEY: ledger.to_metadata(rows), ledger.REFUSED_KEY: self._stage(batch)}
         if gone := [row.drop_id for row in batch.replaced_rows()]:
-            self.lake.replace(
-                spec, batch.data(self.contract), ledger.in_predicate("drop_id", [*ids, *gone]), transactions, metadata
-            )
+            self.lake.replace(spec, data, ledger.in_predicate("drop_id", [*ids, *gone]), transactions, metadata)
         else:
-            self.lake.append(spec, batch.data(self.contract), transactions, metadata)
+            self.lake.append(spec, data, transactions, metadata)
         self.recover()
 
     def _stage(self, batch: Batch) -> str:
@@ -178,11 +183,11 @@ class IngestionReport:
         return sum(getattr(row, column) for row in self.rows)
 
 
-def expected(contract: SourceContract) -> expectations.Expected:
-    """The suite of a bronze table, from its contract."""
+def expected(contract: SourceContract, names: Iterable[str]) -> expectations.Expected:
+    """The suite of a bronze table with the columns `names`, from its contract."""
     columns = contract.columns.items()
     return expectations.Expected(
-        columns=tuple(contract.bronze_spec.schema.names),
+        columns=tuple(names),
         not_null=tuple(name for name, column in columns if not column.nullable),
         unique=("drop_id", "row_number"),
         minimum={name: column.min for name, column in columns if column.min is not None},

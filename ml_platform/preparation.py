@@ -150,7 +150,8 @@ class Preparation:
         return session(self.engine).read.format("delta").load(self.lake.uri(name))
 
     def _read_bronze(self) -> "DataFrame":
-        return self._table(self.contract.bronze_spec.name)
+        """Columns of the contract and provenance: what drift has added stays in bronze."""
+        return self._table(self.contract.bronze_spec.name).select(*self.contract.bronze_spec.schema.names)
 
     def _bronze(self, months: Sequence[str] | None) -> "DataFrame":
         """Rows of drops that the ledger calls loaded, with business date and month."""

@@ -9,9 +9,10 @@ from datetime import UTC, date, datetime
 
 import pyarrow as pa
 
+from ml_platform.bronze import Bronze, conformed
 from ml_platform.contracts import SourceContract
 from ml_platform.formats import UnreadableError
-from ml_platform.lake import Lake, ledger
+from ml_platform.lake import Lake, TableSpec, ledger
 from ml_platform.lake.ledger import DUPLICATE, LOADED, QUARANTINED, LedgerRow
 from ml_platform.lake.schemas import INSTANT, QUARANTINE
 from ml_platform.landing import Drop
@@ -48,11 +49,11 @@ class Batch:
         self.settled.append(one)
         self.row_count += one.row.rows_in
 
-    def data(self, contract: SourceContract) -> pa.Table:
+    def data(self, spec: TableSpec) -> pa.Table:
         """Rows of the drops that stay: one that a later drop of this batch replaced adds none."""
         gone = {row.drop_id for row in self.replaced_rows()}
         tables = [one.rows for one in self.settled if one.rows is not None and one.row.drop_id not in gone]
-        return pa.concat_tables([contract.bronze_spec.schema.empty_table(), *tables])
+        return pa.concat_tables([spec.schema.empty_table(), *(conformed(one, spec) for one in tables)])
 
     def refused(self) -> pa.Table:
         return pa.concat_tables(
@@ -116,29 +117,36 @@ class InForce:
         return tuple(old.superseded_by(row.drop_id) for old in replaced)
 
 
-def settle(read: Read, in_force: InForce, contract: SourceContract) -> Settled:
-    """Decide a drop's fate in view of those before it."""
+def settle(read: Read, in_force: InForce, contract: SourceContract, bronze: Bronze) -> Settled:
+    """Decide a drop's fate in view of those before it, and of the columns that bronze has by then."""
     row, found, why = in_force.again(read.row), read.screened, read.refused
     if found is None or why is not None:
-        rule, rows = (why.rule, why.rows) if why else ("unreadable", 0)
-        refused = _refusals(row, [{"rule": rule, "value": str(why), "raw": row.path}])
-        return Settled(
-            replace(row, state=QUARANTINED, reason=f"{rule}: {why}", rows_in=rows, rows_quarantined=rows),
-            refused=refused,
-        )
+        return _unreadable(row, why or UnreadableError("unreadable", "nothing was read"))
     rows = found.accepted.num_rows + found.refused.num_rows
     if twin := in_force.same_bytes(row, contract):
         return Settled(replace(row, state=DUPLICATE, reason=f"same bytes as {twin}", rows_in=rows, rows_duplicate=rows))
     if found.refused.num_rows > contract.max_quarantined * rows:
         return _refused_as_a_whole(row, found, contract)
+    try:
+        bronze.admit(found.new, rows)
+    except UnreadableError as unfit:
+        return _unreadable(row, unfit)
     row = replace(row, rows_in=rows, rows_loaded=found.accepted.num_rows, rows_quarantined=found.refused.num_rows)
     replaced = in_force.replace_with(row, contract)
     return Settled(
         row,
-        _with_provenance(found.accepted, row, contract),
+        _with_provenance(found.accepted, row, bronze.spec),
         _refusals(row, found.refused.to_pylist()),
         replaced,
     )
+
+
+def _unreadable(row: LedgerRow, why: UnreadableError) -> Settled:
+    refused = _refusals(row, [{"rule": why.rule, "value": str(why), "raw": row.path}])
+    row = replace(
+        row, state=QUARANTINED, reason=f"{why.rule}: {why}", rows_in=why.rows, rows_quarantined=why.rows
+    )
+    return Settled(row, refused=refused)
 
 
 def _refused_as_a_whole(row: LedgerRow, found: Screened, contract: SourceContract) -> Settled:
@@ -187,7 +195,7 @@ def _refusals(row: LedgerRow, rows: list[dict[str, object]]) -> pa.Table:
     return pa.Table.from_pylist([{**place, **one} for one in rows], schema=QUARANTINE.schema)
 
 
-def _with_provenance(accepted: pa.Table, row: LedgerRow, contract: SourceContract) -> pa.Table:
+def _with_provenance(accepted: pa.Table, row: LedgerRow, spec: TableSpec) -> pa.Table:
     count = accepted.num_rows
     stamped = {
         "drop_id": pa.repeat(row.drop_id, count),
@@ -196,4 +204,4 @@ def _with_provenance(accepted: pa.Table, row: LedgerRow, contract: SourceContrac
     }
     for name, values in stamped.items():
         accepted = accepted.append_column(name, values)
-    return accepted.select(contract.bronze_spec.schema.names).cast(contract.bronze_spec.schema)
+    return conformed(accepted, spec).cast(spec.schema)

@@ -19,7 +19,7 @@ from deltalake.transaction import AddAction
 
 SCHEMA_VERSION = "1"
 SCHEMA_VERSION_PROPERTY = "ml_platform.schema_version"
-COMPRESSION = WriterProperties(compression="ZSTD", compression_level=3)
+COMPRESSION = WriterProperties(compression="ZSTD", compression_level=1)
 
 
 class LakeError(RuntimeError):

@@ -101,7 +101,7 @@ def test_the_packaged_contracts_load() -> None:
         ({"owner": "me"}, "owner: String should match"),
         ({"description": GONE}, "description: Field required"),
         ({"kind": "stream"}, "kind: Input should be 'events' or 'snapshot'"),
-        ({"format.type": "xml"}, "format.type: Input should be 'csv' or 'parquet'"),
+        ({"format.type": "xml"}, "format.type: Input should be 'csv', 'jsonl' or 'parquet'"),
         ({"format.delimiter": ";;"}, "format.delimiter: String should have at most 1 character"),
         ({"columns.units.type": "float"}, "columns.units: type 'float' is unknown: use int64"),
         ({"columns.amount.type": "decimal(40,2)"}, r"columns.amount: type 'decimal\(40,2\)' cannot be"),
