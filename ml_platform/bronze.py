@@ -79,7 +79,6 @@ def conformed(table: pa.Table, spec: TableSpec) -> pa.Table:
     if table.column_names == spec.schema.names:
         return table
     columns = [
-        table[one.name] if one.name in table.column_names else pa.nulls(table.num_rows, one.type)
-        for one in spec.schema
+        table[one.name] if one.name in table.column_names else pa.nulls(table.num_rows, one.type) for one in spec.schema
     ]
     return pa.table(columns, schema=spec.schema)

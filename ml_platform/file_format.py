@@ -22,7 +22,9 @@ class Format(Strict):
     encoding: str = "utf-8"
     decimal: Literal[".", ","] = "."
     header: bool = Field(default=True, description="false: columns come in the contract's order")
-    compression: Literal["auto", "none", "gzip"] = Field(default="auto", description="auto: gzip where the name ends in .gz")
+    compression: Literal["auto", "none", "gzip"] = Field(
+        default="auto", description="auto: gzip where the name ends in .gz"
+    )
 
     @model_validator(mode="after")
     def _keys_fit_the_type(self) -> Self:

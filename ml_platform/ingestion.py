@@ -9,7 +9,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ml_platform import expectations, landing
+from ml_platform.bronze import Bronze
 from ml_platform.calendar import Calendar
 from ml_platform.checks import READER_VERSION, CheckResult, merged, reader_version, require
-from ml_platform.bronze import Bronze
 from ml_platform.contracts import SourceContract
 from ml_platform.formats import Limits, UnreadableError, open_drop
 from ml_platform.lake import Lake, TableSpec, ledger
@@ -30,6 +30,7 @@ from ml_platform.rules import screen
 from ml_platform.settlement import Batch, InForce, Read, first_seen, settle
 
 READERS = 2
+AHEAD_BYTES = 256 << 20
 CHECKS = ("row_balance", READER_VERSION, expectations.NAME)
 
 
@@ -46,9 +47,9 @@ class Ingestion:
     run_id: str
     calendar: Calendar
     batch_rows: int = 2_000_000
-    suite_rows: int = 100_000
+    suite_rows: int = 20_000
     progress: Callable[[str], None] = lambda text: None
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
 
     def due(self, first: date, last: date) -> list[Drop]:
         """Drops of the days `first` to `last` that are not settled, and every one whose day the calendar does not hold."""
@@ -197,14 +198,16 @@ def expected(contract: SourceContract, names: Iterable[str]) -> expectations.Exp
 
 
 def _ahead(pool: Executor, work: Callable[[Drop], Read], drops: Iterable[Drop]) -> Iterator[Read]:
-    """Results in the order of the drops, with a few of them under way: memory stays bounded."""
-    waiting: deque[Future[Read]] = deque()
+    """Results in the order of the drops, with a few of them under way, fewer where they are large: memory stays bounded."""
+    waiting: deque[tuple[int, Future[Read]]] = deque()
     for drop in drops:
-        waiting.append(pool.submit(work, drop))
+        while waiting and sum(length for length, _ in waiting) + drop.length > AHEAD_BYTES:
+            yield waiting.popleft()[1].result()
+        waiting.append((drop.length, pool.submit(work, drop)))
         if len(waiting) > 2 * READERS:
-            yield waiting.popleft().result()
+            yield waiting.popleft()[1].result()
     while waiting:
-        yield waiting.popleft().result()
+        yield waiting.popleft()[1].result()
 
 
 def _sha256(path: Path) -> str:

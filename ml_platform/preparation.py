@@ -61,7 +61,7 @@ class Preparation:
     contracts: Contracts
     contract: SourceContract
     engine: str
-    suite_rows: int = 100_000
+    suite_rows: int = 20_000
     progress: Callable[[str], None] = lambda text: None
 
     @property

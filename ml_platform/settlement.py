@@ -143,9 +143,7 @@ def settle(read: Read, in_force: InForce, contract: SourceContract, bronze: Bron
 
 def _unreadable(row: LedgerRow, why: UnreadableError) -> Settled:
     refused = _refusals(row, [{"rule": why.rule, "value": str(why), "raw": row.path}])
-    row = replace(
-        row, state=QUARANTINED, reason=f"{why.rule}: {why}", rows_in=why.rows, rows_quarantined=why.rows
-    )
+    row = replace(row, state=QUARANTINED, reason=f"{why.rule}: {why}", rows_in=why.rows, rows_quarantined=why.rows)
     return Settled(row, refused=refused)
 
 

@@ -51,9 +51,14 @@ def _names(path: Path, contract: SourceContract, limits: Limits) -> list[str]:
     form = contract.format
     with Landed(path, form, limits) as landed:
         start = Texts(landed, form.encoding).read(4 * MEGABYTE).decode(errors="ignore").lstrip("\ufeff").lstrip("\r\n")
-    quotes = {"quotechar": form.quote} if form.quote else {"quoting": lines.QUOTE_NONE}
+    reader = lines.reader(
+        io.StringIO(start, newline=""),
+        delimiter=form.delimiter,
+        quotechar=form.quote or None,
+        quoting=lines.QUOTE_MINIMAL if form.quote else lines.QUOTE_NONE,
+    )
     try:
-        found = next(lines.reader(io.StringIO(start, newline=""), delimiter=form.delimiter, **quotes), [])  # type: ignore[arg-type]
+        found = next(reader, [])
     except lines.Error as why:
         raise pa.ArrowInvalid(f"its first line cannot be read ({why})") from None
     if not found or (form.header and "\n" not in start and "\r" not in start):
@@ -77,7 +82,9 @@ def _parsed(
     malformed: list[Malformed] = []
 
     def skip(row: csv.InvalidRow) -> str:
-        text = f"{row.actual_columns} fields, the {'header' if form.header else 'first line'} has {row.expected_columns}"
+        text = (
+            f"{row.actual_columns} fields, the {'header' if form.header else 'first line'} has {row.expected_columns}"
+        )
         malformed.append(Malformed(int(row.number or 0) + (not form.header), row.text, text))
         return "skip"
 

@@ -6,8 +6,9 @@ Belongs here: gzip, encodings and the cap on what a file may become. Does not be
 import codecs
 import gzip
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
+from typing import Self
 
 from ml_platform.file_format import Format
 from ml_platform.formats.limits import Limits
@@ -25,10 +26,10 @@ class Landed:
         self._file = gzip.GzipFile(fileobj=file, mode="rb") if self._gzip else file
         self._closing = file
 
-    def __enter__(self) -> "Landed":
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
         self._closing.close()
 
@@ -38,9 +39,9 @@ class Landed:
     def readline(self, size: int) -> bytes:
         return self._counted(self._file.readline, size)
 
-    def _counted(self, method: object, size: int) -> bytes:
+    def _counted(self, method: Callable[[int], bytes], size: int) -> bytes:
         try:
-            found: bytes = method(size)  # type: ignore[operator]
+            found = method(size)
         except (EOFError, gzip.BadGzipFile, zlib.error) as why:
             raise UnreadableError("unreadable_gzip", f"not a whole gzip file: {why}") from None
         self.count += len(found)

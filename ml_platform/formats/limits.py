@@ -55,7 +55,9 @@ class Limits:
 
 
 def _exceeded(rule: str, what: str, limit: int, setting: str, rows: int = 0) -> UnreadableError:
-    return UnreadableError(rule, f"{what}, the limit is {limit:,}: raise ML_PLATFORM_{setting}, or land it in parts", rows)
+    return UnreadableError(
+        rule, f"{what}, the limit is {limit:,}: raise ML_PLATFORM_{setting}, or land it in parts", rows
+    )
 
 
 def longest_text(column: pa.ChunkedArray) -> int:
@@ -68,6 +70,7 @@ def longest_text(column: pa.ChunkedArray) -> int:
 
 
 def is_text(kind: pa.DataType) -> bool:
+    """Whether values are texts, in any of Arrow's layouts."""
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
@@ -80,4 +83,5 @@ def width_of(kind: pa.DataType) -> int:
 
 
 def widths(kinds: Iterable[pa.DataType]) -> int:
+    """Bytes of one row in memory, without the bytes of its texts."""
     return sum(width_of(kind) for kind in kinds)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ml_platform.contracts import RESCUED, SourceContract
+from ml_platform.contracts import PROVENANCE, RESCUED, SourceContract
 from ml_platform.formats.opened import UnreadableError
 
 
@@ -37,6 +37,9 @@ def matched(found: Sequence[str], contract: SourceContract, rows: int) -> Match:
     if frozen and unknown:
         text = f"columns {unknown[:20]} are not in the contract of '{contract.name}': declare them, or set `drift`"
         raise UnreadableError("unexpected_columns", text, rows)
+    if contract.drift == "evolve" and (own := [name for name in unknown if name in (*PROVENANCE, RESCUED)]):
+        text = f"columns {own} bear names that the platform adds to each row: rename them, or set `drift: rescue`"
+        raise UnreadableError("unexpected_columns", text, rows)
     return Match(tuple(missing), tuple(unknown))
 
 
@@ -57,7 +60,9 @@ def as_texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
     try:
         return column.cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        values = [None if one is None else json.dumps(one, default=_plain, ensure_ascii=False) for one in column.to_pylist()]
+        values = [
+            None if one is None else json.dumps(one, default=_plain, ensure_ascii=False) for one in column.to_pylist()
+        ]
         return pa.chunked_array([pa.array(values, pa.string())])
 
 

@@ -17,6 +17,8 @@ from deltalake import CommitProperties, DeltaTable, Schema, Transaction, WriterP
 from deltalake.exceptions import TableNotFoundError
 from deltalake.transaction import AddAction
 
+from ml_platform.lake.files import written
+
 SCHEMA_VERSION = "1"
 SCHEMA_VERSION_PROPERTY = "ml_platform.schema_version"
 COMPRESSION = WriterProperties(compression="ZSTD", compression_level=1)
@@ -136,11 +138,12 @@ class Lake:
         """
         _require_schema(spec, data.schema, "the data to append")
         table, properties = self.ensure(spec), _properties(transactions, metadata)
-        if data.num_rows:
+        if "://" in self.root and data.num_rows:
             write_deltalake(table, data, mode="append", commit_properties=properties, writer_properties=COMPRESSION)
         else:
+            files = written(data, folder(self, spec.name), spec.partition_by)
             table.create_write_transaction(
-                [], "append", table.schema(), list(spec.partition_by) or None, commit_properties=properties
+                files, "append", table.schema(), list(spec.partition_by) or None, commit_properties=properties
             )
         return self.table(spec.name).version()
 
