@@ -14,7 +14,7 @@ from pyarrow import csv
 
 from ml_platform.contracts import SourceContract
 from ml_platform.file_format import Format
-from ml_platform.formats.landed import GZIP_MAGIC, Landed, Texts
+from ml_platform.formats.landed import Landed, Texts
 from ml_platform.formats.limits import MEGABYTE, Limits
 from ml_platform.formats.matching import matched, shaped
 from ml_platform.formats.opened import Malformed, Opened, UnreadableError
@@ -30,20 +30,17 @@ def open_csv(path: Path, contract: SourceContract, limits: Limits) -> Opened:
         names = _names(path, contract, limits)
         table, malformed = _read(path, form, limits, names)
     except (pa.ArrowInvalid, LookupError) as why:
-        raise _refusal(path, form, limits, why) from None
+        raise _refusal(form, limits, why) from None
     limits.require_rows(table.num_rows + len(malformed))
     match = matched(names, contract, table.num_rows)
     limits.require_cells(table)
     return Opened(shaped(table, match, contract), _numbers(table.num_rows, malformed, form.header), tuple(malformed))
 
 
-def _refusal(path: Path, form: Format, limits: Limits, why: Exception) -> UnreadableError:
+def _refusal(form: Format, limits: Limits, why: Exception) -> UnreadableError:
     if "straddl" in str(why):
         return limits.cell_too_large(f"a line is longer than {_block(limits):,} bytes (a quote that is never closed?)")
-    with path.open("rb") as file:
-        packed = file.read(2) == GZIP_MAGIC and not form.is_gzip(path.name)
-    hint = "; it looks like gzip: set `compression: gzip`" if packed else ""
-    return UnreadableError("unreadable_csv", f"not a CSV file in {form.encoding}: {why}{hint}")
+    return UnreadableError("unreadable_csv", f"not a CSV file in {form.encoding}: {why}")
 
 
 def _names(path: Path, contract: SourceContract, limits: Limits) -> list[str]:
@@ -85,7 +82,7 @@ def _parsed(
         text = (
             f"{row.actual_columns} fields, the {'header' if form.header else 'first line'} has {row.expected_columns}"
         )
-        malformed.append(Malformed(int(row.number or 0) + (not form.header), row.text, text))
+        malformed.append(Malformed(int(row.number or 0), row.text, text))
         return "skip"
 
     with Landed(path, form, limits) as landed:

@@ -23,6 +23,9 @@ class Landed:
     def __init__(self, path: Path, form: Format, limits: Limits) -> None:
         self._limits, self._gzip, self.count = limits, form.is_gzip(path.name), 0
         file = path.open("rb")
+        if not self._gzip and file.peek(2)[:2] == GZIP_MAGIC:
+            file.close()
+            raise UnreadableError(f"unreadable_{form.type}", "it is gzip: set `compression: gzip`, or name it .gz")
         self._file = gzip.GzipFile(fileobj=file, mode="rb") if self._gzip else file
         self._closing = file
 
