@@ -23,6 +23,7 @@ from ml_platform.checks import READER_VERSION, CheckResult, merged, reader_versi
 from ml_platform.contracts import SourceContract
 from ml_platform.formats import Limits, UnreadableError, open_drop
 from ml_platform.lake import Lake, TableSpec, ledger
+from ml_platform.lake.files import Files
 from ml_platform.lake.ledger import LedgerRow
 from ml_platform.lake.store import folder
 from ml_platform.landing import Drop
@@ -69,11 +70,7 @@ class Ingestion:
         # with what `recover` found: the drops were listed before it
         in_force, report = InForce.read(self.lake, self.contract), IngestionReport()
         for batch in self._batches([drop for drop in drops if not in_force.settled(drop)], in_force, bronze):
-            data = batch.data(bronze.spec)
-            checks = require(f"source {self.contract.name}", self._checks(batch, data))
-            bronze.store(self.lake)
-            self._commit(batch, bronze.spec, data)
-            report = report.with_batch(batch, checks)
+            report = report.with_batch(batch, self._store(batch, bronze))
             self.progress(
                 f"{self.contract.name}: {len(report.rows)} drops, {report.total('rows_loaded'):,} rows loaded"
             )
@@ -140,7 +137,21 @@ class Ingestion:
             expectations.validate(data, expected(self.contract, data.column_names), self.suite_rows),
         ]
 
-    def _commit(self, batch: Batch, spec: TableSpec, data: pa.Table) -> None:
+    def _store(self, batch: Batch, bronze: Bronze) -> tuple[CheckResult, ...]:
+        """Check a batch while its files are written, then commit them; checks.Blocked, and no file stays, where a check fails."""
+        data = batch.data(bronze.spec)
+        with ThreadPoolExecutor(1) as writer:
+            writing = None if batch.replaced_rows() else writer.submit(self.lake.write, bronze.spec, data)
+            try:
+                checks = require(f"source {self.contract.name}", self._checks(batch, data))
+            except BaseException:
+                self.lake.discard(bronze.spec, writing.result() if writing else None)
+                raise
+        bronze.store(self.lake)
+        self._commit(batch, bronze.spec, data, writing.result() if writing else None)
+        return checks
+
+    def _commit(self, batch: Batch, spec: TableSpec, data: pa.Table, files: Files | None) -> None:
         """One Delta commit with the rows, the drops' transaction ids and their ledger rows; then the projections."""
         ids = [one.row.drop_id for one in batch.settled]
         transactions = [one.row.transaction for one in batch.settled]
@@ -155,7 +166,7 @@ class Ingestion:
         if gone := [row.drop_id for row in batch.replaced_rows()]:
             self.lake.replace(spec, data, ledger.in_predicate("drop_id", [*ids, *gone]), transactions, metadata)
         else:
-            self.lake.append(spec, data, transactions, metadata)
+            self.lake.append(spec, data, transactions, metadata, files)
         self.recover()
 
     def _stage(self, batch: Batch) -> str:
