@@ -96,11 +96,21 @@ def _parsed(
                 delimiter=form.delimiter,
                 quote_char=form.quote or False,
                 invalid_row_handler=skip,
-                newlines_in_values=bool(form.quote),
+                newlines_in_values=bool(form.quote) and _may_quote(path, form),
             ),
             _as_texts(names),
         )
     return _whole(table, names), malformed
+
+
+def _may_quote(path: Path, form: Format) -> bool:
+    """Whether a quote may stand below the first line. Where none does, every line break ends a row, and Arrow parts blocks at any core."""
+    if form.is_gzip(path.name):
+        return True
+    with path.open("rb") as file:
+        file.readline(BLOCK)
+        mark = form.quote.encode()
+        return any(mark in block for block in iter(lambda: file.read(MEGABYTE), b""))
 
 
 def _whole(table: pa.Table, names: list[str]) -> pa.Table:
