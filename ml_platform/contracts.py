@@ -14,23 +14,17 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from ml_platform.columns import Column, Identifier, Strict, TimeZone
+from ml_platform.file_format import Format
 from ml_platform.lake.schemas import INSTANT
 from ml_platform.lake.store import TableSpec
 
-RESERVED = ("drop_id", "drop_day", "row_number", "ingested_at", "month", "fate", "rule")
+RESERVED = ("drop_id", "drop_day", "row_number", "ingested_at", "month", "fate", "rule", "_rescued")
 PROVENANCE = {"drop_id": pa.string(), "drop_day": pa.date32(), "row_number": pa.int64(), "ingested_at": INSTANT}
+RESCUED = "_rescued"
 
 
 class ContractError(ValueError):
     """A configuration file is missing, unreadable or contradicts itself."""
-
-
-class Format(Strict):
-    """How a file is written; delimiter and encoding matter for CSV alone."""
-
-    type: Literal["csv", "parquet"]
-    delimiter: str = Field(default=",", min_length=1, max_length=1)
-    encoding: str = "utf-8"
 
 
 class EventTime(Strict):
@@ -122,6 +116,9 @@ class SourceContract(Strict):
         default=0.5, ge=0, le=1, description="share of a file's rows; where more are refused, the whole file is"
     )
     may_be_empty: bool = Field(default=False, description="whether a file without a row is loaded, and not refused")
+    drift: Literal["freeze", "evolve", "rescue"] = Field(
+        default="freeze", description="what a file with other columns than these becomes"
+    )
     panel: Panel = Panel()
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
@@ -17,11 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ml_platform import expectations, landing
+from ml_platform.bronze import Bronze
 from ml_platform.calendar import Calendar
 from ml_platform.checks import READER_VERSION, CheckResult, merged, reader_version, require
 from ml_platform.contracts import SourceContract
-from ml_platform.formats import UnreadableError, open_drop
-from ml_platform.lake import Lake, LakeError, ledger
+from ml_platform.formats import Limits, UnreadableError, open_drop
+from ml_platform.lake import Lake, LakeError, TableSpec, ledger
+from ml_platform.lake.files import Files
 from ml_platform.lake.ledger import LedgerRow
 from ml_platform.lake.store import folder, in_predicate
 from ml_platform.landing import Drop
@@ -29,6 +31,7 @@ from ml_platform.rules import screen
 from ml_platform.settlement import Batch, InForce, Read, first_seen, settle
 
 READERS = 2
+AHEAD_BYTES = 256 << 20
 # what Arrow and Python say of odd content: whatever a file holds, it stops no other
 NO_ROWS = (pa.ArrowException, ValueError, TypeError, OverflowError)
 CHECKS = ("row_balance", READER_VERSION, expectations.NAME)
@@ -47,8 +50,9 @@ class Ingestion:
     run_id: str
     calendar: Calendar
     batch_rows: int = 2_000_000
-    suite_rows: int = 100_000
+    suite_rows: int = 20_000
     progress: Callable[[str], None] = lambda text: None
+    limits: Limits = field(default_factory=Limits)
 
     def due(self, first: date, last: date) -> list[Drop]:
         """Drops of the days `first` to `last` that are not settled, and every one whose day the calendar does not hold."""
@@ -62,34 +66,46 @@ class Ingestion:
 
     def run(self, drops: Iterable[Drop]) -> "IngestionReport":
         """Bring drops into bronze, batch by batch; checks.Blocked before the commit of a batch that fails a check."""
-        self.lake.ensure(self.contract.bronze_spec)
+        bronze = self.bronze()
+        bronze.store(self.lake)
         self.recover()
         # with what `recover` found: the drops were listed before it
         in_force, report = InForce.read(self.lake, self.contract), IngestionReport()
-        for batch in self._batches([drop for drop in drops if not in_force.settled(drop)], in_force):
-            checks = self.bring(batch)
-            report = report.with_batch(batch, checks)
+        for batch in self._batches([drop for drop in drops if not in_force.settled(drop)], in_force, bronze):
+            report = report.with_batch(batch, self.bring(batch, bronze))
             self.progress(
                 f"{self.contract.name}: {len(report.rows)} drops, {report.total('rows_loaded'):,} rows loaded"
             )
         return report
 
-    def bring(self, batch: Batch, metadata: Mapping[str, str] | None = None) -> tuple[CheckResult, ...]:
-        """Check a batch and commit it, with more metadata if need be; checks.Blocked before the commit where a check fails."""
-        checks = require(f"source {self.contract.name}", self._checks(batch))
-        self._commit(batch, metadata or {})
+    def bronze(self) -> Bronze:
+        """The source's table as it stands."""
+        return Bronze.read(self.lake, self.contract, self.limits)
+
+    def bring(self, batch: Batch, bronze: Bronze, metadata: Mapping[str, str] | None = None) -> tuple[CheckResult, ...]:
+        """Check a batch while its files are written, then commit them; checks.Blocked, and no file stays, where a check fails."""
+        data = batch.data(bronze.spec)
+        with ThreadPoolExecutor(1) as writer:
+            writing = None if batch.replaced_rows() else writer.submit(self.lake.write, bronze.spec, data)
+            try:
+                checks = require(f"source {self.contract.name}", self._checks(batch, data))
+            except BaseException:
+                self.lake.discard(bronze.spec, writing.result() if writing else None)
+                raise
+        bronze.store(self.lake)
+        self._commit(batch, bronze.spec, data, writing.result() if writing else None, metadata or {})
         return checks
 
     def recover(self) -> int:
         """Complete the projections from commits that a crash cut off from them."""
         return ledger.project(self.lake, self.contract.name, self.contract.bronze_spec.name)
 
-    def _batches(self, drops: Iterable[Drop], in_force: InForce) -> Iterator[Batch]:
+    def _batches(self, drops: Iterable[Drop], in_force: InForce, bronze: Bronze) -> Iterator[Batch]:
         """Drops are read ahead in threads (Arrow works outside the interpreter's lock) and settled in order."""
         batch = Batch()
         with ThreadPoolExecutor(READERS) as readers:
             for read in _ahead(readers, self._read, drops):
-                batch.add(settle(read, in_force, self.contract))
+                batch.add(settle(read, in_force, self.contract, bronze))
                 if batch.row_count >= self.batch_rows:
                     yield batch
                     batch = Batch()
@@ -102,8 +118,9 @@ class Ingestion:
         if misnamed := self._misnamed(drop):
             return Read(row, misnamed)
         try:
+            self.limits.require_bytes(path.stat().st_size)
             row = replace(row, content_sha256=_sha256(path))
-            return Read(row, screen(open_drop(path, self.contract), self.contract, drop.day))
+            return Read(row, screen(open_drop(path, self.contract, self.limits), self.contract, drop.day))
         except FileNotFoundError:
             return Read(row, UnreadableError("vanished", "the file was gone when it was read"))
         except OSError as why:
@@ -127,7 +144,7 @@ class Ingestion:
             )
         return None
 
-    def _checks(self, batch: Batch) -> list[CheckResult]:
+    def _checks(self, batch: Batch, data: pa.Table) -> list[CheckResult]:
         rows = [one.row for one in batch.settled]
         uneven = [row.path for row in rows if not row.balanced]
         return [
@@ -139,13 +156,15 @@ class Ingestion:
                 else "every drop's rows are accounted for",
                 {"drops": len(rows), "rows_in": sum(row.rows_in for row in rows)},
             ),
-            reader_version(self.lake.reader_version(self.contract.bronze_spec.name), batch.data(self.contract).schema),
-            expectations.validate(batch.data(self.contract), expected(self.contract), self.suite_rows),
+            reader_version(self.lake.reader_version(self.contract.bronze_spec.name), data.schema),
+            expectations.validate(data, expected(self.contract, data.column_names), self.suite_rows),
         ]
 
-    def _commit(self, batch: Batch, more: Mapping[str, str]) -> None:
+    def _commit(
+        self, batch: Batch, spec: TableSpec, data: pa.Table, files: Files | None, more: Mapping[str, str]
+    ) -> None:
         """One Delta commit with the rows, the drops' transaction ids and their ledger rows; then the projections."""
-        spec, ids = self.contract.bronze_spec, [one.row.drop_id for one in batch.settled]
+        ids = [one.row.drop_id for one in batch.settled]
         transactions = [one.row.transaction for one in batch.settled]
         if self.lake.committed(spec.name, transactions):
             raise LakeError(
@@ -156,11 +175,9 @@ class Ingestion:
         )
         metadata = {**more, ledger.LEDGER_KEY: ledger.to_metadata(rows), ledger.REFUSED_KEY: self._stage(batch)}
         if gone := [row.drop_id for row in batch.replaced_rows()]:
-            self.lake.replace(
-                spec, batch.data(self.contract), in_predicate("drop_id", [*ids, *gone]), transactions, metadata
-            )
+            self.lake.replace(spec, data, in_predicate("drop_id", [*ids, *gone]), transactions, metadata)
         else:
-            self.lake.append(spec, batch.data(self.contract), transactions, metadata)
+            self.lake.append(spec, data, transactions, metadata, files)
         self.recover()
 
     def _stage(self, batch: Batch) -> str:
@@ -189,11 +206,11 @@ class IngestionReport:
         return sum(getattr(row, column) for row in self.rows)
 
 
-def expected(contract: SourceContract) -> expectations.Expected:
-    """The suite of a bronze table, from its contract."""
+def expected(contract: SourceContract, names: Iterable[str]) -> expectations.Expected:
+    """The suite of a bronze table with the columns `names`, from its contract."""
     columns = contract.columns.items()
     return expectations.Expected(
-        columns=tuple(contract.bronze_spec.schema.names),
+        columns=tuple(names),
         not_null=tuple(name for name, column in columns if not column.nullable),
         unique=("drop_id", "row_number"),
         minimum={name: column.min for name, column in columns if column.min is not None},
@@ -203,14 +220,16 @@ def expected(contract: SourceContract) -> expectations.Expected:
 
 
 def _ahead(pool: Executor, work: Callable[[Drop], Read], drops: Iterable[Drop]) -> Iterator[Read]:
-    """Results in the order of the drops, with a few of them under way: memory stays bounded."""
-    waiting: deque[Future[Read]] = deque()
+    """Results in the order of the drops, with a few of them under way, fewer where they are large: memory stays bounded."""
+    waiting: deque[tuple[int, Future[Read]]] = deque()
     for drop in drops:
-        waiting.append(pool.submit(work, drop))
+        while waiting and sum(length for length, _ in waiting) + drop.length > AHEAD_BYTES:
+            yield waiting.popleft()[1].result()
+        waiting.append((drop.length, pool.submit(work, drop)))
         if len(waiting) > 2 * READERS:
-            yield waiting.popleft().result()
+            yield waiting.popleft()[1].result()
     while waiting:
-        yield waiting.popleft().result()
+        yield waiting.popleft()[1].result()
 
 
 def _sha256(path: Path) -> str:

@@ -32,7 +32,7 @@ class PanelInputs:
     config: ForecastConfig
     engine: str
     shards: int = 16
-    suite_rows: int = 100_000
+    suite_rows: int = 20_000
     progress: Callable[[str], None] = lambda text: None
 
     @property

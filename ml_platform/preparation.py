@@ -62,7 +62,7 @@ class Preparation:
     contracts: Contracts
     contract: SourceContract
     engine: str
-    suite_rows: int = 100_000
+    suite_rows: int = 20_000
     progress: Callable[[str], None] = lambda text: None
 
     @property
@@ -151,7 +151,8 @@ class Preparation:
         return session(self.engine).read.format("delta").load(self.lake.uri(name))
 
     def _read_bronze(self) -> "DataFrame":
-        return self._table(self.contract.bronze_spec.name)
+        """Columns of the contract and provenance: what drift has added stays in bronze."""
+        return self._table(self.contract.bronze_spec.name).select(*self.contract.bronze_spec.schema.names)
 
     def _bronze(self, months: Sequence[str] | None) -> "DataFrame":
         """Rows of drops that the ledger calls loaded, with business date and month."""

@@ -49,8 +49,13 @@ class Settings(BaseSettings):
         default=2_000_000, ge=1, description="rows of drops that share one bronze commit, at most about"
     )
     suite_rows: int = Field(
-        default=100_000, ge=1, description="rows of staged data that a Great Expectations suite looks at"
+        default=20_000, ge=1, description="rows of staged data that a Great Expectations suite looks at"
     )
+    max_file_bytes: int = Field(default=2 << 30, ge=1, description="bytes of one landed file, as it lies there")
+    max_rows: int = Field(default=50_000_000, ge=1, description="rows of one landed file")
+    max_columns: int = Field(default=2_000, ge=1, description="columns of one landed file, and of a bronze table")
+    max_cell_bytes: int = Field(default=1 << 20, ge=1, description="bytes of one text in a landed file")
+    max_expanded_bytes: int = Field(default=4 << 30, ge=1, description="bytes of one landed file once it is unpacked")
     sensor_seconds: int = Field(default=10, ge=1, description="pause between two looks at the landing folder")
 
     @field_validator("home", "configs", mode="before")
@@ -90,6 +95,12 @@ class Settings(BaseSettings):
     @property
     def calendar(self) -> Calendar:
         return Calendar(self.first_day, self.last_day)
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """Bounds of a landed file, by the names of `formats.Limits`."""
+        names = ("file_bytes", "rows", "columns", "cell_bytes", "expanded_bytes")
+        return {name: getattr(self, f"max_{name}") for name in names}
 
     @property
     def landing(self) -> Path:

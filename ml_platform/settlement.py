@@ -11,9 +11,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from ml_platform.bronze import Bronze, conformed
 from ml_platform.contracts import SourceContract
 from ml_platform.formats import UnreadableError
-from ml_platform.lake import Lake, decisions, ledger
+from ml_platform.lake import Lake, TableSpec, decisions, ledger
 from ml_platform.lake.ledger import DUPLICATE, LOADED, QUARANTINED, LedgerRow
 from ml_platform.lake.schemas import INSTANT, QUARANTINE
 from ml_platform.landing import Drop
@@ -49,11 +50,11 @@ class Batch:
         self.settled.append(one)
         self.row_count += one.row.rows_in
 
-    def data(self, contract: SourceContract) -> pa.Table:
+    def data(self, spec: TableSpec) -> pa.Table:
         """Rows of the drops that stay: one that a later drop of this batch replaced adds none."""
         gone = {row.drop_id for row in self.replaced_rows()}
         tables = [one.rows for one in self.settled if one.rows is not None and one.row.drop_id not in gone]
-        return pa.concat_tables([contract.bronze_spec.schema.empty_table(), *tables])
+        return pa.concat_tables([spec.schema.empty_table(), *(conformed(one, spec) for one in tables)])
 
     def refused(self) -> pa.Table:
         return pa.concat_tables(
@@ -126,8 +127,8 @@ class InForce:
         return tuple(old.superseded_by(by.drop_id) for old in gone)
 
 
-def settle(read: Read, in_force: InForce, contract: SourceContract) -> Settled:
-    """Decide a drop's fate in view of those before it."""
+def settle(read: Read, in_force: InForce, contract: SourceContract, bronze: Bronze) -> Settled:
+    """Decide a drop's fate in view of those before it, and of the columns that bronze has by then."""
     row, found = in_force.again(read.row), read.found
     if isinstance(found, UnreadableError):
         return _refused_unread(row, found)
@@ -140,11 +141,15 @@ def settle(read: Read, in_force: InForce, contract: SourceContract) -> Settled:
         return _refused_unread(row, why)
     if found.refused.num_rows > contract.max_quarantined * rows:
         return _refused_as_a_whole(row, found, contract)
+    try:
+        bronze.admit(found.new, rows)
+    except UnreadableError as unfit:
+        return _refused_unread(row, unfit)
     row = replace(row, rows_in=rows, rows_loaded=found.accepted.num_rows, rows_quarantined=found.refused.num_rows)
     replaced = in_force.replace_with(row, contract)
     return Settled(
         row,
-        with_provenance(found.accepted, row, contract),
+        with_provenance(found.accepted, row, bronze.spec),
         _refusals(row, found.refused.to_pylist()),
         replaced,
     )
@@ -152,10 +157,8 @@ def settle(read: Read, in_force: InForce, contract: SourceContract) -> Settled:
 
 def _refused_unread(row: LedgerRow, why: UnreadableError) -> Settled:
     refused = _refusals(row, [{"rule": why.rule, "value": str(why), "raw": row.path}])
-    reason = f"{why.rule}: {why}"
-    return Settled(
-        replace(row, state=QUARANTINED, reason=reason, rows_in=why.rows, rows_quarantined=why.rows), refused=refused
-    )
+    row = replace(row, state=QUARANTINED, reason=f"{why.rule}: {why}", rows_in=why.rows, rows_quarantined=why.rows)
+    return Settled(row, refused=refused)
 
 
 def _refused_as_a_whole(row: LedgerRow, found: Screened, contract: SourceContract) -> Settled:
@@ -210,7 +213,7 @@ def _name(row: LedgerRow, refused: Mapping[str, Any]) -> str:
     return decisions.quarantine_id(row.transaction, "bronze", refused.get("row_number"), refused["rule"])
 
 
-def with_provenance(accepted: pa.Table, row: LedgerRow, contract: SourceContract) -> pa.Table:
+def with_provenance(accepted: pa.Table, row: LedgerRow, spec: TableSpec) -> pa.Table:
     """Accepted rows of a drop as bronze keeps them."""
     count = accepted.num_rows
     stamped = {
@@ -220,4 +223,4 @@ def with_provenance(accepted: pa.Table, row: LedgerRow, contract: SourceContract
     }
     for name, values in stamped.items():
         accepted = accepted.append_column(name, values)
-    return accepted.select(contract.bronze_spec.schema.names).cast(contract.bronze_spec.schema)
+    return conformed(accepted, spec).cast(spec.schema)

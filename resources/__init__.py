@@ -38,6 +38,7 @@ def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[Any
             first_day=settings.first_day.isoformat(),
             last_day=settings.last_day.isoformat() if settings.last_day else None,
             batch_rows=settings.batch_rows,
+            limits=settings.limits,
         ),
         "lake": LakeResource(root=settings.lake),
         "spark": SparkResource(engine=settings.engine, shards=settings.shards, suite_rows=settings.suite_rows),

@@ -20,7 +20,7 @@ class SparkResource(dg.ConfigurableResource[Any]):
 
     engine: str = "sail"
     shards: int = 16
-    suite_rows: int = 100_000
+    suite_rows: int = 20_000
 
     def preparation(
         self, lake: Lake, contracts: Contracts, source: SourceContract, progress: Callable[[str], None]

@@ -3,17 +3,12 @@
 Belongs here: finding staged files, checking their schema and describing them for delta-rs. Does not belong here: computing them.
 """
 
-import json
-import math
 import re
 import shutil
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote
 
 import duckdb
@@ -22,10 +17,9 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from deltalake.transaction import AddAction
 
+from ml_platform.lake.files import statistics
 from ml_platform.lake.store import Lake, LakeError, TableSpec, folder
 
-DIGITS_DOWN, DIGITS_UP = Context(15, ROUND_FLOOR), Context(15, ROUND_CEILING)
-LONGEST, LAST = 32, "\U0010ffff"
 PARTITION = re.compile(r"([^/=]+)=([^/]+)")
 
 
@@ -103,7 +97,7 @@ class Staging:
         relative = path.relative_to(folder(self.lake, self.spec.name)).as_posix()
         values = {name: unquote(value) for name, value in PARTITION.findall(relative) if name in self.spec.partition_by}
         return AddAction(
-            relative, path.stat().st_size, values, int(path.stat().st_mtime * 1000), True, _statistics(meta)
+            relative, path.stat().st_size, values, int(path.stat().st_mtime * 1000), True, statistics(meta)
         )
 
 
@@ -113,53 +107,3 @@ def _nothing(spec: TableSpec) -> pa.Table:
         if name not in table.column_names:
             table = table.append_column(name, pa.nulls(0, pa.string()))
     return table
-
-
-def _statistics(meta: pq.FileMetaData) -> str:
-    """Row count, bounds and null counts of a file, as Delta wants them; readers prune files by these."""
-    lowest: dict[str, Any] = {}
-    highest: dict[str, Any] = {}
-    nulls: dict[str, int] = {}
-    for column in range(meta.num_columns):
-        groups = [meta.row_group(g).column(column) for g in range(meta.num_row_groups)]
-        name, stats = groups[0].path_in_schema, [g.statistics for g in groups]
-        if any(s is None or not s.has_null_count for s in stats):
-            continue
-        nulls[name] = sum(s.null_count for s in stats)
-        if all(s.has_min_max for s in stats):
-            lowest[name], highest[name] = _below(min(s.min for s in stats)), _above(max(s.max for s in stats))
-    known = {name for name, value in lowest.items() if value is not None}
-    keep = {"minValues": lowest, "maxValues": highest}
-    bounds = {kind: {n: v for n, v in values.items() if n in known} for kind, values in keep.items()}
-    return json.dumps({"numRecords": meta.num_rows, **bounds, "nullCount": nulls})
-
-
-def _below(value: Any) -> Any:
-    """A lower bound as JSON: never above `value`, within the digits that JSON numbers keep."""
-    if isinstance(value, Decimal):
-        return _number(value.normalize(DIGITS_DOWN))
-    return value[:LONGEST] if isinstance(value, str) else _plain(value)
-
-
-def _above(value: Any) -> Any:
-    """An upper bound as JSON: never below `value`."""
-    if isinstance(value, Decimal):
-        return _number(value.normalize(DIGITS_UP))
-    if isinstance(value, str):
-        return value if len(value) <= LONGEST else value[:LONGEST] + LAST
-    return _plain(value)
-
-
-def _number(value: Decimal) -> int | float:
-    return int(value) if value == value.to_integral_value() else float(value)
-
-
-def _plain(value: Any) -> Any:
-    """A bound as JSON, or None where there is none. A column without bounds is pruned by delta-rs as if it were empty."""
-    if isinstance(value, datetime):
-        return value.strftime("%Y-%m-%dT%H:%M:%S.%f") + "Z"
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, bytes):
-        return None
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -19,9 +19,11 @@ from deltalake import CommitProperties, DeltaTable, Schema, Transaction, WriterP
 from deltalake.exceptions import TableNotFoundError
 from deltalake.transaction import AddAction
 
+from ml_platform.lake.files import Files, written
+
 SCHEMA_VERSION = "1"
 SCHEMA_VERSION_PROPERTY = "ml_platform.schema_version"
-COMPRESSION = WriterProperties(compression="ZSTD", compression_level=3)
+COMPRESSION = WriterProperties(compression="ZSTD", compression_level=1)
 
 
 class LakeError(RuntimeError):
@@ -124,25 +126,38 @@ class Lake:
             table.alter.add_columns(list(Schema.from_arrow(pa.schema(new)).fields))
         return bool(new)
 
+    def write(self, spec: TableSpec, data: pa.Table) -> Files | None:
+        """Rows as files below a table's root, which no reader sees before `append` commits them; None where delta-rs has to write."""
+        _require_schema(spec, data.schema, "the data to write")
+        dated = all(spec.schema.field(name).type == pa.date32() for name in spec.partition_by)
+        return written(data, folder(self, spec.name), spec.partition_by) if dated and "://" not in self.root else None
+
+    def discard(self, spec: TableSpec, files: Files | None) -> None:
+        """Remove files that no commit will name."""
+        for one in files or ():
+            (folder(self, spec.name) / one.path).unlink()
+
     def append(
         self,
         spec: TableSpec,
         data: pa.Table,
         transactions: Iterable[str] = (),
         metadata: Mapping[str, str] | None = None,
+        files: Files | None = None,
     ) -> int:
-        """Add rows in one commit and return its version.
+        """Add rows in one commit and return its version; `files` of them that `write` has written already are not written again.
 
         `transactions` are application ids that the commit carries; the caller reads `committed` first, because Delta records
         a repeated id without refusing it. Without rows the commit still carries ids and metadata.
         """
         _require_schema(spec, data.schema, "the data to append")
         table, properties = self.ensure(spec), _properties(transactions, metadata)
-        if data.num_rows:
+        found = self.write(spec, data) if files is None else files
+        if found is None and data.num_rows:
             write_deltalake(table, data, mode="append", commit_properties=properties, writer_properties=COMPRESSION)
         else:
             table.create_write_transaction(
-                [], "append", table.schema(), list(spec.partition_by) or None, commit_properties=properties
+                found or [], "append", table.schema(), list(spec.partition_by) or None, commit_properties=properties
             )
         return self.table(spec.name).version()
 

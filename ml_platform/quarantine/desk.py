@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Literal
 
+from ml_platform.bronze import Bronze
 from ml_platform.contracts import Contracts, SourceContract
 from ml_platform.ingestion import Ingestion
 from ml_platform.lake import decisions
@@ -138,18 +139,19 @@ class Desk:
             decisions.decide(self.door.lake, self.door.contract.name, [self._decision(one) for one in both.values()])
 
     def _release(self, rows: Sequence[Record]) -> Iterator[Outcome]:
+        bronze = self.door.bronze()
         for drops in _portions(rows):
-            again = {drop.drop_id: self._redeliver(drop, some) for drop, some in drops}
+            again = {drop.drop_id: self._redeliver(drop, some, bronze) for drop, some in drops}
             through = [one for _, some in drops for one in some if one.row_number not in again[one.drop_id].broken]
             settled = [one.settled for one in again.values() if one.settled]
             if settled:
                 decided = decisions.to_metadata([self._decision(one) for one in through])
-                self.door.bring(Batch(settled), {DECISIONS_KEY: decided})
+                self.door.bring(Batch(settled), bronze, {DECISIONS_KEY: decided})
             yield from (_outcome(one, again[one.drop_id]) for _, some in drops for one in some)
 
-    def _redeliver(self, drop: LedgerRow, rows: Sequence[Record]) -> Redelivered:
+    def _redeliver(self, drop: LedgerRow, rows: Sequence[Record], bronze: Bronze) -> Redelivered:
         raws = {one.row_number: one.raw or "" for one in rows if one.row_number is not None}
-        return redeliver(drop, raws, self.order.corrections, self.door.contract, self.door.run_id)
+        return redeliver(drop, raws, self.order.corrections, self.door, bronze)
 
     def _decision(self, one: Record) -> Decision:
         corrections = json.dumps(dict(self.order.corrections), ensure_ascii=False) if self.order.corrections else None

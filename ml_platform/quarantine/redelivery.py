@@ -13,8 +13,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from ml_platform.bronze import Bronze
 from ml_platform.contracts import SourceContract
 from ml_platform.formats import Opened
+from ml_platform.ingestion import Ingestion
+from ml_platform.lake import TableSpec
 from ml_platform.lake.ledger import LedgerRow
 from ml_platform.quarantine.words import rule_in_words
 from ml_platform.rules import screen
@@ -32,20 +35,26 @@ class Redelivered:
 
 
 def redeliver(
-    drop: LedgerRow, raws: Mapping[int, str], corrections: Mapping[str, str], contract: SourceContract, run_id: str
+    drop: LedgerRow, raws: Mapping[int, str], corrections: Mapping[str, str], door: Ingestion, bronze: Bronze
 ) -> Redelivered:
-    """Screen refused rows (row number to raw text) with today's contract, with `corrections` in the place of their values."""
+    """Screen refused rows (row number to raw text) with today's contract, with `corrections` in the place of their values.
+
+    Columns that drift had added to their file come with them.
+    """
+    contract = door.contract
     rows = {number: {**_fields(raw), **corrections} for number, raw in raws.items()}
     broken = {number: words for number, row in rows.items() if (words := _lacks(row, contract))}
-    accepted = contract_rows(contract)
+    accepted = [contract_rows(contract)]
     for opened in _opened({number: row for number, row in rows.items() if number not in broken}, contract):
         screened = screen(opened, contract, drop.drop_day)
-        accepted = pa.concat_tables([accepted, screened.accepted])
+        bronze.admit(screened.new, screened.accepted.num_rows)
+        accepted.append(screened.accepted)
         broken |= {
             row["row_number"]: f"it breaks the contract: {rule_in_words(row['rule'], contract)}"
             for row in screened.refused.to_pylist()
         }
-    return Redelivered(_settled(drop, accepted, contract, run_id) if accepted.num_rows else None, broken)
+    good = pa.concat_tables(accepted, promote_options="default")
+    return Redelivered(_settled(drop, good, bronze.spec, door.run_id) if good.num_rows else None, broken)
 
 
 def contract_rows(contract: SourceContract) -> pa.Table:
@@ -53,7 +62,7 @@ def contract_rows(contract: SourceContract) -> pa.Table:
     return pa.schema([*((n, c.arrow) for n, c in contract.columns.items()), ("row_number", pa.int64())]).empty_table()
 
 
-def _settled(drop: LedgerRow, accepted: pa.Table, contract: SourceContract, run_id: str) -> Settled:
+def _settled(drop: LedgerRow, accepted: pa.Table, spec: TableSpec, run_id: str) -> Settled:
     """The drop settled once more: the same rows in, some of them loaded now. They were known from now on, which `ingested_at` says."""
     count = accepted.num_rows
     row = replace(
@@ -64,7 +73,7 @@ def _settled(drop: LedgerRow, accepted: pa.Table, contract: SourceContract, run_
         run_id=run_id,
         settled_at=datetime.now(UTC),
     )
-    return Settled(row, with_provenance(accepted, row, contract))
+    return Settled(row, with_provenance(accepted, row, spec))
 
 
 def _fields(raw: str) -> Fields:
@@ -83,17 +92,22 @@ def _lacks(row: Fields, contract: SourceContract) -> str:
 
 def _opened(rows: Mapping[int, Fields], contract: SourceContract) -> Iterator[Opened]:
     """Rows as an opened file has them: texts, and floats where a Parquet file had those; rows of one kind at a time."""
+    added = [
+        name for name in dict.fromkeys(name for row in rows.values() for name in row) if name not in contract.columns
+    ]
 
     def floats(number: int) -> tuple[bool, ...]:
         return tuple(isinstance(rows[number][name], float) for name in contract.columns)
 
     for kinds, alike in groupby(sorted(rows, key=floats), floats):
         numbers = list(alike)
-        columns = {
-            name: pa.array(
-                [_value(rows[number][name]) for number in numbers], pa.float64() if is_float else pa.string()
-            )
+        types = {
+            name: pa.float64() if is_float else pa.string()
             for name, is_float in zip(contract.columns, kinds, strict=True)
+        }
+        columns = {
+            name: pa.array([_value(rows[number].get(name)) for number in numbers], types.get(name, pa.string()))
+            for name in (*contract.columns, *added)
         }
         yield Opened(pa.table(columns), pa.array(numbers, pa.int64()))
 

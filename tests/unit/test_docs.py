@@ -8,6 +8,7 @@ import typer
 
 from ml_platform.cli import app
 from ml_platform.contracts import SourceContract
+from ml_platform.file_format import Format
 from ml_platform.forecasting.config import ForecastConfig
 from ml_platform.gate import GateConfig
 from ml_platform.settings import Settings
@@ -30,6 +31,11 @@ def test_links_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_every_setting_is_explained(name: str) -> None:
     assert f"`ML_PLATFORM_{name.upper()}`" in text_of("settings.md")
+
+
+@pytest.mark.parametrize("name", Format.model_fields)
+def test_every_key_of_a_format_is_explained(name: str) -> None:
+    assert re.search(rf"^\| `{name}` \|", text_of("sources.md"), re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", SourceContract.model_fields)

@@ -18,7 +18,8 @@ from ml_platform.columns import Column
 from ml_platform.contracts import SourceContract
 from ml_platform.formats import Malformed, Opened
 from ml_platform.lake.schemas import INSTANT
-from ml_platform.rules import _cast, reader, screen, typed_values
+from ml_platform.rules import screen
+from ml_platform.values import _cast, reader, typed_values
 
 NEW_YORK = "America/New_York"
 DIGITS = st.text("0123456789", min_size=1, max_size=20)
@@ -110,6 +111,29 @@ def test_no_float_is_rounded(number: float, kind: str) -> None:
     if value is not None:
         scale = 0 if kind == "int64" else int(kind[-2])
         assert abs(float(value) - number) <= min(1e-6, 10.0 ** -(scale + 2))
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["1.50", "0.05", "9999999999.99"],
+        ["00.00", "12345678901.00"],
+        ["1.50", "-1.50"],
+        ["1.50", "1.5", "2"],
+        ["1.50", None, "2.50"],
+        ["1.50", ".50", "5."],
+        ["1..0", "1,50", "1.5a"],
+        ["1.50", ""],
+    ],
+)
+def test_columns_of_decimals_mean_what_each_of_them_means(texts: list[str | None]) -> None:
+    """Also as a part of a longer array, which is how the last row of a file is cut off."""
+    column = Column(type="decimal(12,2)")
+    read = reader(column, "UTC")
+    expected = [None if one is None else read(one) for one in texts]
+    assert typed(texts, "decimal(12,2)")[0] == expected
+    part = pa.array(["77.77", *texts, "x"], pa.string()).slice(1, len(texts))
+    assert typed_values(part, column, "UTC")[0].to_pylist() == expected
 
 
 def test_decimals_as_floats_of_parquet_are_found_again() -> None:

@@ -314,6 +314,27 @@ def test_another_contract_makes_all_months_anew(town: Any, make_town: Any, rewri
     assert [(row["month"], row["reading_id"]) for row in changed.silver("readings")] == expected
 
 
+@pytest.mark.parametrize("drift", ["evolve", "rescue"])
+def test_silver_has_the_columns_of_the_contract_whatever_drift_adds_to_bronze(make_town: Any, drift: str) -> None:
+    """Also columns with the names of what lookups take and of what the platform adds at silver."""
+    town = make_town(drift, ("max_quarantined: 0.9", f"max_quarantined: 0.9\ndrift: {drift}"))
+    town.land("meters", "meters.csv", *METERS)
+    town.land("readings", "readings_2024-01-10.csv", reading(1))
+    town.prepare("meters", "readings")
+    before = town.lake.dataset("silver/readings_history").schema
+    header = ",".join([*town.contracts["readings"].columns, "street", "month", "fate", "colour"])
+    path = town.root / "landing" / "readings" / "readings_2024-01-11.csv"
+    path.write_text(f"{header}\n{reading(2)},Nowhere,never,lost,red\n")
+    town.prepare("readings")
+    assert town.lake.dataset("silver/readings_history").schema == before
+    first, second = ({**row, "reading_id": 0} for row in town.silver("readings"))
+    for row in (first, second):
+        del row["drop_id"], row["drop_day"], row["ingested_at"]
+    assert first == second
+    added = town.lake.dataset("bronze/raw_readings").schema.names[len(town.contracts["readings"].bronze_spec.schema) :]
+    assert added == (["street", "month", "fate", "colour"] if drift == "evolve" else ["_rescued"])
+
+
 class Crash(BaseException):
     """The process dies here."""
 

@@ -7,6 +7,7 @@ import pytest
 
 from ml_platform.compute import LocalCompute
 from ml_platform.forecasting import load_config
+from ml_platform.formats import Limits
 from ml_platform.settings import Settings
 from resources import build_resources, marts
 
@@ -32,6 +33,13 @@ def test_landing_makes_the_ingestion_of_a_source(resources, settings):
     made = resources["landing"].ingestion(lake, contract, "run", 5, print)
     assert (made.landing, made.contract, made.run_id, made.suite_rows) == (settings.landing, contract, "run", 5)
     assert made.batch_rows == settings.batch_rows
+    assert made.limits == Limits()
+
+
+def test_limits_of_files_come_from_the_settings(tmp_path):
+    limits = {"max_file_bytes": 1, "max_rows": 2, "max_columns": 3, "max_cell_bytes": 4, "max_expanded_bytes": 5}
+    landing = build_resources(Settings(home=tmp_path, **limits))["landing"]
+    assert Limits(**landing.limits) == Limits(1, 2, 3, 4, 5)
 
 
 def test_spark_makes_preparation_and_panel_inputs_on_its_engine(resources, settings):

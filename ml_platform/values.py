@@ -1,0 +1,173 @@
+"""Values: texts and the types of Parquet become values of a contract's columns, exactly or not at all.
+
+Belongs here: parsing, the whole column at once where it is clean. Does not belong here: bounds and other rules (rules).
+"""
+
+import re
+from collections.abc import Callable
+from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ml_platform.columns import Column
+from ml_platform.lake.schemas import INSTANT
+
+TIMESTAMP = re.compile(r"^[1-9]\d{3}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:\d{2})?$")
+PATTERNS = {"int64": r"^[+-]?\d{1,18}$", "bool": r"^(true|false)$", "date": r"^[1-9]\d{3}-\d{2}-\d{2}$"}
+ZONED = r"(Z|[+-]\d{2}:\d{2})$"
+DIGITS = 18
+EXACT = 1e-6
+
+
+def typed_values(raw: pa.Array, column: Column, timezone: str) -> tuple[pa.Array, pa.Array]:
+    """Values in the column's type, null where they cannot be read, and a mask of those; nothing is rounded or cut."""
+    target = column.arrow
+    if pa.types.is_dictionary(raw.type):
+        raw = raw.dictionary_decode()
+    if raw.type == target:
+        return raw, pa.repeat(pa.scalar(False), len(raw))
+    if pa.types.is_floating(raw.type) and (target == pa.int64() or pa.types.is_decimal(target)):
+        return _exact_numbers(raw, target)
+    if pa.types.is_timestamp(raw.type) and target == INSTANT:
+        aware = raw if raw.type.tz else _in_zone(raw, timezone)
+        instants = aware.cast(INSTANT, safe=False)
+        cut = pc.fill_null(pc.not_equal(instants.cast(aware.type, safe=False), aware), False)
+        return pc.if_else(cut, None, instants), cut
+    return _from_text(raw.cast(pa.string()), column, timezone)
+
+
+def _exact_numbers(raw: pa.Array, target: pa.DataType) -> tuple[pa.Array, pa.Array]:
+    scale = target.scale if pa.types.is_decimal(target) else 0
+    limit = 10.0 ** ((target.precision - scale) if pa.types.is_decimal(target) else 15)
+    small = pc.less(pc.abs(raw), limit)  # false for what is no number; rounding great ones overflows
+    rounded = pc.round(pc.if_else(small, raw, None).cast(pa.float64()), scale)
+    noise = min(EXACT, 10.0 ** -(scale + 2))
+    near = pc.and_(pc.less(pc.abs(pc.subtract(raw, rounded)), noise), pc.less(pc.abs(rounded), limit))
+    exact = pc.fill_null(near, False)
+    return pc.if_else(exact, rounded, None).cast(target), pc.and_(pc.is_valid(raw), pc.invert(exact))
+
+
+def _from_text(text: pa.Array, column: Column, timezone: str) -> tuple[pa.Array, pa.Array]:
+    """The whole array at once where every value is clean, else value by value: both give the same."""
+    try:
+        fast = _cast(text, column, timezone)
+    except pa.ArrowInvalid:
+        fast = None
+    if fast is not None:
+        return fast, pa.repeat(pa.scalar(False), len(text))
+    read = reader(column, timezone)
+    values = [None if one is None else read(one) for one in text.to_pylist()]
+    typed = pa.array(values, column.arrow)
+    return typed, pc.and_(pc.is_valid(text), pc.is_null(typed))
+
+
+def _cast(text: pa.Array, column: Column, timezone: str) -> pa.Array | None:
+    """Arrow's own cast, or None where it would accept more than the contract does."""
+    if column.type == "string":
+        return text
+    if pa.types.is_decimal(column.arrow) and (found := _uniform_decimals(text, column.arrow)) is not None:
+        return found
+    if not _plainly_fits(text, column) and not _fits(text, _pattern(column)):
+        return None
+    if column.type == "date":
+        return _not_before_1000(text.cast(pa.date32()))
+    if column.type != "timestamp":
+        return text.cast(column.arrow)
+    return _not_before_1000(_cast_times(text, timezone))
+
+
+def _cast_times(text: pa.Array, timezone: str) -> pa.Array | None:
+    if pc.all(pc.ends_with(text, "Z"), min_count=0).as_py() or _fits(text, ZONED):
+        return text.cast(INSTANT)
+    if pc.any(pc.match_substring_regex(text, ZONED), min_count=0).as_py():
+        return None
+    return _in_zone(text.cast(pa.timestamp("us")), timezone).cast(INSTANT)
+
+
+def _fits(text: pa.Array, pattern: str) -> bool:
+    return bool(pc.all(pc.match_substring_regex(text, pattern), min_count=0).as_py())
+
+
+def _plainly_fits(text: pa.Array, column: Column) -> bool:
+    """Whether every value is written in the usual way: a tenth of the cost of the pattern. False says nothing."""
+    lengths = pc.min_max(pc.binary_length(text))
+    shortest, longest = lengths["min"].as_py() or 0, lengths["max"].as_py() or 0
+    if column.type == "int64":
+        return longest <= DIGITS and bool(pc.all(pc.ascii_is_decimal(text), min_count=0).as_py())
+    if column.type == "timestamp":  # with seconds, and Z or no zone: what Arrow takes at these lengths is nothing else
+        zone = pc.all(pc.ends_with(text, "Z")).as_py()
+        return shortest == longest == (20 if zone else 19)
+    if column.type == "date":
+        return shortest == longest == 10
+    return False
+
+
+def _not_before_1000(values: pa.Array | None) -> pa.Array | None:
+    """None where a year has fewer than four digits or begins with 0: Arrow reads them, the contract does not."""
+    if values is None or not len(values):
+        return values
+    first = pc.min(values.cast(pa.date32()) if pa.types.is_timestamp(values.type) else values)
+    return values if not first.is_valid or first.as_py() >= date(1000, 1, 2) else None
+
+
+def _in_zone(naive: pa.Array | pa.Scalar, timezone: str) -> pa.Array | pa.Scalar:
+    """Local times as instants: the first of two where clocks go back, the end of the gap where they go forward."""
+    return pc.assume_timezone(naive, timezone, ambiguous="earliest", nonexistent="latest")
+
+
+def _pattern(column: Column) -> str:
+    if pa.types.is_decimal(column.arrow):
+        scale = column.arrow.scale
+        fraction = rf"(\.\d{{1,{scale}}})?" if scale else ""
+        return rf"^[+-]?\d{{1,{column.arrow.precision - scale}}}{fraction}$"
+    return TIMESTAMP.pattern if column.type == "timestamp" else PATTERNS[column.type]
+
+
+def reader(column: Column, timezone: str) -> Callable[[str], Any]:
+    """A function from one text to its value, or to None where the text is no such value."""
+    pattern = re.compile(_pattern(column) if column.type != "string" else "(?s).*", re.ASCII)
+    known: dict[str, Callable[[str], Any]] = {
+        "int64": int,
+        "bool": lambda text: text == "true",
+        "date": date.fromisoformat,
+        "timestamp": lambda text: _instant(text, timezone),
+        "string": str,
+    }
+    convert = known.get(column.type, Decimal)
+
+    def read(text: str) -> Any:
+        try:
+            return convert(text) if pattern.fullmatch(text) else None
+        except (ValueError, InvalidOperation, OverflowError):
+            return None
+
+    return read
+
+
+def _instant(text: str, timezone: str) -> datetime:
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo else _in_zone(pa.scalar(found, pa.timestamp("us")), timezone).cast(INSTANT).as_py()
+
+
+def _uniform_decimals(text: pa.Array, target: pa.DataType) -> pa.Array | None:
+    """Decimals that all have every digit after their point, as feeds write money: as integers, at half the cost; else None."""
+    if not target.scale or text.null_count or not len(text) or text.type != pa.string():
+        return None
+    offsets = np.frombuffer(text.buffers()[1], np.int32)[text.offset : text.offset + len(text) + 1]
+    content = np.frombuffer(text.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
+    starts = offsets - offsets[0]
+    lengths = np.diff(starts)
+    if lengths.min() < target.scale + 2 or lengths.max() > min(DIGITS, target.precision) + 1:
+        return None
+    points = starts[1:] - target.scale - 1
+    digits = np.delete(content, points)
+    if (content[points] != ord(".")).any() or ((digits - ord("0")) > 9).any():
+        return None
+    shorter = (starts - np.arange(len(starts), dtype=np.int32)).astype(np.int32)
+    whole = pa.Array.from_buffers(pa.string(), len(text), [None, pa.py_buffer(shorter), pa.py_buffer(digits)])
+    numbers = whole.cast(pa.int64()).cast(pa.decimal128(19, 0))
+    return pa.Array.from_buffers(target, len(text), [None, numbers.buffers()[1]])
