@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from ml_platform.emulation.azurite import Azurite, azurite
 from ml_platform.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -103,6 +104,13 @@ def free_port() -> Callable[[], int]:
             return int(free.getsockname()[1])
 
     return found
+
+
+@pytest.fixture(scope="session")
+def azurite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
+    """Blob and queue storage for tests; each test takes a container or a queue of its own."""
+    with azurite(tmp_path_factory.mktemp("azurite")) as server:
+        yield server
 
 
 def _refuse_writes(event: str, arguments: tuple[object, ...]) -> None:
