@@ -21,11 +21,12 @@ from ml_platform.bronze import Bronze
 from ml_platform.calendar import Calendar
 from ml_platform.checks import READER_VERSION, CheckResult, merged, reader_version, require
 from ml_platform.contracts import SourceContract
+from ml_platform.failpoints import reach
 from ml_platform.formats import Limits, UnreadableError, open_drop
 from ml_platform.lake import Lake, LakeError, TableSpec, ledger
 from ml_platform.lake.files import Files
 from ml_platform.lake.ledger import LedgerRow
-from ml_platform.lake.store import folder, in_predicate
+from ml_platform.lake.store import in_predicate
 from ml_platform.landing import Drop
 from ml_platform.rules import screen
 from ml_platform.settlement import Batch, InForce, Read, first_seen, settle
@@ -71,6 +72,7 @@ class Ingestion:
         self.recover()
         # with what `recover` found: the drops were listed before it
         in_force, report = InForce.read(self.lake, self.contract), IngestionReport()
+        reach("ingestion.listed")
         for batch in self._batches([drop for drop in drops if not in_force.settled(drop)], in_force, bronze):
             report = report.with_batch(batch, self.bring(batch, bronze))
             self.progress(
@@ -106,6 +108,7 @@ class Ingestion:
         with ThreadPoolExecutor(READERS) as readers:
             for read in _ahead(readers, self._read, drops):
                 batch.add(settle(read, in_force, self.contract, bronze))
+                reach("ingestion.read")
                 if batch.row_count >= self.batch_rows:
                     yield batch
                     batch = Batch()
@@ -174,10 +177,12 @@ class Ingestion:
             {row.drop_id: row for row in [*(one.row for one in batch.settled), *batch.replaced_rows()]}.values()
         )
         metadata = {**more, ledger.LEDGER_KEY: ledger.to_metadata(rows), ledger.REFUSED_KEY: self._stage(batch)}
+        reach("ingestion.before_commit")
         if gone := [row.drop_id for row in batch.replaced_rows()]:
             self.lake.replace(spec, data, in_predicate("drop_id", [*ids, *gone]), transactions, metadata)
         else:
             self.lake.append(spec, data, transactions, metadata, files)
+        reach("ingestion.after_commit")
         self.recover()
 
     def _stage(self, batch: Batch) -> str:
@@ -186,9 +191,10 @@ class Ingestion:
         if not refused.num_rows:
             return ""
         name = f"_refused/{uuid.uuid4().hex}.parquet"
-        path = folder(self.lake, self.contract.bronze_spec.name) / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(refused, path)
+        files = self.lake.filesystem(self.contract.bronze_spec.name)
+        files.create_dir("_refused")
+        pq.write_table(refused, name, filesystem=files)
+        reach("ingestion.refusals_staged")
         return name
 
 

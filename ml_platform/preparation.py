@@ -16,6 +16,7 @@ from ml_platform import expectations
 from ml_platform.accounts import UNDATED, counted_fates, replaced_fates, silver_refusals, totals
 from ml_platform.checks import READER_VERSION, CheckResult, reader_version, require
 from ml_platform.contracts import Contracts, SourceContract
+from ml_platform.failpoints import reach
 from ml_platform.fates import deduplicated, held_back, ruled
 from ml_platform.lake import Lake, TableSpec, decisions, ledger
 from ml_platform.lake.ledger import LOADED
@@ -80,13 +81,16 @@ class Preparation:
         self.progress(f"{self.contract.silver}: {'all' if touched is None else len(touched)} months")
         staging = Staging.open(self.lake, self.spec)
         self._judged(touched).write.partitionBy("fate", "month").mode("overwrite").parquet(staging.path)
+        reach("silver.staged")
         fates = counted_fates(staging, self.contract)
         months = sorted({*fates["period"].to_pylist(), *self._known_months(None)}) if touched is None else touched
         checks = require(f"table {self.spec.name}", self._checks(staging, fates, self._rows(touched)))
         # projections first: a crash before the commit leaves the inputs unrecorded, so that the next run makes both anew
         self._project(fates, staging, months)
+        reach("silver.accounts_written")
         metadata = {INPUTS_KEY: json.dumps(inputs), MONTHS_KEY: json.dumps(months)}
         version = staging.commit(months, metadata, "fate=kept")
+        reach("silver.committed")
         for other in ("fate=quarantined", "fate=excluded", "fate=superseded", "fate=duplicate"):
             staging.discard(other)
         return PreparationReport(tuple(months), totals(fates), version, checks)
