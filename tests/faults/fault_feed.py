@@ -1,23 +1,19 @@
-"""Files of readings, good, broken and changing, and the process that takes them into a lake and may be killed.
+"""Files of readings, good, broken and changing, landed by chance with a seed.
 
-Belongs here: making files with a seed, one ingestion per process. Does not belong here: what must hold (checker).
+Belongs here: what lands, and its history. Does not belong here: who takes it into a lake (fault_worker), what must hold then (fault_checker).
 """
 
-import contextlib
-import os
 import random
-import subprocess
-import sys
 from datetime import date, timedelta
 from pathlib import Path
 
 from fault_checker import COLUMNS, History
 
-from ml_platform import failpoints
 from ml_platform.calendar import Calendar
-from ml_platform.contracts import SourceContract
+from ml_platform.contracts import Contracts, SourceContract
 from ml_platform.ingestion import Ingestion
 from ml_platform.lake import Lake
+from ml_platform.preparation import Preparation
 
 CONTRACT = SourceContract.model_validate(
     {
@@ -30,14 +26,29 @@ CONTRACT = SourceContract.model_validate(
         "columns": {"meter": {"type": "int64"}, "at": {"type": "timestamp"}, "units": {"type": "int64", "min": 0}},
         "key": ["meter", "at"],
         "time": {"column": "at"},
+        "panel": {"target": True},
     }
 )
 CALENDAR = Calendar(date(2024, 1, 1), date(2024, 12, 31))
-ROOT = Path(__file__).resolve().parents[2]
+
+
+def ingestion(lake: Lake, landing: Path, batch_rows: int = 40) -> Ingestion:
+    return Ingestion(lake, landing, CONTRACT, "run", CALENDAR, batch_rows=batch_rows)
+
+
+def ingest(lake: Lake, landing: Path, batch_rows: int = 40) -> None:
+    """What a run of the bronze asset does."""
+    one = ingestion(lake, landing, batch_rows)
+    one.run(one.due(CALENDAR.first, CALENDAR.last))
+
+
+def prepare(lake: Lake) -> None:
+    """What a run of the silver asset does."""
+    Preparation(lake, Contracts(sources=(CONTRACT,)), CONTRACT, "sail").run()
 
 
 class Feed:
-    """A home with a landing folder that changes by chance, but by the same chance for the same seed."""
+    """A home with a landing folder that changes by chance, and by the same chance for the same seed."""
 
     def __init__(self, home: Path, seed: int) -> None:
         self.home, self.chance, self.history, self.number = home, random.Random(seed), History(), 0
@@ -79,32 +90,11 @@ class Feed:
     def _content(self, kind: str) -> bytes:
         if kind == "broken":
             return self.chance.choice([b"", b"a,b\n1,2\n", b"meter,at\n1,2024-01-01T00:00:00Z\n"])
-        rows = [",".join(COLUMNS)]
-        for _ in range(self.chance.randrange(1, 30)):
-            self.number += 1
-            units = self.number if self.chance.random() < 0.9 else self.chance.choice(["-1", "many", ""])
-            rows.append(f"{self.number},2024-01-0{self.chance.randrange(1, 9)}T00:00:00Z,{units}")
-        return ("\n".join(rows) + "\n").encode()
+        rows = [self._row() for _ in range(self.chance.randrange(1, 30))]
+        return ("\n".join([",".join(COLUMNS), *rows]) + "\n").encode()
 
-    def ingest(self, failpoint: str = "", visit: int = 1, after: float | None = None) -> int:
-        """Take everything that is due in a process of its own, killed at a failpoint or after so many seconds; its exit code."""
-        command = [sys.executable, __file__, str(self.home), failpoint, str(visit)]
-        with subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}) as process:
-            if after is not None:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    return process.wait(after)
-                process.kill()
-            return process.wait(60)
-
-
-def ingest(home: str, failpoint: str = "", visit: int = 1) -> None:
-    """What a run of the bronze asset does."""
-    if failpoint:
-        failpoints.arm(failpoint, visit)
-    lake = Lake(f"{home}/lake")
-    one = Ingestion(lake, Path(home) / "landing", CONTRACT, "run", CALENDAR, batch_rows=40)
-    one.run(one.due(CALENDAR.first, CALENDAR.last))
-
-
-if __name__ == "__main__":
-    ingest(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    def _row(self) -> str:
+        """Keys come again, within a file and across files; every tenth row breaks the contract."""
+        self.number += 1
+        units = str(self.number) if self.chance.random() < 0.9 else self.chance.choice(["-1", "many", ""])
+        return f"{self.chance.randrange(60)},2024-01-0{self.chance.randrange(1, 9)}T00:00:00Z,{units}"
