@@ -22,7 +22,7 @@ from ml_platform.lake import Lake, TableSpec, decisions, ledger
 from ml_platform.lake.ledger import LOADED
 from ml_platform.lake.schemas import LEDGER, QUARANTINE, ROW_FATES
 from ml_platform.lake.staging import Staging
-from ml_platform.lake.store import in_predicate
+from ml_platform.lake.store import in_predicate, locked
 from ml_platform.spark import session
 
 if TYPE_CHECKING:
@@ -71,7 +71,11 @@ class Preparation:
         return silver_spec(self.contract, self.contracts)
 
     def run(self) -> PreparationReport:
-        """Make the months that new or replaced drops touch; checks.Blocked before the commit where a check fails."""
+        """Make the months that new or replaced drops touch, one process at a time; checks.Blocked before the commit where a check fails."""
+        with locked(self.lake, f"make-{self.contract.silver}"):
+            return self._run()
+
+    def _run(self) -> PreparationReport:
         table = self.lake.ensure(self.spec)
         ledger.project(self.lake, self.contract.name, self.contract.bronze_spec.name)
         inputs, before = self._inputs(), self.lake.last_metadata(self.spec.name, INPUTS_KEY)

@@ -20,7 +20,7 @@ from pyarrow.fs import FileSystem
 from ml_platform.failpoints import reach
 from ml_platform.lake import decisions
 from ml_platform.lake.schemas import LEDGER, QUARANTINE
-from ml_platform.lake.store import Commit, Lake, in_predicate, locked
+from ml_platform.lake.store import AlreadyCommittedError, Commit, Lake, in_predicate, locked
 
 LEDGER_KEY = "ml_platform.ledger"
 REFUSED_KEY = "ml_platform.refused"
@@ -113,7 +113,7 @@ def project(lake: Lake, source: str, bronze: str) -> int:
         for commit in commits:
             try:
                 _project_one(lake, bronze, commit)
-            except DeltaError:  # where storage knows no turns, another process may have been quicker
+            except (AlreadyCommittedError, DeltaError):  # where storage knows no turns, another process may be quicker
                 if lake.reached(LEDGER.name, bronze) < commit.version:
                     raise
         decisions.apply(lake, source)

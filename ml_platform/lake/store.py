@@ -33,10 +33,15 @@ COMPRESSION = WriterProperties(compression="ZSTD", compression_level=1)
 
 
 _WRITES = count(1)
+Transactions = Iterable[str] | Mapping[str, int]
 
 
 class LakeError(RuntimeError):
     """A table is missing, or data does not have its table's schema."""
+
+
+class AlreadyCommittedError(LakeError):
+    """Another commit carries one of these transaction ids: nothing was written."""
 
 
 @dataclass(frozen=True)
@@ -151,14 +156,14 @@ class Lake:
         self,
         spec: TableSpec,
         data: pa.Table,
-        transactions: Iterable[str] | Mapping[str, int] = (),
+        transactions: Transactions = (),
         metadata: Mapping[str, str] | None = None,
         files: Files | None = None,
     ) -> int:
         """Add rows in one commit and return its version; `files` of them that `write` has written already are not written again.
 
-        `transactions` are application ids that the commit carries, with a version each or 1; the caller reads `committed` first,
-        because Delta records a repeated id without refusing it. Without rows the commit still carries ids and metadata.
+        `transactions` are application ids that the commit carries, with a version each or 1. AlreadyCommittedError where the table
+        has one of them: Delta would record it without refusing it. Without rows the commit still carries ids and metadata.
         """
         _require_schema(spec, data.schema, "the data to append")
         found = self.write(spec, data) if files is None else files
@@ -176,7 +181,7 @@ class Lake:
         spec: TableSpec,
         data: pa.Table,
         where: str,
-        transactions: Iterable[str] | Mapping[str, int] = (),
+        transactions: Transactions = (),
         metadata: Mapping[str, str] | None = None,
     ) -> int:
         """Put `data` in the place of the rows that match the SQL predicate `where`, in one commit; return its version.
@@ -220,15 +225,17 @@ class Lake:
 
     @contextmanager
     def _commit(
-        self, spec: TableSpec, transactions: Iterable[str] | Mapping[str, int], metadata: Mapping[str, str] | None
+        self, spec: TableSpec, transactions: Transactions, metadata: Mapping[str, str] | None
     ) -> Iterator[tuple[DeltaTable, CommitProperties]]:
         """One commit by one writer at a time. Where it seems to fail, the table says whether it did: it is never written again."""
-        mark = uuid.uuid4().hex
+        mark, versions = uuid.uuid4().hex, _versions(transactions)
         with self._lease(spec.name):
             table = self.ensure(spec)
+            if known := [one for one in versions if (table.transaction_version(one) or 0) >= versions[one]]:
+                raise AlreadyCommittedError(f"table {spec.name} has transactions {known[:3]} already")
             before = table.version()
             try:
-                yield table, _properties(transactions, {**(metadata or {}), MARK_KEY: mark})
+                yield table, _properties(versions, {**(metadata or {}), MARK_KEY: mark})
             except (DeltaError, OSError):
                 newer = self.commits_after(spec.name, before)
                 if mark not in (commit.metadata.get(MARK_KEY) for commit in newer):
@@ -236,13 +243,6 @@ class Lake:
 
     def _lease(self, name: str) -> AbstractContextManager[None]:
         return leased(self.root, f"table-{name.replace('/', '-')}")
-
-    def committed(self, name: str, transactions: Iterable[str]) -> set[str]:
-        """Those application ids that the table already carries."""
-        if not self.exists(name):
-            return set()
-        table = self.table(name)
-        return {one for one in transactions if table.transaction_version(one) is not None}
 
     def reached(self, name: str, application: str) -> int:
         """The version of an application id that the table carries; -1 for none."""
@@ -277,10 +277,13 @@ class Lake:
         return {}
 
 
-def _properties(transactions: Iterable[str] | Mapping[str, int], metadata: Mapping[str, str]) -> CommitProperties:
+def _versions(transactions: Transactions) -> dict[str, int]:
+    return dict(transactions) if isinstance(transactions, Mapping) else dict.fromkeys(transactions, 1)
+
+
+def _properties(transactions: Mapping[str, int], metadata: Mapping[str, str]) -> CommitProperties:
     """With a transaction of this process: a commit whose answer was lost and that delta-rs tries again is refused by its own first try."""
-    versions = dict(transactions) if isinstance(transactions, Mapping) else dict.fromkeys(transactions, 1)
-    versions |= {f"writer-{_writer(os.getpid())}": next(_WRITES)}
+    versions = {**transactions, f"writer-{_writer(os.getpid())}": next(_WRITES)}
     return CommitProperties(
         custom_metadata=dict(metadata), app_transactions=[Transaction(*one) for one in sorted(versions.items())]
     )
