@@ -5,35 +5,15 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 from fault_checker import violations
+from fault_crowd import COMMITS, SPEC, append_all, imported, ingest_at_once
 from fault_feed import Feed, ingest
 
-from ml_platform.lake import Lake, TableSpec
+from ml_platform.lake import Lake
 
 pytestmark = pytest.mark.faults
-WRITERS, COMMITS, ROUNDS = 8, 50, 50
-SPEC = TableSpec("ops/shared", pa.schema([("writer", pa.int64()), ("number", pa.int64())]))
-
-
-def append_all(root: str, writer: int) -> None:
-    lake = Lake(root)
-    for number in range(COMMITS):
-        lake.append(
-            SPEC, pa.table({"writer": [writer], "number": [number]}, schema=SPEC.schema), [f"{writer}-{number}"]
-        )
-
-
-def ingest_at_once(home: str, barrier: "multiprocessing.synchronize.Barrier") -> None:
-    barrier.wait(60)
-    ingest(Lake(f"{home}/lake"), Path(home) / "landing")
-
-
-def imported() -> None:
-    from ml_platform.expectations import import_great_expectations
-
-    import_great_expectations()
+WRITERS, ROUNDS = 8, 50
 
 
 def test_eight_writers_of_one_table_lose_and_double_nothing(tmp_path: Path) -> None:
