@@ -9,6 +9,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -21,11 +22,12 @@ from ml_platform.bronze import Bronze
 from ml_platform.calendar import Calendar
 from ml_platform.checks import READER_VERSION, CheckResult, merged, reader_version, require
 from ml_platform.contracts import SourceContract
+from ml_platform.failpoints import reach
 from ml_platform.formats import Limits, UnreadableError, open_drop
-from ml_platform.lake import Lake, LakeError, TableSpec, ledger
+from ml_platform.lake import AlreadyCommittedError, Lake, LakeError, TableSpec, ledger
 from ml_platform.lake.files import Files
 from ml_platform.lake.ledger import LedgerRow
-from ml_platform.lake.store import folder, in_predicate
+from ml_platform.lake.store import in_predicate, locked
 from ml_platform.landing import Drop
 from ml_platform.rules import screen
 from ml_platform.settlement import Batch, InForce, Read, first_seen, settle
@@ -66,17 +68,23 @@ class Ingestion:
 
     def run(self, drops: Iterable[Drop]) -> "IngestionReport":
         """Bring drops into bronze, batch by batch; checks.Blocked before the commit of a batch that fails a check."""
-        bronze = self.bronze()
-        bronze.store(self.lake)
-        self.recover()
-        # with what `recover` found: the drops were listed before it
-        in_force, report = InForce.read(self.lake, self.contract), IngestionReport()
-        for batch in self._batches([drop for drop in drops if not in_force.settled(drop)], in_force, bronze):
-            report = report.with_batch(batch, self.bring(batch, bronze))
-            self.progress(
-                f"{self.contract.name}: {len(report.rows)} drops, {report.total('rows_loaded'):,} rows loaded"
-            )
+        with self.turn():
+            bronze, report = self.bronze(), IngestionReport()
+            bronze.store(self.lake)
+            self.recover()
+            in_force = InForce.read(self.lake, self.contract)
+            reach("ingestion.listed")
+            # the drops were listed before the turn began
+            for batch in self._batches([drop for drop in drops if not in_force.settled(drop)], in_force, bronze):
+                report = report.with_batch(batch, self.bring(batch, bronze))
+                self.progress(
+                    f"{self.contract.name}: {len(report.rows)} drops, {report.total('rows_loaded'):,} rows loaded"
+                )
         return report
+
+    def turn(self) -> AbstractContextManager[None]:
+        """One process of this machine at a time settles drops of a source: what is in force must not change meanwhile."""
+        return locked(self.lake, f"source-{self.contract.name}")
 
     def bronze(self) -> Bronze:
         """The source's table as it stands."""
@@ -106,6 +114,7 @@ class Ingestion:
         with ThreadPoolExecutor(READERS) as readers:
             for read in _ahead(readers, self._read, drops):
                 batch.add(settle(read, in_force, self.contract, bronze))
+                reach("ingestion.read")
                 if batch.row_count >= self.batch_rows:
                     yield batch
                     batch = Batch()
@@ -166,18 +175,22 @@ class Ingestion:
         """One Delta commit with the rows, the drops' transaction ids and their ledger rows; then the projections."""
         ids = [one.row.drop_id for one in batch.settled]
         transactions = [one.row.transaction for one in batch.settled]
-        if self.lake.committed(spec.name, transactions):
-            raise LakeError(
-                f"{spec.name}: another run has just ingested some of these drops: start this run again, it will find them settled"
-            )
         rows = list(
             {row.drop_id: row for row in [*(one.row for one in batch.settled), *batch.replaced_rows()]}.values()
         )
         metadata = {**more, ledger.LEDGER_KEY: ledger.to_metadata(rows), ledger.REFUSED_KEY: self._stage(batch)}
-        if gone := [row.drop_id for row in batch.replaced_rows()]:
-            self.lake.replace(spec, data, in_predicate("drop_id", [*ids, *gone]), transactions, metadata)
-        else:
-            self.lake.append(spec, data, transactions, metadata, files)
+        reach("ingestion.before_commit")
+        gone = [row.drop_id for row in batch.replaced_rows()]
+        try:
+            if gone:
+                self.lake.replace(spec, data, in_predicate("drop_id", [*ids, *gone]), transactions, metadata)
+            else:
+                self.lake.append(spec, data, transactions, metadata, files)
+        except AlreadyCommittedError as why:
+            raise LakeError(
+                f"{spec.name}: another run has just ingested some of these drops: start this run again, it will find them settled"
+            ) from why
+        reach("ingestion.after_commit")
         self.recover()
 
     def _stage(self, batch: Batch) -> str:
@@ -186,9 +199,10 @@ class Ingestion:
         if not refused.num_rows:
             return ""
         name = f"_refused/{uuid.uuid4().hex}.parquet"
-        path = folder(self.lake, self.contract.bronze_spec.name) / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(refused, path)
+        files = self.lake.filesystem(self.contract.bronze_spec.name)
+        files.create_dir("_refused")
+        pq.write_table(refused, name, filesystem=files)
+        reach("ingestion.refusals_staged")
         return name
 
 

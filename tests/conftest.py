@@ -32,6 +32,7 @@ os.environ |= {
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--jvm", action="store_true", help="also run the tests of the engine jvm (Java, a minute, JARs)")
+    parser.addoption("--faults", action="store_true", help="run the fault-injection tests, and nothing else (minutes)")
     parser.addoption(
         "--forbid-skips",
         action="store_true",
@@ -40,7 +41,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The JVM costs a minute and a download of JARs: `make test` leaves it out, `.ci/run` asks for it."""
+    """The JVM costs a minute and a download of JARs: `make test` leaves it out, `.ci/run` asks for it. Faults are `make faults`."""
+    asked = bool(config.getoption("--faults"))
+    others = [item for item in items if (item.get_closest_marker("faults") is not None) != asked]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in others]
     if not config.getoption("--jvm"):
         for item in items:
             if item.get_closest_marker("jvm"):

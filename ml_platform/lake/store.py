@@ -3,12 +3,14 @@
 Belongs here: reading, appending, replacing and adding files. Does not belong here: which tables exist (schemas) or why.
 """
 
-import fcntl
 import json
+import os
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +18,30 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction, WriterProperties, write_deltalake
-from deltalake.exceptions import TableNotFoundError
+from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.fs import DeltaStorageHandler
 from deltalake.transaction import AddAction
+from pyarrow import fs
 
 from ml_platform.lake.files import Files, written
+from ml_platform.lake.leases import leased
 
 SCHEMA_VERSION = "1"
 SCHEMA_VERSION_PROPERTY = "ml_platform.schema_version"
+MARK_KEY = "ml_platform.mark"  # names a commit, so that its writer finds it where the answer was lost
 COMPRESSION = WriterProperties(compression="ZSTD", compression_level=1)
+
+
+_WRITES = count(1)
+Transactions = Iterable[str] | Mapping[str, int]
 
 
 class LakeError(RuntimeError):
     """A table is missing, or data does not have its table's schema."""
+
+
+class AlreadyCommittedError(LakeError):
+    """Another commit carries one of these transaction ids: nothing was written."""
 
 
 @dataclass(frozen=True)
@@ -119,11 +133,12 @@ class Lake:
         """Add the columns that a newer version of the platform has put at the end of a table; False where there are none, or no table."""
         if not self.exists(spec.name):
             return False
-        table = self.table(spec.name)
-        known = pa.schema(table.schema().to_arrow()).names
-        new = [field for field in spec.schema if field.name not in known]
-        if new:
-            table.alter.add_columns(list(Schema.from_arrow(pa.schema(new)).fields))
+        with self._lease(spec.name):
+            table = self.table(spec.name)
+            known = pa.schema(table.schema().to_arrow()).names
+            new = [field for field in spec.schema if field.name not in known]
+            if new:
+                table.alter.add_columns(list(Schema.from_arrow(pa.schema(new)).fields))
         return bool(new)
 
     def write(self, spec: TableSpec, data: pa.Table) -> Files | None:
@@ -141,24 +156,24 @@ class Lake:
         self,
         spec: TableSpec,
         data: pa.Table,
-        transactions: Iterable[str] = (),
+        transactions: Transactions = (),
         metadata: Mapping[str, str] | None = None,
         files: Files | None = None,
     ) -> int:
         """Add rows in one commit and return its version; `files` of them that `write` has written already are not written again.
 
-        `transactions` are application ids that the commit carries; the caller reads `committed` first, because Delta records
-        a repeated id without refusing it. Without rows the commit still carries ids and metadata.
+        `transactions` are application ids that the commit carries, with a version each or 1. AlreadyCommittedError where the table
+        has one of them: Delta would record it without refusing it. Without rows the commit still carries ids and metadata.
         """
         _require_schema(spec, data.schema, "the data to append")
-        table, properties = self.ensure(spec), _properties(transactions, metadata)
         found = self.write(spec, data) if files is None else files
-        if found is None and data.num_rows:
-            write_deltalake(table, data, mode="append", commit_properties=properties, writer_properties=COMPRESSION)
-        else:
-            table.create_write_transaction(
-                found or [], "append", table.schema(), list(spec.partition_by) or None, commit_properties=properties
-            )
+        with self._commit(spec, transactions, metadata) as (table, properties):
+            if found is None and data.num_rows:
+                write_deltalake(table, data, mode="append", commit_properties=properties, writer_properties=COMPRESSION)
+            else:
+                table.create_write_transaction(
+                    found or [], "append", table.schema(), list(spec.partition_by) or None, commit_properties=properties
+                )
         return self.table(spec.name).version()
 
     def replace(
@@ -166,7 +181,7 @@ class Lake:
         spec: TableSpec,
         data: pa.Table,
         where: str,
-        transactions: Iterable[str] = (),
+        transactions: Transactions = (),
         metadata: Mapping[str, str] | None = None,
     ) -> int:
         """Put `data` in the place of the rows that match the SQL predicate `where`, in one commit; return its version.
@@ -174,14 +189,15 @@ class Lake:
         Every row of `data` must match the predicate, else DeltaError and nothing is written.
         """
         _require_schema(spec, data.schema, "the data to replace with")
-        write_deltalake(
-            self.ensure(spec),
-            data,
-            mode="overwrite",
-            predicate=where,
-            commit_properties=_properties(transactions, metadata),
-            writer_properties=COMPRESSION,
-        )
+        with self._commit(spec, transactions, metadata) as (table, properties):
+            write_deltalake(
+                table,
+                data,
+                mode="overwrite",
+                predicate=where,
+                commit_properties=properties,
+                writer_properties=COMPRESSION,
+            )
         return self.table(spec.name).version()
 
     def adopt(
@@ -195,24 +211,49 @@ class Lake:
 
         `partitions` are values of the table's only partition column. The files' schema has been checked (see `staging`).
         """
-        table = self.ensure(spec)
         filters = [(spec.partition_by[0], "in", list(partitions))]
-        table.create_write_transaction(
-            list(files),
-            "overwrite",
-            table.schema(),
-            list(spec.partition_by),
-            filters if table.count() else None,
-            commit_properties=_properties((), metadata),
-        )
+        with self._commit(spec, (), metadata) as (table, properties):
+            table.create_write_transaction(
+                list(files),
+                "overwrite",
+                table.schema(),
+                list(spec.partition_by),
+                filters if table.count() else None,
+                commit_properties=properties,
+            )
         return self.table(spec.name).version()
 
-    def committed(self, name: str, transactions: Iterable[str]) -> set[str]:
-        """Those application ids that the table already carries."""
-        if not self.exists(name):
-            return set()
-        table = self.table(name)
-        return {one for one in transactions if table.transaction_version(one) is not None}
+    @contextmanager
+    def _commit(
+        self, spec: TableSpec, transactions: Transactions, metadata: Mapping[str, str] | None
+    ) -> Iterator[tuple[DeltaTable, CommitProperties]]:
+        """One commit by one writer at a time. Where it seems to fail, the table says whether it did: it is never written again."""
+        mark, versions = uuid.uuid4().hex, _versions(transactions)
+        with self._lease(spec.name):
+            table = self.ensure(spec)
+            if known := [one for one in versions if (table.transaction_version(one) or 0) >= versions[one]]:
+                raise AlreadyCommittedError(f"table {spec.name} has transactions {known[:3]} already")
+            before = table.version()
+            try:
+                yield table, _properties(versions, {**(metadata or {}), MARK_KEY: mark})
+            except (DeltaError, OSError):
+                newer = self.commits_after(spec.name, before)
+                if mark not in (commit.metadata.get(MARK_KEY) for commit in newer):
+                    raise
+
+    def _lease(self, name: str) -> AbstractContextManager[None]:
+        return leased(self.root, f"table-{name.replace('/', '-')}")
+
+    def reached(self, name: str, application: str) -> int:
+        """The version of an application id that the table carries; -1 for none."""
+        found = self.table(name).transaction_version(application) if self.exists(name) else None
+        return -1 if found is None else found
+
+    def filesystem(self, name: str) -> fs.FileSystem:
+        """Files below a table's root, for what lies beside its data."""
+        if "://" in self.root:
+            return fs.PyFileSystem(DeltaStorageHandler(self.uri(name), self._options))
+        return fs.SubTreeFileSystem(self.uri(name), fs.LocalFileSystem())
 
     def commits_after(self, name: str, version: int) -> list[Commit]:
         """Commits newer than `version`, oldest first, with their metadata."""
@@ -236,10 +277,22 @@ class Lake:
         return {}
 
 
-def _properties(transactions: Iterable[str], metadata: Mapping[str, str] | None) -> CommitProperties:
+def _versions(transactions: Transactions) -> dict[str, int]:
+    return dict(transactions) if isinstance(transactions, Mapping) else dict.fromkeys(transactions, 1)
+
+
+def _properties(transactions: Mapping[str, int], metadata: Mapping[str, str]) -> CommitProperties:
+    """With a transaction of this process: a commit whose answer was lost and that delta-rs tries again is refused by its own first try."""
+    versions = {**transactions, f"writer-{_writer(os.getpid())}": next(_WRITES)}
     return CommitProperties(
-        custom_metadata=dict(metadata or {}), app_transactions=[Transaction(one, 1) for one in sorted(transactions)]
+        custom_metadata=dict(metadata), app_transactions=[Transaction(*one) for one in sorted(versions.items())]
     )
+
+
+@cache
+def _writer(process: int) -> str:
+    """Another name for every process, also one that was forked."""
+    return f"{process}-{uuid.uuid4().hex[:12]}"
 
 
 def _require_schema(spec: TableSpec, found: pa.Schema, what: str) -> None:
@@ -265,14 +318,6 @@ def in_predicate(column: str, values: Iterable[str]) -> str:
     return f"{column} IN ({', '.join(repr(value) for value in values)})"
 
 
-@contextmanager
-def locked(lake: Lake, name: str) -> Iterator[None]:
-    """One process of this machine at a time does `name`; the system lets go where a process dies. Storage elsewhere has no such lock."""
-    if "://" in lake.root:
-        yield
-        return
-    place = folder(lake, f"ops/.{name}.lock")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with place.open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def locked(lake: Lake, name: str) -> AbstractContextManager[None]:
+    """One process of this machine at a time does `name`."""
+    return leased(lake.root, name)

@@ -180,7 +180,7 @@ def test_a_crash_between_quarantine_and_its_staged_file_adds_nothing_twice(
     land(tmp_path, "2024-01-05", "1,2024-01-05T10:00:00Z", "x,2024-01-05T10:00:00Z")
     one = ingest(tmp_path, lake)
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "unlink", lambda self: (_ for _ in ()).throw(Crash()))
+        crash_before(patch, "_unstage")
         with pytest.raises(Crash):
             one.run(list_drops(one.landing, CONTRACT))
     assert lake.count(QUARANTINE.name) == 1
