@@ -13,6 +13,7 @@ from ml_platform.calendar import Calendar
 from ml_platform.contracts import Contracts, SourceContract
 from ml_platform.ingestion import Ingestion
 from ml_platform.lake import Lake
+from ml_platform.landing import LocalLanding
 from ml_platform.preparation import Preparation
 
 CONTRACT = SourceContract.model_validate(
@@ -33,7 +34,7 @@ CALENDAR = Calendar(date(2024, 1, 1), date(2024, 12, 31))
 
 
 def ingestion(lake: Lake, landing: Path, batch_rows: int = 40) -> Ingestion:
-    return Ingestion(lake, landing, CONTRACT, "run", CALENDAR, batch_rows=batch_rows)
+    return Ingestion(lake, LocalLanding(landing), CONTRACT, "run", CALENDAR, batch_rows=batch_rows)
 
 
 def ingest(lake: Lake, landing: Path, batch_rows: int = 40) -> None:
