@@ -24,7 +24,7 @@ TURN = "storage_events"
 
 @dataclass(frozen=True)
 class Announcement:
-    """What one event said of one path; `source` is None and `outcome` ignored(reason) where that is no drop."""
+    """What one event said of one path; `outcome` is ignored(reason) where that is no drop, `source` None where it is of no source."""
 
     event_id: str
     source: str | None
@@ -42,6 +42,10 @@ class Announcement:
         """The same for the same event with the same content, however often and in whichever envelope it comes."""
         said = json.dumps([getattr(self, name) for name in CONTENT], default=str)
         return hashlib.sha256(said.encode()).hexdigest()[:24]
+
+    @property
+    def ignored(self) -> bool:
+        return self.outcome.startswith("ignored(")
 
     @property
     def order(self) -> tuple[int, str] | None:
@@ -85,7 +89,7 @@ def superseded(rows: Sequence[Announcement]) -> list[Announcement]:
     """
     newest: dict[str | None, tuple[int, str]] = {}
     for row in rows:
-        if row.source and row.order:
+        if row.order and not row.ignored:
             newest[row.path] = max(row.order, newest.get(row.path, row.order))
     return [
         replace(row, outcome=SUPERSEDED)
@@ -112,7 +116,7 @@ def close(lake: Lake, outcomes: Mapping[str, str]) -> None:
 
 def sequencers(lake: Lake, source: str) -> dict[tuple[str, str], str]:
     """The sequencer of every announced version of a source, by path and etag."""
-    rows = [row for row in _read(lake, pc.field("source") == source) if row.order]
+    rows = [row for row in _read(lake, pc.field("source") == source) if row.order and not row.ignored]
     rows.sort(key=lambda row: row.order or (0, ""))
     return {(row.path, row.etag): row.sequencer for row in rows if row.path and row.etag and row.sequencer}
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PAGE = 32  # the service gives no more at once
 HIDDEN_SECONDS = 120  # a message that is not deleted by then comes again
-CONNECT_SECONDS, READ_SECONDS, RETRIES = 5, 10, 1  # a tick has a minute
+CONNECT_SECONDS, READ_SECONDS, RETRIES, PAUSE_SECONDS = 5, 10, 1, 1  # a tick has a minute
 
 
 class QueueUnavailableError(RuntimeError):
@@ -55,7 +55,7 @@ class AzureQueue:
     @cached_property
     def _client(self) -> "QueueClient":
         from azure.identity import DefaultAzureCredential
-        from azure.storage.queue import QueueClient
+        from azure.storage.queue import LinearRetry, QueueClient
 
         credential = self.key.get_secret_value() if self.key else DefaultAzureCredential()
         return QueueClient.from_queue_url(
@@ -63,7 +63,7 @@ class AzureQueue:
             credential=credential,
             connection_timeout=CONNECT_SECONDS,
             read_timeout=READ_SECONDS,
-            retry_total=RETRIES,
+            retry_policy=LinearRetry(backoff=PAUSE_SECONDS, retry_total=RETRIES, random_jitter_range=0),
         )
 
     def receive(self, count: int) -> list[Message]:
