@@ -3,18 +3,18 @@
 Belongs here: drops without a ledger row, drops that silver has not seen, and complete days without published forecasts. Does not belong here: deciding when that is worked off (sensors).
 """
 
+import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from datetime import date
-from pathlib import Path
 
 from ml_platform.calendar import Calendar
 from ml_platform.contracts import Contracts, SourceContract
 from ml_platform.lake import Lake, ledger
 from ml_platform.lake.ledger import LedgerRow
-from ml_platform.landing import Drop, drop_of, files
+from ml_platform.landing import Drop, LandedFile, LandingStore, drop_of
 from ml_platform.preparation import INPUTS_KEY
 from ml_platform.registry import champion_as_of
 from ml_platform.settlement import InForce
@@ -25,8 +25,30 @@ LEAST = 100  # files that a look sees however long their listing took, so that i
 
 
 @dataclass(frozen=True)
+class Position:
+    """Where a look goes on: in which landing area, at which page of which source's files, and after which of its files."""
+
+    area: str = ""
+    source: str = ""
+    mark: str = ""
+    path: str = ""
+
+    @classmethod
+    def read(cls, text: str, area: str) -> "Position":
+        """The beginning where the text is none, or one of another area: its marks mean nothing here."""
+        try:
+            found = cls(**json.loads(text)) if text else cls()
+        except (ValueError, TypeError):
+            return cls()
+        return found if found.area == area else cls()
+
+    def text(self) -> str:
+        return json.dumps(asdict(self))
+
+
+@dataclass(frozen=True)
 class Look:
-    """A bounded look at the landing folder: the drops found due, how many files it saw, and where the next one goes on (empty: all were seen)."""
+    """A bounded look at the landing area: the drops found due, how many files it saw, and where the next one goes on (empty: all were seen)."""
 
     drops: tuple[Drop, ...]
     seen: int
@@ -34,19 +56,39 @@ class Look:
 
 
 def look(
-    lake: Lake, landing: Path, contracts: Contracts, position: str = "", seconds: float = SECONDS, most: int = MOST
+    lake: Lake,
+    landing: LandingStore,
+    contracts: Contracts,
+    position: str = "",
+    seconds: float = SECONDS,
+    most: int = MOST,
 ) -> Look:
-    """Drops that are not settled, by path, from the file after `position` on, until the time is up or there are enough."""
+    """Drops that are not settled, source by source, from the file after `position` on, until the time is up or there are enough."""
     until, due, seen = time.monotonic() + seconds, list[Drop](), 0
-    known = {source.name: InForce.read(lake, source) for source in contracts.sources}
-    listed = {entry.path: (entry, source) for source in contracts.sources for entry in files(landing, source)}
-    for path in sorted(path for path in listed if path > position):
+    last = Position.read(position, landing.locate())
+    known = {source.name: InForce.read(lake, source) for source in contracts.sources if source.name >= last.source}
+    for here, file in _files(landing, contracts, last):
         if len(due) == most or (seen >= LEAST and time.monotonic() > until):
-            return Look(tuple(due), seen, position)
-        drop, seen, position = drop_of(listed[path][0], landing, listed[path][1]), seen + 1, path
-        if drop and not known[drop.source].settled(drop):
+            return Look(tuple(due), seen, last.text())
+        drop, seen, last = drop_of(file, contracts[here.source]), seen + 1, here
+        if not known[drop.source].settled(drop):
             due.append(drop)
     return Look(tuple(due), seen)
+
+
+def _files(landing: LandingStore, contracts: Contracts, after: Position) -> Iterator[tuple[Position, LandedFile]]:
+    """Files of all sources with their places, from the one after a position on."""
+    for name in sorted(source.name for source in contracts.sources if source.name >= after.source):
+        mark = after.mark if name == after.source else ""
+        for page in landing.pages(name, mark):
+            for file in _rest(page.files, after.path if mark == after.mark and name == after.source else ""):
+                yield Position(landing.locate(), name, mark, file.path), file
+            mark = page.mark
+
+
+def _rest(files: Sequence[LandedFile], path: str) -> Sequence[LandedFile]:
+    """The files of a page after one of them; all, where it is not there (any more)."""
+    return files[[file.path for file in files].index(path) + 1 :] if any(file.path == path for file in files) else files
 
 
 def days_of(drops: Sequence[Drop], complete: Sequence[date], contracts: Contracts, calendar: Calendar) -> list[date]:
@@ -95,6 +137,6 @@ def unpublished(lake: Lake, complete: Iterable[date]) -> list[date]:
     return sorted(day for day in complete if day >= champion.as_of and day not in shown)
 
 
-def waiting(lake: Lake, landing: Path, contracts: Contracts) -> dict[str, int]:
+def waiting(lake: Lake, landing: LandingStore, contracts: Contracts) -> dict[str, int]:
     """Files per source that lie there and are not in the ledger."""
     return dict(Counter(drop.source for drop in look(lake, landing, contracts).drops))

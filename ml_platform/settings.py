@@ -5,14 +5,16 @@ of the environment (`ML_PLATFORM_*`). Does not belong here: what a feed looks li
 """
 
 import os
+import re
 from datetime import date
 from pathlib import Path
 from urllib.parse import urlparse
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ml_platform.addresses import BlobAddress
 from ml_platform.calendar import Calendar
 
 PACKAGED_CONFIGS = Path(__file__).parent / "configs"
@@ -57,6 +59,10 @@ class Settings(BaseSettings):
     max_cell_bytes: int = Field(default=1 << 20, ge=1, description="bytes of one text in a landed file")
     max_expanded_bytes: int = Field(default=4 << 30, ge=1, description="bytes of one landed file once it is unpacked")
     sensor_seconds: int = Field(default=10, ge=1, description="pause between two looks at the landing folder")
+    landing_url: str = Field(
+        default="", description="a container of blob storage; empty: the folder `landing` of the home"
+    )
+    storage_key: SecretStr | None = Field(default=None, description="key of the account, for Azurite only")
 
     @field_validator("home", "configs", mode="before")
     @classmethod
@@ -87,6 +93,13 @@ class Settings(BaseSettings):
             raise ValueError(f"no such engine: set {PREFIX}ENGINE to sail, jvm or sc://host:port")
         return value
 
+    @field_validator("landing_url")
+    @classmethod
+    def _landing_url_is_an_address(cls, value: str) -> str:
+        if value:
+            BlobAddress.read(value)
+        return value
+
     @property
     def root(self) -> Path:
         """The home as an absolute path."""
@@ -104,7 +117,12 @@ class Settings(BaseSettings):
 
     @property
     def landing(self) -> Path:
+        """The folder where files arrive, unless they arrive at `landing_address`."""
         return self.root / "landing"
+
+    @property
+    def landing_address(self) -> BlobAddress | None:
+        return BlobAddress.read(self.landing_url) if self.landing_url else None
 
     @property
     def lake(self) -> str:
@@ -146,8 +164,8 @@ def unknown_variables() -> list[str]:
 
 
 def without_secrets(value: object) -> str:
-    """A setting as it may be shown: what follows a semicolon in an address can be a token."""
-    return str(value).split(";")[0]
+    """A setting as it may be shown: what follows a semicolon or a question mark in an address can be a token, what stands before an @ a password."""
+    return re.sub(r"//[^/@]*@", "//", re.split("[;?]", str(value))[0])
 
 
 def _explained(problem: ErrorDetails) -> str:

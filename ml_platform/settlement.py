@@ -20,6 +20,8 @@ from ml_platform.lake.schemas import INSTANT, QUARANTINE
 from ml_platform.landing import Drop
 from ml_platform.rules import Screened
 
+CHANGED, UNREACHABLE = "changed", "unreachable"
+
 
 @dataclass(frozen=True)
 class Read:
@@ -27,6 +29,15 @@ class Read:
 
     row: LedgerRow
     found: Screened | UnreadableError
+
+
+@dataclass(frozen=True)
+class Left:
+    """A drop that a run left as due as it was: in one word why, and in many. It has no ledger row, so that the next look finds it."""
+
+    path: str
+    reason: str
+    words: str
 
 
 @dataclass(frozen=True)
@@ -41,10 +52,11 @@ class Settled:
 
 @dataclass
 class Batch:
-    """Drops that share one commit."""
+    """Drops that share one commit, and those that were left meanwhile."""
 
     settled: list[Settled] = field(default_factory=list)
     row_count: int = 0
+    left: list[Left] = field(default_factory=list)
 
     def add(self, one: Settled) -> None:
         self.settled.append(one)

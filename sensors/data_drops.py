@@ -16,7 +16,7 @@ import dagster as dg
 from ml_platform import backlog
 from ml_platform.contracts import Contracts
 from ml_platform.lake import Lake
-from ml_platform.landing import Drop
+from ml_platform.landing import Drop, open_landing
 from ml_platform.settings import Settings
 from ml_platform.warehouse import DuckDBWarehouse
 from sensors.jobs import range_tags
@@ -75,7 +75,7 @@ def data_drops(job: Any, settings: Settings, contracts: Contracts) -> dg.SensorD
         if _at_work(context, job.name):
             return dg.SkipReason("a run with earlier drops is still at work: what landed since then comes after it")
         cursor = Cursor.read(context.cursor)
-        seen = backlog.look(Lake(settings.lake), settings.landing, contracts, cursor.position)
+        seen = backlog.look(Lake(settings.lake), open_landing(settings), contracts, cursor.position)
         due = list(due_batches(seen.drops, settings, contracts, quiet=not _at_work(context)))
         asked = next((one for one in due if cursor.attempts.get(one.name, 0) < ATTEMPTS), None)
         after = cursor.after(due, asked, seen.position).text()

@@ -24,6 +24,7 @@ from ml_platform.ingestion import Ingestion, IngestionReport
 from ml_platform.lake import Lake, ledger
 from ml_platform.lake.ledger import DUPLICATE, LOADED, QUARANTINED, REPLACED, LedgerRow
 from ml_platform.lake.schemas import QUARANTINE
+from ml_platform.landing import LocalLanding
 
 READINGS: dict[str, Any] = {
     "name": "readings",
@@ -105,14 +106,16 @@ class Feed:
 @pytest.fixture
 def feed(tmp_path: Path) -> Feed:
     return Feed(
-        tmp_path, Ingestion(Lake(str(tmp_path / "lake")), tmp_path / "landing", EVENTS, "run-1", Calendar(*YEAR))
+        tmp_path,
+        Ingestion(Lake(str(tmp_path / "lake")), LocalLanding(tmp_path / "landing"), EVENTS, "run-1", Calendar(*YEAR)),
     )
 
 
 @pytest.fixture
 def snapshot(tmp_path: Path) -> Feed:
     return Feed(
-        tmp_path, Ingestion(Lake(str(tmp_path / "lake")), tmp_path / "landing", SNAPSHOT, "run-1", Calendar(*YEAR))
+        tmp_path,
+        Ingestion(Lake(str(tmp_path / "lake")), LocalLanding(tmp_path / "landing"), SNAPSHOT, "run-1", Calendar(*YEAR)),
     )
 
 
