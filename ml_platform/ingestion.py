@@ -22,7 +22,7 @@ from ml_platform.calendar import Calendar
 from ml_platform.checks import READER_VERSION, CheckResult, merged, reader_version, require
 from ml_platform.contracts import SourceContract
 from ml_platform.formats import Limits, UnreadableError, open_drop
-from ml_platform.lake import Lake, LakeError, TableSpec, ledger
+from ml_platform.lake import Lake, LakeError, TableSpec, announcements, ledger
 from ml_platform.lake.files import Files
 from ml_platform.lake.ledger import LedgerRow
 from ml_platform.lake.store import folder, in_predicate
@@ -73,6 +73,7 @@ class Ingestion:
         self.recover()
         # with what `recover` found: the drops were listed before it
         in_force, report = InForce.read(self.lake, self.contract), IngestionReport()
+        in_force.announced = announcements.sequencers(self.lake, self.contract.name)
         for batch in self._batches([drop for drop in drops if not in_force.settled(drop)], in_force, bronze):
             report = report.with_batch(batch, self.bring(batch, bronze) if batch.settled else ())
             self.progress(f"{self.contract.name}: {report.words()}")

@@ -18,7 +18,7 @@ MARKER = "_SUCCESS"
 
 @dataclass(frozen=True)
 class Scope:
-    """The landing folder as a place in a storage account: container, folder in it (empty: the container itself) and declared sources.
+    """The landing folder as a place in a storage account: container, beginning of names in it (empty, or ending in `/`) and declared sources.
 
     `account`: None where the address does not tell it; then events of every account count.
     """
@@ -30,9 +30,8 @@ class Scope:
 
     def path(self, blob: BlobName) -> str:
         """A blob's path below the landing folder; of one elsewhere its container and name."""
-        folder = f"{self.prefix}/" if self.prefix else ""
-        here = blob.container == self.container and blob.name.startswith(folder)
-        return blob.name.removeprefix(folder) if here else f"{blob.container}/{blob.name}"
+        here = blob.container == self.container and blob.name.startswith(self.prefix)
+        return blob.name.removeprefix(self.prefix) if here else f"{blob.container}/{blob.name}"
 
     def refusal(self, blob: BlobName, account: str | None) -> str | None:
         """Why a blob is no drop of this landing folder; None where it may be one."""
@@ -40,7 +39,7 @@ class Scope:
             return "other_account"
         if blob.container != self.container:
             return "other_container"
-        if self.prefix and not blob.name.startswith(f"{self.prefix}/"):
+        if not blob.name.startswith(self.prefix):
             return "other_prefix"
         source, _, name = self.path(blob).partition("/")
         if source not in self.sources or not name:

@@ -178,7 +178,7 @@ def test_events_of_other_places_are_ignored_with_a_reason() -> None:
     other = EventGrid("shop2", "landing").created("sales/a.csv", "e", 1)
     assert told(other) == [(None, "sales/a.csv", "ignored(other_account)")]
     assert told(other, replace(SCOPE, account=None)) == [("sales", "sales/a.csv", "announced")]
-    below = replace(SCOPE, prefix="in/shop")
+    below = replace(SCOPE, prefix="in/shop/")
     assert told(GRID.created("in/shop/sales/a", "e", 1), below) == [("sales", "sales/a", "announced")]
     assert told(GRID.created("in/shops/sales/a", "e", 1), below) == [
         (None, "landing/in/shops/sales/a", "ignored(other_prefix)")
