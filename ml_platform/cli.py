@@ -221,7 +221,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for
 
 
 def _status(settings: Settings) -> "Status":
-    from ml_platform.backlog import waiting
+    from ml_platform.backlog import look
     from ml_platform.contract_files import load_contracts
     from ml_platform.lake import Lake
     from ml_platform.landing import open_landing, undeclared
@@ -230,7 +230,8 @@ def _status(settings: Settings) -> "Status":
     lake, contracts, landing = Lake(settings.lake), load_contracts(settings.configs), open_landing(settings)
     found = read_status(lake, contracts.target.name, contracts.target.drops_per_day)
     strangers = undeclared(landing, {source.name for source in contracts.sources})
-    return replace(found, waiting=waiting(lake, landing, contracts), undeclared=tuple(strangers))
+    seen = look(lake, landing, contracts)
+    return replace(found, waiting=seen.due, held=seen.held, undeclared=tuple(strangers))
 
 
 @app.command()

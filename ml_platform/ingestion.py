@@ -26,7 +26,7 @@ from ml_platform.lake import Lake, LakeError, TableSpec, announcements, ledger
 from ml_platform.lake.files import Files
 from ml_platform.lake.ledger import LedgerRow
 from ml_platform.lake.store import folder, in_predicate
-from ml_platform.landing import Changed, Drop, LandingStore, StorageError, Vanished, list_drops
+from ml_platform.landing import Changed, Drop, LandingStore, Readiness, StorageError, Vanished, in_words, list_drops
 from ml_platform.rules import screen
 from ml_platform.settlement import CHANGED, UNREACHABLE, Batch, InForce, Left, Read, first_seen, settle
 from ml_platform.transient import TransientError, is_own, retried
@@ -57,9 +57,12 @@ class Ingestion:
     limits: Limits = field(default_factory=Limits)
 
     def due(self, first: date, last: date) -> list[Drop]:
-        """Drops of the days `first` to `last` that are not settled, and every one whose day the calendar does not hold."""
+        """Drops of the days `first` to `last` that are whole and not settled, and every one whose day the calendar does not hold."""
         known = InForce.read(self.lake, self.contract)
-        drops = [drop for drop in list_drops(self.landing, self.contract) if not known.settled(drop)]
+        open_ones = (drop for drop in list_drops(self.landing, self.contract) if not known.settled(drop))
+        drops, held = Readiness(self.landing, self.contract).split(open_ones)
+        if held:
+            self.progress(f"files that wait, not due yet: {in_words(held)}")
         if self.contract.kind == "snapshot":
             return drops
         return [
@@ -148,6 +151,8 @@ class Ingestion:
         """What the listed version holds, or why it holds no rows; the store's word that it was this version comes last."""
         with self.landing.fetch(drop) as path:
             row = replace(row, content_sha256=_sha256(path))
+            if drop.promised_sha256 not in (None, row.content_sha256):
+                return Read(row, _not_as_promised(drop, row))
             try:
                 return Read(row, screen(open_drop(path, self.contract, self.limits), self.contract, drop.day))
             except UnreadableError as why:
@@ -262,6 +267,14 @@ def _ahead(pool: Executor, work: Callable[[Drop], Read | Left], drops: Iterable[
             yield waiting.popleft()[1].result()
     while waiting:
         yield waiting.popleft()[1].result()
+
+
+def _not_as_promised(drop: Drop, row: LedgerRow) -> UnreadableError:
+    return UnreadableError(
+        "manifest_mismatch",
+        f"its SHA-256 is {row.content_sha256}, the manifest of its folder says {drop.promised_sha256}: "
+        "send the file again, or correct the manifest and release the file",
+    )
 
 
 def _sha256(path: Path) -> str:

@@ -39,4 +39,4 @@ def look(lake: Lake, settings: Settings, contracts: Contracts, position: str, *,
         return announced
     listed = backlog.look(lake, landing, contracts, position)
     drops = {drop.drop_id: drop for drop in (*announced.drops, *listed.drops)}
-    return Look(tuple(drops.values()), announced.seen + listed.seen, listed.position)
+    return Look(tuple(drops.values()), announced.seen + listed.seen, listed.position, listed.held)

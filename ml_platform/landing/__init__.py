@@ -17,20 +17,26 @@ from ml_platform.landing.drops import (
 from ml_platform.landing.local import LocalLanding
 from ml_platform.landing.opening import open_landing
 from ml_platform.landing.protocol import LandingStore, Page
+from ml_platform.landing.readiness import Held, HeldFiles, Readiness, Waiting, in_words
 from ml_platform.landing.work import find_drop, land_files, list_drops, undeclared
 
 __all__ = [
     "Changed",
     "Drop",
+    "Held",
+    "HeldFiles",
     "LandedFile",
     "LandingError",
     "LandingStore",
     "LocalLanding",
     "Page",
+    "Readiness",
     "StorageError",
     "Vanished",
+    "Waiting",
     "drop_of",
     "find_drop",
+    "in_words",
     "land_files",
     "list_drops",
     "open_landing",

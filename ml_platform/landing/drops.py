@@ -61,6 +61,7 @@ class Drop:
     day: date
     named: bool
     arrived_at: datetime
+    changed_at: datetime
     promised_sha256: str | None = None
 
     @property
@@ -84,7 +85,16 @@ class Drop:
 def drop_of(file: LandedFile, contract: SourceContract) -> Drop:
     """What a listed file of a source is by its contract."""
     named, day = read_name(file.path.removeprefix(f"{contract.name}/"), contract) if file.is_text else (False, None)
-    return Drop(contract.name, file.path, file.etag, file.length, day or file.arrived_at.date(), named, file.arrived_at)
+    return Drop(
+        contract.name,
+        file.path,
+        file.etag,
+        file.length,
+        day or file.arrived_at.date(),
+        named,
+        file.arrived_at,
+        file.changed_at,
+    )
 
 
 def is_drop_path(path: str) -> bool:

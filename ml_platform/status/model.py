@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from ml_platform.lake.announcements import DeadLetter
+from ml_platform.landing import HeldFiles
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,8 @@ class PublishedStatus:
 class Status:
     """A home at one moment. Parts whose tables do not exist yet are empty or None.
 
-    `missing_days`: days between the first and the newest complete one that are not complete. `unpublished`: complete days since the champion's without published forecasts. `waiting`: landed files per source that are not in the ledger yet;
+    `missing_days`: days between the first and the newest complete one that are not complete. `unpublished`: complete days since the champion's without published forecasts. `waiting`: landed files per source that are due and not in the ledger yet;
+    `held`: landed files that are not due yet, by source and reason;
     `undeclared`: folders under landing/ that no contract declares. `events`: storage events by outcome; `dead_letters`: messages that were none, the newest first.
     """
 
@@ -162,6 +164,7 @@ class Status:
     unpublished: tuple[date, ...] = ()
     alerts: tuple[Alert, ...] = ()
     waiting: Mapping[str, int] = field(default_factory=dict)
+    held: tuple[HeldFiles, ...] = ()
     undeclared: tuple[str, ...] = ()
     events: Mapping[str, int] = field(default_factory=dict)
     dead_letters: tuple[DeadLetter, ...] = ()

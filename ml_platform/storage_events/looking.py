@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from ml_platform.backlog import LEAST, MOST, Look
+from ml_platform.backlog import LEAST, MOST, Look, SeenSource
 from ml_platform.contracts import Contracts, SourceContract
-from ml_platform.lake import Lake, announcements
+from ml_platform.lake import Lake, announcements, ledger
 from ml_platform.lake.announcements import GONE, SETTLED, SUPERSEDED, Announcement, ignored
-from ml_platform.landing import Drop, LandingStore, find_drop
-from ml_platform.settlement import InForce
+from ml_platform.landing import Drop, Held, LandingStore, Readiness, Waiting
+from ml_platform.settlement import OPEN_COLUMNS, open_again
 
 SECONDS = 10.0
 Ended = dict[str, str]
@@ -22,9 +22,9 @@ Ended = dict[str, str]
 def look_at_announced(
     lake: Lake, landing: LandingStore, contracts: Contracts, seconds: float = SECONDS, most: int = MOST
 ) -> Look:
-    """Drops at announced paths that are not settled, until the time is up or there are enough; other announcements get their outcome."""
-    until, due, ended, seen = time.monotonic() + seconds, list[Drop](), Ended(), 0
-    declared, known = {source.name: source for source in contracts.sources}, dict[str, _Settled]()
+    """Drops at announced paths that are whole and not settled, until the time is up or there are enough; other announcements get their outcome."""
+    until, due, held, ended, seen = time.monotonic() + seconds, list[Drop](), Waiting(), Ended(), 0
+    declared, known = {source.name: source for source in contracts.sources}, dict[str, _Known]()
     for source, path, rows in _by_path(announcements.waiting(lake)):
         if len(due) == most or (seen >= LEAST and time.monotonic() > until):
             break
@@ -33,40 +33,43 @@ def look_at_announced(
             ended |= {row.row_id: ignored("undeclared_source") for row in rows}
             continue
         if source not in known:
-            known[source] = _Settled.read(lake, declared[source])
-        found = known[source].judge(path, rows, landing)
+            known[source] = _Known.read(lake, landing, declared[source])
+        found = known[source].judge(path, rows)
         if isinstance(found, Drop):
             due.append(found)
+        elif isinstance(found, Held):
+            held.add(found)
         else:
             ended |= found
     announcements.close(lake, ended)
-    return Look(tuple(due), seen)
+    return Look(tuple(due), seen, held=held.files())
 
 
 @dataclass(frozen=True)
-class _Settled:
+class _Known:
     """What the ledger says of a source; `versions`: path and etag of what nothing is left to do for."""
 
-    contract: SourceContract
-    in_force: InForce
+    landing: LandingStore
+    source: SeenSource
     versions: frozenset[tuple[str, str | None]]
 
     @classmethod
-    def read(cls, lake: Lake, contract: SourceContract) -> Self:
-        found = InForce.read(lake, contract)
-        final = (row for row in found.known.values() if row.drop_id not in found.open)
-        return cls(contract, found, frozenset((row.path, row.etag) for row in final))
+    def read(cls, lake: Lake, landing: LandingStore, contract: SourceContract) -> Self:
+        rows = ledger.columns_of(lake, contract.name, (*OPEN_COLUMNS, "etag"))
+        ids, places = rows["drop_id"].to_pylist(), zip(rows["path"].to_pylist(), rows["etag"].to_pylist(), strict=True)
+        settled = set(ids) - open_again(lake, contract, rows)
+        versions = frozenset(place for name, place in zip(ids, places, strict=True) if name in settled)
+        return cls(landing, SeenSource(contract, settled, Readiness(landing, contract)), versions)
 
-    def judge(self, path: str, rows: Sequence[Announcement], landing: LandingStore) -> Drop | Ended:
-        """The version that lies at a path and is due, or else the outcome of everything that was announced there."""
+    def judge(self, path: str, rows: Sequence[Announcement]) -> Drop | Held | Ended:
+        """The version that lies at a path and is due, why it waits, or else the outcome of everything that was announced there."""
         if self.versions.issuperset((path, row.etag) for row in rows):
             return {row.row_id: SETTLED for row in rows}
-        drop = find_drop(landing, path, self.contract)
-        if drop is None:
+        file = self.landing.stat(path)
+        if file is None:
             return {row.row_id: GONE for row in rows}
-        if not self.in_force.settled(drop):
-            return drop
-        return {row.row_id: SETTLED if row.etag in (None, drop.etag) else SUPERSEDED for row in rows}
+        found = self.source.of(file)
+        return found or {row.row_id: SETTLED if row.etag in (None, file.etag) else SUPERSEDED for row in rows}
 
 
 def _by_path(waiting: Sequence[Announcement]) -> list[tuple[str, str, list[Announcement]]]:

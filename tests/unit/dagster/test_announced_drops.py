@@ -17,8 +17,9 @@ from ml_platform.emulation.event_grid import Event, EventGrid, message
 from ml_platform.lake import announcements
 from ml_platform.lake.schemas import DEAD_LETTERS, STORAGE_EVENTS
 from ml_platform.landing import open_landing
+from ml_platform.landing.blob import BlobLanding
 from ml_platform.settings import Settings
-from ml_platform.storage_events import look_at_announced, looking, queue
+from ml_platform.storage_events import look_at_announced, queue
 from sensors.data_drops import ATTEMPTS, BATCH_TAG, Cursor
 
 
@@ -113,7 +114,7 @@ def test_what_is_settled_is_asked_for_no_more(cloud, monkeypatch):
     cloud.send(cloud.day(1))
     work(cloud.tick())
     cloud.home.settle()
-    monkeypatch.setattr(looking, "find_drop", lambda *_: pytest.fail("the ledger knows this version"))
+    monkeypatch.setattr(BlobLanding, "stat", lambda *_: pytest.fail("the ledger knows this version"))
     assert "everything that was announced" in skipped(cloud.tick())
     assert cloud.outcomes() == ["settled"]
     assert announcements.waiting(cloud.home.lake) == []
