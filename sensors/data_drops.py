@@ -58,9 +58,9 @@ class Cursor:
         return json.dumps(asdict(self))
 
     def lists(self, settings: Settings) -> bool:
-        """Whether this tick lists: always without events, else to finish a listing and as a back-fill for events that were lost."""
+        """Whether this tick lists: always without events, else as a back-fill for events that were lost, until everything was seen."""
         since = time.time() - self.listed_at
-        return not settings.events_queue_url or bool(self.position) or not 0 <= since < settings.listing_seconds
+        return not settings.events_queue_url or not 0 <= since < settings.listing_seconds
 
     def after(self, due: Sequence[Batch], asked: Batch | None, position: str, *, listed: bool) -> "Cursor":
         """The cursor once a batch was asked for; a look at everything forgets the attempts of what is no longer due."""

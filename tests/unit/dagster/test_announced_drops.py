@@ -3,7 +3,7 @@
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import dagster as dg
 import pytest
@@ -150,6 +150,30 @@ def test_a_listing_that_was_cut_is_finished_at_the_next_ticks(cloud, monkeypatch
         cursor = Cursor.read(result.cursor)
     assert found == {"2017-02-02", "2017-02-04", "2017-02-05"}
     assert (cursor.position, cursor.lists(cloud.home.settings)) == ("", False)
+
+
+def test_what_is_announced_does_not_wait_for_a_listing_that_was_cut(cloud, monkeypatch):
+    real = backlog.look
+    monkeypatch.setattr(backlog, "look", lambda *arguments: real(*arguments, most=1))
+    cloud.day(1)
+    cloud.day(2)
+    cloud.send(cloud.day(3))
+    result = cloud.tick(Cursor())
+    assert work(result) == "2 drops"
+    assert result.run_requests[0].tags["dagster/asset_partition_range_end"] == "2017-02-03"
+
+
+def test_looks_between_two_listings_forget_no_attempts(cloud):
+    """A drop whose event was lost, and whose run fails: only listings see it, and they count on."""
+    cloud.day(1)
+    cursor, asked = Cursor(), 0
+    for _ in range(ATTEMPTS + 2):
+        result = cloud.tick(replace(cursor, listed_at=0))
+        asked += len(result.run_requests or ())
+        cursor = Cursor.read(result.cursor)
+        assert skipped(cloud.tick(cursor))
+        cursor = Cursor.read(cloud.tick(cursor).cursor)
+    assert asked == ATTEMPTS
 
 
 @pytest.mark.usefixtures("no_listing")
