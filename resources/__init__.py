@@ -55,7 +55,8 @@ def _landing(settings: Settings) -> LandingResource:
     address = settings.landing_address
     if address is None:
         return LandingResource(folder=str(settings.landing), **shared)
-    from resources.landing_blob import BlobLandingResource, blob_storage  # takes Azure's packages
+    from resources.landing_blob import BlobLandingResource  # takes Azure's packages
 
-    storage = blob_storage(address, with_key=settings.storage_key is not None)
-    return BlobLandingResource(folder=address.prefix, container=address.container, storage=storage, **shared)
+    return BlobLandingResource(
+        folder=address.prefix, account_url=address.account_url, container=address.container, **shared
+    )

@@ -3,43 +3,46 @@
 Belongs here: the client that Dagster's integration builds, and its credential. Does not belong here: what is done with it (ml_platform.landing).
 """
 
+import atexit
+import functools
 from contextlib import ExitStack
-from typing import Any
 
-import dagster as dg
+from azure.storage.blob import ContainerClient
 from dagster_azure.blob import (
     AzureBlobStorageDefaultCredential,
     AzureBlobStorageKeyCredential,
     AzureBlobStorageResource,
 )
-from pydantic import PrivateAttr
 
 from ml_platform.addresses import BlobAddress
-from ml_platform.landing import LandingStore
+from ml_platform.landing import LandingStore, require_key
 from ml_platform.landing.blob import BlobLanding
+from ml_platform.settings import read_settings
 from resources.landing import LandingResource
+
+OPEN = ExitStack()
+atexit.register(OPEN.close)
 
 
 class BlobLandingResource(LandingResource):
-    """A container with one folder per source below `folder`, which is the prefix of its names."""
+    """A container with one folder per source below `folder`, which is the prefix of its names.
 
-    storage: dg.ResourceDependency[AzureBlobStorageResource]
+    It is reached by the identity of the process, or by the key in the settings; the key is no field, because the UI shows fields.
+    """
+
+    account_url: str
     container: str
-    _open: ExitStack = PrivateAttr(default_factory=ExitStack)
 
     def vend(self) -> LandingStore:
-        service = self._open.enter_context(self.storage.get_client())
-        return BlobLanding(service.get_container_client(self.container), self.folder)
-
-    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002  Dagster's signature
-        self._open.close()
+        key = read_settings().storage_key
+        address = BlobAddress(self.account_url, self.container, self.folder)
+        return BlobLanding(_client(address, key.get_secret_value() if key else None), self.folder)
 
 
-def blob_storage(address: BlobAddress, *, with_key: bool) -> AzureBlobStorageResource:
-    """The account, by the key in the environment (the UI shows its name and not the key) or by the identity of the process."""
-    credential: Any = (
-        AzureBlobStorageKeyCredential(key=dg.EnvVar("ML_PLATFORM_STORAGE_KEY"))
-        if with_key
-        else AzureBlobStorageDefaultCredential()
-    )
-    return AzureBlobStorageResource(account_url=address.account_url, credential=credential)
+@functools.cache
+def _client(address: BlobAddress, key: str | None) -> ContainerClient:
+    """One per process, closed at its end: steps of a run, and looks of a sensor, share its connections and its token."""
+    require_key(address, key)
+    credential = AzureBlobStorageKeyCredential(key=key) if key else AzureBlobStorageDefaultCredential()
+    storage = AzureBlobStorageResource(account_url=address.account_url, credential=credential)
+    return OPEN.enter_context(storage.get_client()).get_container_client(address.container)

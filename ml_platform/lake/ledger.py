@@ -90,10 +90,15 @@ def of_source(lake: Lake, source: str, after_version: int | None = None) -> list
 
 
 def columns_of(lake: Lake, source: str, columns: Sequence[str]) -> pa.Table:
-    """Some columns of a source's ledger: what is asked of a hundred thousand drops needs no row of each."""
+    """Some columns of a source's ledger: what is asked of a hundred thousand drops needs no row of each. One that an older ledger lacks is empty."""
     if not lake.exists(LEDGER.name):
         return LEDGER.schema.empty_table().select(columns)
-    return lake.read(LEDGER.name, list(columns), pc.field("source") == source)
+    there = lake.dataset(LEDGER.name).schema.names
+    found = lake.read(LEDGER.name, [name for name in columns if name in there], pc.field("source") == source)
+    for name in columns:
+        if name not in there:
+            found = found.append_column(name, pa.nulls(found.num_rows, LEDGER.schema.field(name).type))
+    return found
 
 
 def complete_days(lake: Lake, source: str, drops_per_day: int) -> list[date]:

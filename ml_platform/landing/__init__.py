@@ -15,7 +15,7 @@ from ml_platform.landing.drops import (
     read_name,
 )
 from ml_platform.landing.local import LocalLanding
-from ml_platform.landing.opening import open_landing
+from ml_platform.landing.opening import open_landing, require_key
 from ml_platform.landing.protocol import LandingStore, Page
 from ml_platform.landing.readiness import Held, HeldFiles, Readiness, Waiting, in_words
 from ml_platform.landing.work import find_drop, land_files, list_drops, undeclared
@@ -41,5 +41,6 @@ __all__ = [
     "list_drops",
     "open_landing",
     "read_name",
+    "require_key",
     "undeclared",
 ]

@@ -3,6 +3,8 @@
 Belongs here: the choice of a store, and the client that reaches it. Does not belong here: what lies there (local, blob).
 """
 
+import atexit
+import functools
 from typing import TYPE_CHECKING
 
 from ml_platform.addresses import BlobAddress
@@ -38,8 +40,12 @@ def require_key(address: BlobAddress, key: str | None) -> BlobAddress:
     return address
 
 
+@functools.cache
 def _container(address: BlobAddress, key: str | None) -> "ContainerClient":
+    """One per process, closed at its end: every look shares its connections and its token."""
     from azure.identity import DefaultAzureCredential
     from azure.storage.blob import ContainerClient
 
-    return ContainerClient(address.account_url, address.container, credential=key or DefaultAzureCredential())
+    client = ContainerClient(address.account_url, address.container, credential=key or DefaultAzureCredential())
+    atexit.register(client.close)
+    return client
