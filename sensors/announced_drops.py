@@ -16,10 +16,10 @@ from ml_platform.storage_events import QueueUnavailableError, drain, look_at_ann
 
 def drained(context: dg.SensorEvaluationContext, lake: Lake, settings: Settings, contracts: Contracts) -> str:
     """Take in what waits in the queue; return why that was not possible (empty: it was, or there is no queue)."""
-    queue = open_queue(settings)
-    if queue is None:
-        return ""
     try:
+        queue = open_queue(settings)
+        if queue is None:
+            return ""
         taken = drain(queue, lake, scope_of(settings, contracts))
     except QueueUnavailableError as why:
         context.log.warning(str(why))

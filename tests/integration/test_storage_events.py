@@ -21,9 +21,6 @@ from ml_platform.settings import Settings
 from sensors import build_triggers
 from sensors.data_drops import Cursor
 
-# Dagster says so of its own code, where one resource has another
-pytestmark = pytest.mark.filterwarnings("ignore:InitResourceContext.dagster_run is deprecated:DeprecationWarning")
-
 HEADER = "household_id,store_id,basket_id,product_id,quantity,sales_value,transaction_timestamp"
 DAY = date(2017, 3, 1)
 SALES = f"sales/sales_{DAY}.csv"
