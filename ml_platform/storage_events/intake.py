@@ -61,7 +61,7 @@ def _take(messages: Sequence[Message], lake: Lake, scope: Scope, taken: Intake) 
         found, fault = _read(message, scope, now)
         rows += found
         if fault:
-            dead.append(DeadLetter(message.message_id, message.text[:LONGEST_TEXT], fault, message.dequeue_count, now))
+            dead.append(DeadLetter(message.message_id, _cut(message.text), fault, message.dequeue_count, now))
     new = announcements.record(lake, rows) if rows else []
     announcements.bury(lake, dead)
     taken.messages += len(messages)
@@ -79,3 +79,8 @@ def _read(message: Message, scope: Scope, now: datetime) -> tuple[list[Announcem
     except MessageError as why:
         return [], str(why)
     return [row for event in found.events for row in outcomes.announcements(event, scope, now)], found.fault
+
+
+def _cut(text: str) -> str:
+    """The beginning of a text, as a table can hold it: half a character is spelt out."""
+    return text[:LONGEST_TEXT].encode(errors="backslashreplace").decode()

@@ -185,6 +185,12 @@ def test_a_long_text_is_cut(desk: Desk) -> None:
     assert text == "x" * intake.LONGEST_TEXT
 
 
+def test_a_text_that_no_table_holds_is_spelt_out(desk: Desk) -> None:
+    desk.send("half \ud800", message(*desk.versions(1)).replace(PATH, "sales/\\ud800"))
+    assert desk.drain().dead == 2
+    assert desk.dead()[0][1] == "half \\ud800"
+
+
 def test_a_message_that_never_ends_is_taken_out(desk: Desk) -> None:
     desk.send(*desk.versions(1))
     for _ in range(intake.MOST_RECEIPTS):
