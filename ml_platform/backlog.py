@@ -73,7 +73,7 @@ def look(
     """Drops that are whole and not settled, source by source, from the file after `position` on, until the time is up or there are enough."""
     until, due, held, seen = time.monotonic() + seconds, list[Drop](), Waiting(), 0
     last = Position.read(position, landing.locate())
-    sources = {name: _Source.read(lake, landing, contracts[name]) for name in _names(contracts, last)}
+    sources = {name: SeenSource.read(lake, landing, contracts[name]) for name in _names(contracts, last)}
     for here, file in _files(landing, contracts, last):
         if len(due) == most or (seen >= LEAST and time.monotonic() > until):
             return Look(tuple(due), seen, last.text(), held.files())
@@ -86,7 +86,7 @@ def look(
 
 
 @dataclass(frozen=True)
-class _Source:
+class SeenSource:
     """A source as one look sees it: its contract, its settled drops, and what its folders say."""
 
     contract: SourceContract
@@ -94,7 +94,7 @@ class _Source:
     readiness: Readiness
 
     @classmethod
-    def read(cls, lake: Lake, landing: LandingStore, contract: SourceContract) -> "_Source":
+    def read(cls, lake: Lake, landing: LandingStore, contract: SourceContract) -> "SeenSource":
         rows = ledger.columns_of(lake, contract.name, OPEN_COLUMNS)
         settled = set(rows["drop_id"].to_pylist()) - open_again(lake, contract, rows)
         return cls(contract, settled, Readiness(landing, contract))

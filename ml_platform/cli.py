@@ -208,6 +208,8 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for
 
     Example: `ml-platform status`, for scripts `ml-platform status --json | jq .complete_day`
     """
+    from ml_platform.console_events import show_events
+
     settings, console = read_settings(), show.terminal()
     found = _status(settings)
     if as_json:
@@ -215,6 +217,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for
     else:
         console.print(f"Home {settings.root}", markup=False)
         show.show_status(console, found)
+        show_events(console, found)
 
 
 def _status(settings: Settings) -> "Status":

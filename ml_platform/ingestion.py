@@ -24,7 +24,7 @@ from ml_platform.checks import READER_VERSION, CheckResult, merged, reader_versi
 from ml_platform.contracts import SourceContract
 from ml_platform.failpoints import reach
 from ml_platform.formats import Limits, UnreadableError, open_drop
-from ml_platform.lake import AlreadyCommittedError, Lake, LakeError, TableSpec, ledger
+from ml_platform.lake import AlreadyCommittedError, Lake, LakeError, TableSpec, announcements, ledger
 from ml_platform.lake.files import Files
 from ml_platform.lake.ledger import LedgerRow
 from ml_platform.lake.store import in_predicate, locked
@@ -78,6 +78,7 @@ class Ingestion:
             bronze.store(self.lake)
             self.recover()
             in_force = InForce.read(self.lake, self.contract)
+            in_force.announced = announcements.sequencers(self.lake, self.contract.name)
             reach("ingestion.listed")
             # the drops were listed before the turn began
             for batch in self._batches([drop for drop in drops if not in_force.settled(drop)], in_force, bronze):

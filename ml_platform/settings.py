@@ -14,7 +14,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from ml_platform.addresses import BlobAddress
+from ml_platform.addresses import BlobAddress, QueueAddress
 from ml_platform.calendar import Calendar
 
 PACKAGED_CONFIGS = Path(__file__).parent / "configs"
@@ -63,6 +63,10 @@ class Settings(BaseSettings):
         default="", description="a container of blob storage; empty: the folder `landing` of the home"
     )
     storage_key: SecretStr | None = Field(default=None, description="key of the account, for Azurite only")
+    events_queue_url: str = Field(
+        default="", description="a storage queue with events of the landing area; empty: none"
+    )
+    listing_seconds: int = Field(default=300, ge=1, description="pause between two full listings beside a queue")
 
     @field_validator("home", "configs", mode="before")
     @classmethod
@@ -98,6 +102,15 @@ class Settings(BaseSettings):
     def _landing_url_is_an_address(cls, value: str) -> str:
         if value:
             BlobAddress.read(value)
+        return value
+
+    @field_validator("events_queue_url")
+    @classmethod
+    def _events_tell_of_blobs(cls, value: str, info: ValidationInfo) -> str:
+        if value:
+            QueueAddress.read(value)
+            if info.data.get("landing_url") == "":  # not there where it is wrong itself
+                raise ValueError(f"events tell of blobs: set {PREFIX}LANDING_URL to the container where they land, too")
         return value
 
     @property

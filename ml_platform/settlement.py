@@ -81,12 +81,16 @@ class Batch:
 
 @dataclass
 class InForce:
-    """What is in force: the loaded drop of each path, the bytes known per drop day; and every drop's newest row, `open` where it is not final."""
+    """What is in force: the loaded drop of each path, the bytes known per drop day; and every drop's newest row, `open` where it is not final.
+
+    `announced`: sequencers that storage events told, by path and etag.
+    """
 
     current: dict[str, LedgerRow]
     first_path: dict[tuple[date, str], str]
     known: dict[str, LedgerRow]
     open: set[str]
+    announced: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, lake: Lake, contract: SourceContract) -> "InForce":
@@ -101,8 +105,8 @@ class InForce:
         return drop.drop_id in self.known and drop.drop_id not in self.open
 
     def again(self, row: LedgerRow) -> LedgerRow:
-        """The row of a drop that is settled once more: another attempt, first seen when it was."""
-        before = self.known.get(row.drop_id)
+        """The row of a drop with the sequencer that was announced; settled once more, another attempt, first seen when it was."""
+        before, row = self.known.get(row.drop_id), replace(row, sequencer=self.announced.get((row.path, row.etag)))
         return replace(row, attempt=before.attempt + 1, first_seen_at=before.first_seen_at) if before else row
 
     def same_bytes(self, row: LedgerRow, contract: SourceContract) -> str | None:

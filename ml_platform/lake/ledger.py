@@ -51,6 +51,7 @@ class LedgerRow:
     first_seen_at: datetime
     settled_at: datetime
     attempt: int = 1
+    sequencer: str | None = None
 
     @property
     def transaction(self) -> str:
