@@ -30,6 +30,7 @@ class Pull(Strict):
     )
     overlap: int = Field(default=600, ge=0, le=10**12, description="how far back each pull looks again")
     lag: int = Field(default=0, ge=0, le=10**9, description="rows younger than this are left for a later pull")
+    whole_days: bool = Field(default=False, description="whether only business days that are over are pulled")
     rows_per_file: int = Field(default=1_000_000, ge=1, description="rows of one landed file, about")
     every: int = Field(default=15, ge=1, description="minutes between two pulls")
 
@@ -58,5 +59,5 @@ class Pull(Strict):
             yield f"pull: the watermark '{self.watermark}' is a {column.type}: it must be one of {', '.join(COUNTED)}"
         if column.nullable:
             yield f"pull: the watermark '{self.watermark}' cannot be nullable: a row without one would never be read"
-        if self.lag and column.type != "timestamp":
-            yield f"pull: lag is time, and the watermark '{self.watermark}' is a {column.type}: leave it out"
+        if (self.lag or self.whole_days) and column.type != "timestamp":
+            yield f"pull: lag and whole_days are about time, and the watermark '{self.watermark}' is a {column.type}: leave them out"

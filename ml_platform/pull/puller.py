@@ -6,8 +6,9 @@ Belongs here: the order of steps, repetition, and what a pull reports. Does not 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
@@ -85,7 +86,7 @@ class Puller:
         """What a pull would find now; lands nothing."""
         covered = self._covered()
         with self._database().look() as look:
-            end, start = look.newest(self._limit()), self._start(covered)
+            end, start = self._end(look, covered), self._start(covered)
             if end is None:
                 return Preview(self.contract.name, self._names.words(start), "there are no rows", 0, 0)
             rows = look.count(start, end)
@@ -119,9 +120,21 @@ class Puller:
         smallest = SMALLEST[self.contract.columns[self.pull.watermark].type]
         return None if covered.end is None else max(covered.end - self._overlap, smallest)
 
+    def _end(self, look: Look, covered: Coverage) -> int | None:
+        """The greatest watermark to read, None where there are no rows. What was read once is read again also where rows of its age shall wait now."""
+        newest = look.newest(self._limit())
+        return newest if newest is None or covered.end is None else max(newest, covered.end)
+
     def _limit(self) -> int | None:
         """Rows of the future are left for later, too."""
-        return micros_of(datetime.now(UTC)) - self.pull.lag * SECOND if self._names.instants else None
+        if not self._names.instants:
+            return None
+        now = datetime.now(UTC) - timedelta(seconds=self.pull.lag)
+        if not self.pull.whole_days:
+            return micros_of(now)
+        zone = ZoneInfo(self.contract.time.business_timezone if self.contract.time else "UTC")
+        today = datetime.combine(now.astimezone(zone).date(), datetime.min.time(), zone)
+        return micros_of(today) - 1
 
     def _database(self) -> Database:
         url = self.databases.get(self.pull.database)
@@ -138,8 +151,8 @@ class Puller:
         covered = self._covered()
         start, tail = self._start(covered), Tail(self._overlap)
         with self._database().look() as look:
-            end = look.newest(self._limit())
-            if end is not None and (start is None or start <= end):
+            end = self._end(look, covered)
+            if end is not None:
                 rows = unseen(self._stream(look, start, end, covered), covered, tail)
                 yield from Filing(self.landing, self.contract, covered, start, tail).file(rows)
 

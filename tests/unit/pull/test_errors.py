@@ -82,6 +82,15 @@ def test_a_row_without_a_watermark_is_not_passed_over(shop: Any) -> None:
     assert "rows without a value in the watermark 'changed_at', which would never be read" in refused(shop)
 
 
+def test_a_value_that_the_driver_cannot_read_fails_at_once(shop: Any) -> None:
+    shop.insert(1)
+    shop.sql("alter table {table} add column until timestamptz default 'infinity'")
+    given = shop.contract.model_dump(mode="json")
+    given["columns"]["until"] = {"type": "timestamp"}
+    object.__setattr__(shop, "contract", SourceContract.model_validate(given))
+    assert "the database cannot do it (timestamp too large (after year 10K)" in refused(shop)
+
+
 def test_texts_that_are_no_times_do_not_pass_as_watermarks(small_shop: Any) -> None:
     given = small_shop.contract.model_dump(mode="json")
     given["pull"]["watermark"] = "changed_at"
@@ -160,7 +169,8 @@ def test_nothing_imports_sqlalchemy_before_a_pull() -> None:
         ({"pull": {"watermark": "nowhere"}}, "column 'nowhere' is used but not declared"),
         ({"pull": {"tie_breaker": ["nowhere"]}}, "column 'nowhere' is used but not declared"),
         ({"pull": {"watermark": "note"}}, "the watermark 'note' is a string.*cannot be nullable"),
-        ({"pull": {"watermark": "order_id", "lag": 5}}, "lag is time"),
+        ({"pull": {"watermark": "order_id", "lag": 5}}, "are about time"),
+        ({"pull": {"watermark": "order_id", "whole_days": True}}, "are about time"),
         ({"pull": {"overlap": -1}}, "overlap"),
         ({"pull": {"rows": 1}}, "rows"),
         ({"path": "orders_{day}.parquet"}, "has not exactly one"),

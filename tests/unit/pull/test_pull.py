@@ -112,6 +112,35 @@ def test_rows_younger_than_the_lag_wait(shop: Any) -> None:
     assert (shop.puller().preview().rows, shop.having(lag=0).puller().preview().rows) == (1, 2)
 
 
+def test_a_lag_that_grows_brings_nothing_twice(shop: Any) -> None:
+    shop.sql("insert into {table} (order_id, changed_at) values (1, now() - interval '2 minutes'), (2, now())")
+    shop.pull()
+    assert shop.having(lag=60).pull().files == ()
+    assert shop.ids() == [1, 2]
+
+
+def test_a_row_that_is_deleted_within_the_overlap_brings_the_others_once_more_and_no_more(shop: Any) -> None:
+    shop.insert(1, 2, 3)
+    shop.pull()
+    shop.sql("delete from {table} where order_id = 3")
+    assert [shop.pull().rows for _ in range(3)] == [2, 0, 0]
+    shop.insert(4)
+    assert shop.pull().rows == 1
+    assert shop.ids() == [1, 1, 2, 2, 3, 4]
+
+
+def test_a_day_that_is_not_over_waits_where_whole_days_are_asked_for(shop: Any) -> None:
+    given = shop.contract.model_dump(mode="json")
+    given["time"]["business_timezone"] = "Asia/Tokyo"
+    given["pull"]["whole_days"] = True
+    object.__setattr__(shop, "contract", type(shop.contract).model_validate(given))
+    midnight = "date_trunc('day', now() at time zone 'Asia/Tokyo') at time zone 'Asia/Tokyo'"
+    last = f"(1, {midnight} - interval '1 microsecond')"
+    shop.sql(f"insert into {{table}} (order_id, changed_at) values {last}, (2, {midnight}), (3, now())")
+    shop.pull()
+    assert shop.ids() == [1]
+
+
 def test_a_row_of_the_future_does_not_stop_what_comes_before_it(shop: Any) -> None:
     shop.sql("insert into {table} (order_id, changed_at) values (1, now() + interval '9 years')")
     shop.insert(2)
