@@ -27,10 +27,11 @@ def errors_in_words(command: Callable[P, R]) -> Callable[P, R]:
         from ml_platform.forecasting.config import ConfigError
         from ml_platform.gate import GateError
         from ml_platform.lake import LakeError
-        from ml_platform.landing import LandingError
+        from ml_platform.landing import LandingError, StorageError
         from ml_platform.pull import PullError
         from ml_platform.quarantine import QuarantineError
         from ml_platform.samples.complete_journey import SampleError
+        from ml_platform.transient import TransientError
 
         try:
             return command(*args, **kwargs)
@@ -47,6 +48,8 @@ def errors_in_words(command: Callable[P, R]) -> Callable[P, R]:
             QuarantineError,
             SampleError,
             SettingsError,
+            StorageError,
+            TransientError,
             OSError,
         ) as why:
             typer.echo(f"ml-platform: {why}", err=True)

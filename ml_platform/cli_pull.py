@@ -51,10 +51,11 @@ def pull(
 
 def _puller(settings: Settings, contract: "SourceContract", console: Console) -> "Puller":
     from ml_platform.lake import Lake
+    from ml_platform.landing import open_landing
     from ml_platform.pull import Puller
 
     progress = lambda text: console.print(text, markup=False, soft_wrap=True)  # noqa: E731
-    return Puller(Lake(settings.lake), settings.landing, contract, settings.databases, progress)
+    return Puller(Lake(settings.lake), open_landing(settings), contract, settings.databases, progress)
 
 
 def _pull(puller: "Puller", console: Console) -> None:

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from ml_platform.columns import Column, Identifier, Strict, TimeZone
 from ml_platform.database_pull import Pull
+from ml_platform.delivery import Delivery
 from ml_platform.file_format import Format
 from ml_platform.lake.schemas import INSTANT
 from ml_platform.lake.store import TableSpec
@@ -120,6 +121,7 @@ class SourceContract(Strict):
     drift: Literal["freeze", "evolve", "rescue"] = Field(
         default="freeze", description="what a file with other columns than these becomes"
     )
+    landing: Delivery = Delivery()
     panel: Panel = Panel()
     pull: Pull | None = Field(default=None, description="where files come from if nobody lands them")
 
@@ -181,7 +183,9 @@ class SourceContract(Strict):
 
     @model_validator(mode="after")
     def _can_be_pulled(self) -> Self:
-        if self.pull and (faults := list(self.pull.faults(self.kind, self.format, self.path, self.columns))):
+        if self.pull and (
+            faults := list(self.pull.faults(self.kind, self.format, self.path, self.columns, self.landing))
+        ):
             raise ValueError("; ".join(faults))
         return self
 
@@ -218,8 +222,8 @@ class SourceContract(Strict):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes where the contract changes: silver tables made under another one are made anew."""
-        return hashlib.sha256(self.model_dump_json(exclude={"pull"}).encode()).hexdigest()[:16]
+        """Changes where the contract changes, but for how files arrive: silver tables made under another one are made anew."""
+        return hashlib.sha256(self.model_dump_json(exclude={"landing", "pull"}).encode()).hexdigest()[:16]
 
 
 class Contracts(Strict):

@@ -10,6 +10,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from ml_platform.columns import Column, Identifier, Strict
+from ml_platform.delivery import Delivery
 from ml_platform.file_format import Format
 
 COUNTED = ("int64", "timestamp")
@@ -40,14 +41,18 @@ class Pull(Strict):
             raise ValueError("name where the rows come from: either `table` or `query`")
         return self
 
-    def faults(self, kind: str, form: Format, path: str, columns: Mapping[str, Column]) -> Iterator[str]:
-        """Why a source of this kind, format, path and columns cannot be pulled."""
+    def faults(
+        self, kind: str, form: Format, path: str, columns: Mapping[str, Column], delivery: Delivery
+    ) -> Iterator[str]:
+        """Why a source of this kind, format, path, columns and delivery cannot be pulled."""
         if kind != "events":
             yield "pull: brings increments, and each delivery of a snapshot replaces all before it: make it `kind: events`"
         if form.type != "parquet":
             yield f"pull: writes Parquet, and the format is {form.type}: set `format: {{type: parquet}}`"
         if path.count("*") != 1 or not path.endswith(".parquet"):
             yield f"pull: writes what a file holds where `*` stands, and '{path}' has not exactly one: write for example rows_{{day}}_*.parquet"
+        if delivery.complete != "file":
+            yield f"pull: writes whole files and nothing beside them, so that `complete: {delivery.complete}` would wait for ever: leave it out"
         for name in (self.watermark, *self.tie_breaker):
             if name not in columns:
                 yield f"pull: column '{name}' is used but not declared; declared are {', '.join(columns)}"

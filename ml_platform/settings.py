@@ -5,6 +5,7 @@ of the environment (`ML_PLATFORM_*`). Does not belong here: what a feed looks li
 """
 
 import os
+import re
 from datetime import date
 from pathlib import Path
 from urllib.parse import urlparse
@@ -14,6 +15,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as UnreadableSetting
 
+from ml_platform.addresses import BlobAddress
 from ml_platform.calendar import Calendar
 
 PACKAGED_CONFIGS = Path(__file__).parent / "configs"
@@ -59,6 +61,10 @@ class Settings(BaseSettings):
     max_cell_bytes: int = Field(default=1 << 20, ge=1, description="bytes of one text in a landed file")
     max_expanded_bytes: int = Field(default=4 << 30, ge=1, description="bytes of one landed file once it is unpacked")
     sensor_seconds: int = Field(default=10, ge=1, description="pause between two looks at the landing folder")
+    landing_url: str = Field(
+        default="", description="a container of blob storage; empty: the folder `landing` of the home"
+    )
+    storage_key: SecretStr | None = Field(default=None, description="key of the account, for Azurite only")
     databases: dict[str, SecretStr] = Field(
         default_factory=dict, description="SQLAlchemy URLs of the databases that sources pull from, by their names"
     )
@@ -92,6 +98,13 @@ class Settings(BaseSettings):
             raise ValueError(f"no such engine: set {PREFIX}ENGINE to sail, jvm or sc://host:port")
         return value
 
+    @field_validator("landing_url")
+    @classmethod
+    def _landing_url_is_an_address(cls, value: str) -> str:
+        if value:
+            BlobAddress.read(value)
+        return value
+
     @property
     def root(self) -> Path:
         """The home as an absolute path."""
@@ -109,7 +122,12 @@ class Settings(BaseSettings):
 
     @property
     def landing(self) -> Path:
+        """The folder where files arrive, unless they arrive at `landing_address`."""
         return self.root / "landing"
+
+    @property
+    def landing_address(self) -> BlobAddress | None:
+        return BlobAddress.read(self.landing_url) if self.landing_url else None
 
     @property
     def lake(self) -> str:
@@ -153,8 +171,8 @@ def unknown_variables() -> list[str]:
 
 
 def without_secrets(value: object) -> str:
-    """A setting as it may be shown: what follows a semicolon in an address can be a token."""
-    return str(value).split(";")[0]
+    """A setting as it may be shown: what follows a semicolon or a question mark in an address can be a token, what stands before an @ a password."""
+    return re.sub(r"//[^/@]*@", "//", re.split("[;?]", str(value))[0])
 
 
 def _explained(problem: ErrorDetails) -> str:

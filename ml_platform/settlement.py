@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ml_platform.bronze import Bronze, conformed
 from ml_platform.contracts import SourceContract
@@ -20,6 +21,9 @@ from ml_platform.lake.schemas import INSTANT, QUARANTINE
 from ml_platform.landing import Drop
 from ml_platform.rules import Screened
 
+OPEN_COLUMNS = ("drop_id", "path", "drop_day", "content_sha256", "state", "attempt")
+CHANGED, UNREACHABLE = "changed", "unreachable"
+
 
 @dataclass(frozen=True)
 class Read:
@@ -27,6 +31,15 @@ class Read:
 
     row: LedgerRow
     found: Screened | UnreadableError
+
+
+@dataclass(frozen=True)
+class Left:
+    """A drop that a run left as due as it was: in one word why, and in many. It has no ledger row, so that the next look finds it."""
+
+    path: str
+    reason: str
+    words: str
 
 
 @dataclass(frozen=True)
@@ -41,10 +54,11 @@ class Settled:
 
 @dataclass
 class Batch:
-    """Drops that share one commit."""
+    """Drops that share one commit, and those that were left meanwhile."""
 
     settled: list[Settled] = field(default_factory=list)
     row_count: int = 0
+    left: list[Left] = field(default_factory=list)
 
     def add(self, one: Settled) -> None:
         self.settled.append(one)
@@ -76,21 +90,11 @@ class InForce:
 
     @classmethod
     def read(cls, lake: Lake, contract: SourceContract) -> "InForce":
-        """From the ledger. Open are duplicates of events whose twin was replaced since (their bytes are in force nowhere else), and refused files that a person released."""
+        """From the ledger."""
         known = {row.drop_id: row for row in ledger.of_source(lake, contract.name)}
         current = {row.path: row for row in known.values() if row.state == LOADED}
         there = {(row.drop_day, row.content_sha256): row.path for row in current.values()}
-        released = decisions.released_files(lake, contract.name)
-        again = {
-            row.drop_id for row in known.values() if row.state == QUARANTINED and (row.drop_id, row.attempt) in released
-        }
-        found = cls(current, there, known, again)
-        if contract.kind == "events":
-            found.open |= {row.drop_id for row in known.values() if row.state == DUPLICATE and not found._holds(row)}
-        return found
-
-    def _holds(self, row: LedgerRow) -> bool:
-        return row.path in self.current or (row.drop_day, row.content_sha256) in self.first_path
+        return cls(current, there, known, open_again(lake, contract))
 
     def settled(self, drop: Drop) -> bool:
         """Whether nothing is left to do for a drop."""
@@ -125,6 +129,29 @@ class InForce:
             if self.first_path.get((old.drop_day, old.content_sha256)) == old.path:
                 del self.first_path[old.drop_day, old.content_sha256]
         return tuple(old.superseded_by(by.drop_id) for old in gone)
+
+
+def open_again(lake: Lake, contract: SourceContract, rows: pa.Table | None = None) -> set[str]:
+    """Drops whose row is not final: refused files that a person released, and duplicates of events whose twin was replaced since (their bytes are in force nowhere else).
+
+    `rows`: the source's ledger, where it was read before; columns path, drop_day, content_sha256, state, drop_id and attempt.
+    """
+    rows = ledger.columns_of(lake, contract.name, OPEN_COLUMNS) if rows is None else rows
+    released = decisions.released_files(lake, contract.name)
+    refused = rows.filter(pc.field("state") == QUARANTINED) if released else rows.slice(0, 0)
+    found = {row["drop_id"] for row in refused.to_pylist() if (row["drop_id"], row["attempt"] or 1) in released}
+    doubled = rows.filter(pc.field("state") == DUPLICATE)
+    if contract.kind == "events" and doubled.num_rows:
+        loaded = rows.filter(pc.field("state") == LOADED)
+        held = pc.or_(
+            pc.is_in(doubled["path"], loaded["path"]), pc.is_in(_bytes_of_day(doubled), _bytes_of_day(loaded))
+        )
+        found |= set(doubled["drop_id"].filter(pc.invert(held)).to_pylist())
+    return found
+
+
+def _bytes_of_day(rows: pa.Table) -> pa.ChunkedArray:
+    return pc.binary_join_element_wise(rows["drop_day"].cast(pa.string()), rows["content_sha256"], " ")
 
 
 def settle(read: Read, in_force: InForce, contract: SourceContract, bronze: Bronze) -> Settled:

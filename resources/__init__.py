@@ -33,13 +33,7 @@ def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[Any
     """The resources of one installation, by the names under which assets ask for them."""
     return {
         "configuration": ConfigurationResource(folder=str(settings.configs)),
-        "landing": LandingResource(
-            folder=str(settings.landing),
-            first_day=settings.first_day.isoformat(),
-            last_day=settings.last_day.isoformat() if settings.last_day else None,
-            batch_rows=settings.batch_rows,
-            limits=settings.limits,
-        ),
+        "landing": _landing(settings),
         "lake": LakeResource(root=settings.lake),
         "spark": SparkResource(engine=settings.engine, shards=settings.shards, suite_rows=settings.suite_rows),
         "compute": ComputeResource(workers=settings.workers),
@@ -49,3 +43,20 @@ def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[Any
         "warehouse": WarehouseResource(path=str(settings.warehouse)),
         "dbt": dbt_resource(),
     }
+
+
+def _landing(settings: Settings) -> LandingResource:
+    shared: dict[str, Any] = {
+        "first_day": settings.first_day.isoformat(),
+        "last_day": settings.last_day.isoformat() if settings.last_day else None,
+        "batch_rows": settings.batch_rows,
+        "limits": settings.limits,
+    }
+    address = settings.landing_address
+    if address is None:
+        return LandingResource(folder=str(settings.landing), **shared)
+    from resources.landing_blob import BlobLandingResource  # takes Azure's packages
+
+    return BlobLandingResource(
+        folder=address.prefix, account_url=address.account_url, container=address.container, **shared
+    )

@@ -16,7 +16,7 @@ import dagster as dg
 from ml_platform import backlog
 from ml_platform.contracts import Contracts
 from ml_platform.lake import Lake
-from ml_platform.landing import Drop
+from ml_platform.landing import Drop, in_words, open_landing
 from ml_platform.settings import Settings
 from ml_platform.warehouse import DuckDBWarehouse
 from sensors.jobs import range_tags
@@ -75,13 +75,13 @@ def data_drops(job: Any, settings: Settings, contracts: Contracts) -> dg.SensorD
         if _at_work(context, job.name):
             return dg.SkipReason("a run with earlier drops is still at work: what landed since then comes after it")
         cursor = Cursor.read(context.cursor)
-        seen = backlog.look(Lake(settings.lake), settings.landing, contracts, cursor.position)
+        seen = backlog.look(Lake(settings.lake), open_landing(settings), contracts, cursor.position)
         due = list(due_batches(seen.drops, settings, contracts, quiet=not _at_work(context)))
         asked = next((one for one in due if cursor.attempts.get(one.name, 0) < ATTEMPTS), None)
         after = cursor.after(due, asked, seen.position).text()
         if asked is None:
             return dg.SensorResult(skip_reason=_why(due, seen, job.name), cursor=after)
-        return dg.SensorResult([_request(context, asked, cursor.attempts.get(asked.name, 0) + 1)], cursor=after)
+        return dg.SensorResult([_request(context, asked, cursor.attempts.get(asked.name, 0) + 1, seen)], cursor=after)
 
     return data_drops
 
@@ -118,22 +118,29 @@ def _at_work(context: dg.SensorEvaluationContext, job: str | None = None) -> int
     return context.instance.get_runs_count(dg.RunsFilter(job_name=job, statuses=UNFINISHED))
 
 
-def _request(context: dg.SensorEvaluationContext, batch: Batch, attempt: int) -> dg.RunRequest:
+def _request(context: dg.SensorEvaluationContext, batch: Batch, attempt: int, seen: backlog.Look) -> dg.RunRequest:
     """Its key counts the runs of the batch, so that a lost cursor does not meet the key of a failed run."""
     runs = context.instance.get_runs_count(dg.RunsFilter(tags={BATCH_TAG: batch.name}))
     first, last = (day.isoformat() for day in batch.days)
     tags = {**range_tags(first, last), BATCH_TAG: batch.name, "ml_platform/work": batch.what}
+    if seen.held:
+        tags["ml_platform/waits"] = in_words(seen.held)
     return dg.RunRequest(run_key=f"{batch.name}-{attempt}-{runs}", tags=tags)
 
 
 def _why(due: Sequence[Batch], seen: backlog.Look, job: str) -> str:
-    """Why nothing is asked for."""
+    """Why nothing is asked for, and what waits."""
+    waits = f"; files that wait, not due yet: {in_words(seen.held)}" if seen.held else ""
+    return _why_nothing(due, seen, job) + waits
+
+
+def _why_nothing(due: Sequence[Batch], seen: backlog.Look, job: str) -> str:
     if due:
         what = " and ".join(one.what for one in due)
         return f"{what} failed {ATTEMPTS} times and wait for new files or a manual run of `{job}`: see the alerts"
     if seen.position:
         return f"{seen.seen} files looked at in this tick, the next one goes on from there"
-    return "every file under landing/ is in the ledger, and every complete day since the champion is published"
+    return "every whole file under landing/ is in the ledger, and every complete day since the champion is published"
 
 
 def _name(parts: Iterable[str]) -> str:

@@ -7,7 +7,6 @@ Belongs here: when a source is pulled, and what a run shows of it. Does not belo
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -49,7 +48,7 @@ def pull_job(settings: Settings) -> dg.JobDefinition:
         """Pull every source; one that fails stops no other, and fails the run."""
         reports, failed = list[PullReport](), list[PullError]()
         for contract in pulled(configuration.contracts(), config.sources):
-            puller = Puller(lake.vend(), Path(landing.folder), contract, settings.databases, context.log.info)
+            puller = Puller(lake.vend(), landing.vend(), contract, settings.databases, context.log.info)
             try:
                 reports.append(puller.run())
                 context.log.info(_line(reports[-1]))

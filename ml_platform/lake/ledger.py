@@ -24,7 +24,7 @@ REFUSED_KEY = "ml_platform.refused"
 LOADED, DUPLICATE, REPLACED, QUARANTINED = "loaded", "duplicate", "replaced", "quarantined"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LedgerRow:
     """A drop and what became of it at bronze; rows_in = rows_loaded + rows_quarantined + rows_duplicate + rows_erased."""
 
@@ -80,11 +80,24 @@ def _dated(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, **instants, "drop_day": date.fromisoformat(row["drop_day"])}
 
 
-def of_source(lake: Lake, source: str) -> list[LedgerRow]:
-    """All settled drops of a source."""
+def of_source(lake: Lake, source: str, after_version: int | None = None) -> list[LedgerRow]:
+    """All settled drops of a source; where a bronze version is given, those that were settled after it."""
     if not lake.exists(LEDGER.name):
         return []
-    return rows_of(lake.read(LEDGER.name, where=pc.field("source") == source))
+    later = pc.field("table_version") > after_version if after_version is not None else pc.scalar(True)
+    return rows_of(lake.read(LEDGER.name, where=(pc.field("source") == source) & later))
+
+
+def columns_of(lake: Lake, source: str, columns: Sequence[str]) -> pa.Table:
+    """Some columns of a source's ledger: what is asked of a hundred thousand drops needs no row of each. One that an older ledger lacks is empty."""
+    if not lake.exists(LEDGER.name):
+        return LEDGER.schema.empty_table().select(columns)
+    there = lake.dataset(LEDGER.name).schema.names
+    found = lake.read(LEDGER.name, [name for name in columns if name in there], pc.field("source") == source)
+    for name in columns:
+        if name not in there:
+            found = found.append_column(name, pa.nulls(found.num_rows, LEDGER.schema.field(name).type))
+    return found
 
 
 def complete_days(lake: Lake, source: str, drops_per_day: int) -> list[date]:

@@ -5,6 +5,6 @@ Belongs here: what callers use; windows and their names (windows), SQL (database
 """
 
 from ml_platform.pull.database import PullError
-from ml_platform.pull.puller import Preview, Puller, PullReport, pulled
+from ml_platform.pull.puller import Preview, Puller, PullReport, examine, pulled
 
-__all__ = ["Preview", "PullError", "PullReport", "Puller", "pulled"]
+__all__ = ["Preview", "PullError", "PullReport", "Puller", "examine", "pulled"]

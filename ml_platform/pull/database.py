@@ -19,6 +19,7 @@ from ml_platform.contracts import SourceContract
 from ml_platform.database_pull import Pull
 from ml_platform.pull.typed import array_of
 from ml_platform.pull.windows import instant_of
+from ml_platform.transient import Passing
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnClause, ColumnElement, Connection, Engine, FromClause, Select
@@ -44,7 +45,7 @@ class PullError(RuntimeError):
     """A pull that cannot be; names source, database, and the way out, and no secret."""
 
 
-class PassingError(PullError):
+class PassingError(PullError, Passing):
     """One that may be gone in a moment."""
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ml_platform.contracts import SourceContract
+from ml_platform.landing import LandingStore
 from ml_platform.pull.cutting import Cut, Rows, Tail, day_of, pieces
-from ml_platform.pull.unfinished import Unfinished, put
+from ml_platform.pull.unfinished import Unfinished
 from ml_platform.pull.windows import Coverage, Names, Window
 
 
@@ -24,9 +25,10 @@ class Landed:
 
 @dataclass(frozen=True)
 class Filing:
-    """Files of one pull: those after `covered`, whose look back began at watermark `start`; `tail` has seen every row before them."""
+    """Files of one pull: those after `covered`, whose look back began at watermark `start`; `tail` has seen every row before them, `place` holds what is not whole."""
 
-    landing: Path
+    landing: LandingStore
+    place: Path
     contract: SourceContract
     covered: Coverage
     start: int | None
@@ -53,7 +55,7 @@ class Filing:
             open_file.discard()
 
     def _unfinished(self) -> Unfinished:
-        return Unfinished(self.landing / self.contract.name)
+        return Unfinished(self.place)
 
     def _begin(self, first: int) -> int | None:
         """Where the first file begins: at the end of the last one, unless rows before that are landed again."""
@@ -63,5 +65,6 @@ class Filing:
         open_file.close()
         window = Window(start, end, self.tail.digest(end), day_of(cut.day))
         path = f"{self.contract.name}/{Names(self.contract).name(window)}"
-        put(open_file.path, self.landing, path)
+        self.landing.put(path, open_file.path)
+        open_file.discard()
         return Landed(path, window, cut.rows)

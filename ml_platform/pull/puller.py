@@ -3,9 +3,8 @@
 Belongs here: the order of steps, repetition, and what a pull reports. Does not belong here: SQL (database), where files end (cutting), names (windows).
 """
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -18,14 +17,16 @@ from ml_platform.contracts import ContractError, Contracts, SourceContract
 from ml_platform.database_pull import Pull
 from ml_platform.lake import Lake
 from ml_platform.lake.store import locked
+from ml_platform.landing import LandingStore
 from ml_platform.pull.cutting import NEVER, DropDays, Rows, Tail, unseen
-from ml_platform.pull.database import VARIABLE, Database, Look, PassingError, PullError, origin_of
+from ml_platform.pull.database import VARIABLE, Database, Look, PullError, origin_of
 from ml_platform.pull.filing import Filing, Landed
 from ml_platform.pull.typed import table_of
-from ml_platform.pull.unfinished import clear
+from ml_platform.pull.unfinished import workshop
 from ml_platform.pull.windows import Coverage, Names, coverage, micros_of
+from ml_platform.transient import TransientError, retried
 
-PAUSES = (1.0, 4.0, 16.0)  # seconds before the next attempt
+FIRST_PAUSE = 2.0  # seconds; a server is back from a restart before the fourth attempt
 SMALLEST = {"int64": -(2**63), "timestamp": micros_of(datetime(1, 1, 2, tzinfo=UTC))}
 SECOND = 1_000_000
 
@@ -56,31 +57,33 @@ class Preview:
 
 @dataclass(frozen=True)
 class Puller:
-    """One source on its way from its database into landing; `pauses` are the seconds before further attempts."""
+    """One source on its way from its database into landing; `first_pause`: seconds before the second attempt, twice as many before the next."""
 
     lake: Lake
-    landing: Path
+    landing: LandingStore
     contract: SourceContract
     databases: Mapping[str, SecretStr]
     progress: Callable[[str], None] = lambda text: None
-    pauses: Sequence[float] = field(default=PAUSES)
+    first_pause: float = FIRST_PAUSE
 
     def run(self) -> PullReport:
         """Land what is new; nothing where nothing is. Others that pull this source wait. PullError, with what has landed so far in landing."""
         with locked(self.lake, f"pull-{self.contract.name}"):
             files = list[Landed]()
-            for pause in (*self.pauses, None):
-                try:
-                    for one in self._once():
-                        files.append(one)
-                        self.progress(f"{one.path}: {one.rows:,} rows, {sum(file.rows for file in files):,} so far")
-                    break
-                except PassingError as why:
-                    if pause is None:
-                        raise
-                    self.progress(f"{why}; once more in {pause:.0f} s")
-                    time.sleep(pause)
+            try:
+                retried(
+                    lambda: self._attempt(files), f"the pull of source '{self.contract.name}'", first=self.first_pause
+                )
+            except TransientError as why:
+                raise PullError(str(why)) from None
             return PullReport(self.contract.name, tuple(files), self._names.words(self._covered().end))
+
+    def _attempt(self, files: list[Landed]) -> None:
+        """Add what is landed to `files`: an attempt begins where the one before has landed its last file."""
+        with workshop(self.lake, self.contract.name) as place:
+            for one in self._landed(place):
+                files.append(one)
+                self.progress(f"{one.path}: {one.rows:,} rows, {sum(file.rows for file in files):,} so far")
 
     def preview(self) -> Preview:
         """What a pull would find now; lands nothing."""
@@ -92,13 +95,6 @@ class Puller:
             rows = look.count(start, end)
             new = rows if covered.end is None else look.count(covered.end, end, after=True)
         return Preview(self.contract.name, self._names.words(start), self._names.words(end), rows, rows - new)
-
-    def examine(self) -> str:
-        """Where the rows come from, once the database has answered and has every column; PullError otherwise."""
-        with self._database().look() as look:
-            newest = look.newest(None)
-        rows = "no row yet" if newest is None else f"newest {self.pull.watermark} {self._names.words(newest)}"
-        return f"{origin_of(self.pull)} of database '{self.pull.database}', {rows}"
 
     @property
     def pull(self) -> Pull:
@@ -137,24 +133,16 @@ class Puller:
         return micros_of(today) - 1
 
     def _database(self) -> Database:
-        url = self.databases.get(self.pull.database)
-        if url is None:
-            raise PullError(
-                f"source '{self.contract.name}' pulls from database '{self.pull.database}', which {VARIABLE} does not name: "
-                f"add it there as JSON, a name and a URL; named are {', '.join(self.databases) or 'none'}"
-            )
-        return Database(self.pull.database, url, self.contract)
+        return database_of(self.contract, self.databases)
 
-    def _once(self) -> Iterator[Landed]:
-        """One attempt; it begins where the one before has landed its last file."""
-        clear(self.landing / self.contract.name)
+    def _landed(self, place: Path) -> Iterator[Landed]:
         covered = self._covered()
         start, tail = self._start(covered), Tail(self._overlap)
         with self._database().look() as look:
             end = self._end(look, covered)
             if end is not None:
                 rows = unseen(self._stream(look, start, end, covered), covered, tail)
-                yield from Filing(self.landing, self.contract, covered, start, tail).file(rows)
+                yield from Filing(self.landing, place, self.contract, covered, start, tail).file(rows)
 
     def _stream(self, look: Look, start: int | None, end: int, covered: Coverage) -> Iterator[Rows]:
         """Rows in order; PullError where their order is not that of the watermark."""
@@ -172,6 +160,27 @@ class Puller:
             rows = Rows(table, numbers, days.of(table, numbers, day))
             last, day = int(numbers[-1]), int(rows.days[-1])
             yield rows
+
+
+def database_of(contract: SourceContract, databases: Mapping[str, SecretStr]) -> Database:
+    """The database of a source; PullError where the settings have none of that name."""
+    assert contract.pull
+    url = databases.get(contract.pull.database)
+    if url is None:
+        raise PullError(
+            f"source '{contract.name}' pulls from database '{contract.pull.database}', which {VARIABLE} does not name: "
+            f"add it there as JSON, a name and a URL; named are {', '.join(databases) or 'none'}"
+        )
+    return Database(contract.pull.database, url, contract)
+
+
+def examine(contract: SourceContract, databases: Mapping[str, SecretStr]) -> str:
+    """Where the rows come from, once the database has answered and has every column; PullError otherwise."""
+    database = database_of(contract, databases)
+    with database.look() as look:
+        newest = look.newest(None)
+    rows = "no row yet" if newest is None else f"newest {database.pull.watermark} {Names(contract).words(newest)}"
+    return f"{origin_of(database.pull)} of database '{database.name}', {rows}"
 
 
 def pulled(contracts: Contracts, names: Sequence[str] = ()) -> list[SourceContract]:

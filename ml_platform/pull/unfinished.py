@@ -1,46 +1,45 @@
-"""An unfinished file: rows on their way into landing, under a hidden name until they are whole.
+"""An unfinished file: rows on their way into landing, beside it until they are whole.
 
-Belongs here: writing Parquet, and the one step that makes a file a drop. Does not belong here: where a file ends (cutting).
+Belongs here: writing Parquet, and the folder where that is done. Does not belong here: where a file ends (cutting), landing it (filing).
 """
 
-import os
+import shutil
+import tempfile
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ml_platform.lake import Lake
+from ml_platform.lake.store import folder
 from ml_platform.pull.typed import texts
 
-HIDDEN, ENDING = ".pull-", ".tmp"
 
-
-def put(unfinished: Path, landing: Path, path: str) -> None:
-    """Make a finished file a drop: whole, and in one step. Its name is the only memory of the pull, so its bytes are on the disk first."""
-    with unfinished.open("rb") as file:
-        os.fsync(file.fileno())
-    target = landing / path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished.replace(target)
-
-
-def clear(folder: Path) -> None:
-    """Remove what pulls left that were ended in mid-file."""
-    for path in folder.glob(f"{HIDDEN}*{ENDING}"):
-        path.unlink(missing_ok=True)
+@contextmanager
+def workshop(lake: Lake, source: str) -> Iterator[Path]:
+    """An empty folder for the unfinished files of a source, one pull at a time; what a killed one left is gone."""
+    if "://" in lake.root:
+        with tempfile.TemporaryDirectory(prefix=f"pull-{source}-") as elsewhere:
+            yield Path(elsewhere)
+        return
+    place = folder(lake, f"ops/.pull-{source}")
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 class Unfinished:
     """A Parquet file that takes tables with the same columns; one that comes as texts makes the whole column texts."""
 
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._folder, self.path = folder, self._hidden(folder)
+    def __init__(self, place: Path) -> None:
+        self._place, self.path = place, _path(place)
         self._writer: pq.ParquetWriter | None = None
-
-    @staticmethod
-    def _hidden(folder: Path) -> Path:
-        return folder / f"{HIDDEN}{uuid.uuid4().hex}{ENDING}"
 
     def write(self, rows: pa.Table) -> None:
         if self._writer is None:
@@ -59,7 +58,7 @@ class Unfinished:
         if wider == self._writer.schema:
             return
         self._writer.close()
-        narrow, self.path = self.path, self._hidden(self._folder)
+        narrow, self.path = self.path, _path(self._place)
         self._writer = _writer(self.path, wider)
         with pq.ParquetFile(narrow) as file:
             for batch in file.iter_batches():
@@ -73,6 +72,10 @@ class Unfinished:
     def discard(self) -> None:
         self.close()
         self.path.unlink(missing_ok=True)
+
+
+def _path(place: Path) -> Path:
+    return place / f"{uuid.uuid4().hex}.parquet"
 
 
 def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:

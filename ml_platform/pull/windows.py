@@ -8,17 +8,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
-from pathlib import Path
 
 from ml_platform.contracts import SourceContract
 from ml_platform.lake import Lake, ledger
 from ml_platform.lake.ledger import LedgerRow
-from ml_platform.landing import list_drops
+from ml_platform.landing import LandingStore, list_drops
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BEGIN = "begin"
 INSTANT, NUMBER, DIGEST = r"\d{8}T\d{12}Z", r"-?\d+", "[0-9a-f]{16}"
-VANISHED = "vanished:"
+LOST = ("vanished:", "unreadable")  # reasons of the ledger for files that have brought nothing
 
 
 @dataclass(frozen=True)
@@ -117,18 +116,20 @@ class Names:
         return f"{instant_of(value):%Y-%m-%d %H:%M:%S.%f} UTC" if self.instants else str(value)
 
 
-def coverage(lake: Lake, landing: Path, contract: SourceContract) -> Coverage:
+def coverage(lake: Lake, landing: LandingStore, contract: SourceContract) -> Coverage:
     """How far a source has landed: by the files that lie there, and by those that the ledger has seen, for files may be cleared away."""
-    paths = {drop.path for drop in list_drops(landing, contract)}
-    paths |= {row.path for row in ledger.of_source(lake, contract.name) if _was_read(row)}
+    rows = ledger.of_source(lake, contract.name)
+    lost = {row.drop_id for row in rows if _is_lost(row)}
+    paths = {drop.path for drop in list_drops(landing, contract) if drop.drop_id not in lost}
+    paths |= {row.path for row in rows if row.drop_id not in lost}
     names = Names(contract)
     found = (names.window(path.removeprefix(f"{contract.name}/")) for path in paths)
     return Coverage.of(window for window in found if window)
 
 
-def _was_read(row: LedgerRow) -> bool:
-    """A file that was gone before it was read has brought nothing."""
-    return not (row.state == ledger.QUARANTINED and (row.reason or "").startswith(VANISHED))
+def _is_lost(row: LedgerRow) -> bool:
+    """A file that was gone or torn when it was read: it is pulled again."""
+    return row.state == ledger.QUARANTINED and (row.reason or "").startswith(LOST)
 
 
 def instant_of(micros: int) -> datetime:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
+from ml_platform.landing import HeldFiles
+
 
 @dataclass(frozen=True)
 class SourceStatus:
@@ -141,7 +143,8 @@ class PublishedStatus:
 class Status:
     """A home at one moment. Parts whose tables do not exist yet are empty or None.
 
-    `missing_days`: days between the first and the newest complete one that are not complete. `unpublished`: complete days since the champion's without published forecasts. `waiting`: landed files per source that are not in the ledger yet;
+    `missing_days`: days between the first and the newest complete one that are not complete. `unpublished`: complete days since the champion's without published forecasts. `waiting`: landed files per source that are due and not in the ledger yet;
+    `held`: landed files that are not due yet, by source and reason;
     `undeclared`: folders under landing/ that no contract declares.
     """
 
@@ -160,6 +163,7 @@ class Status:
     unpublished: tuple[date, ...] = ()
     alerts: tuple[Alert, ...] = ()
     waiting: Mapping[str, int] = field(default_factory=dict)
+    held: tuple[HeldFiles, ...] = ()
     undeclared: tuple[str, ...] = ()
 
     @property

@@ -26,6 +26,7 @@ from ml_platform.lake import Lake, decisions, ledger
 from ml_platform.lake.ledger import DUPLICATE, LOADED, QUARANTINED, REPLACED
 from ml_platform.lake.schemas import DECISIONS, QUARANTINE
 from ml_platform.lake.store import TableSpec
+from ml_platform.landing import LocalLanding
 from ml_platform.quarantine import (
     Order,
     Outcome,
@@ -94,7 +95,7 @@ class Home:
         return Quarantine(Contracts(sources=tuple(declared)), self.door)
 
     def door(self, contract: SourceContract, calendar: Calendar = YEAR) -> Ingestion:
-        return Ingestion(self.lake, self.root / "landing", contract, "by hand", calendar)
+        return Ingestion(self.lake, LocalLanding(self.root / "landing"), contract, "by hand", calendar)
 
     def under(self, contract: dict[str, Any]) -> "Home":
         return replace(self, contract=SourceContract.model_validate(contract))

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, NullPool, create_engine, text
 
 from ml_platform.contract_files import load_contracts
+from ml_platform.landing import LocalLanding
 from ml_platform.pull import Puller
 
 pytestmark = pytest.mark.integration
@@ -57,7 +58,7 @@ def test_a_changed_row_takes_the_place_of_the_older_one_and_doubles_are_one_row(
     databases = {"grid": SecretStr(postgres_server.url)}
 
     def pull() -> int:
-        puller = Puller(town.lake, town.root / "landing", town.contracts["readings"], databases)
+        puller = Puller(town.lake, LocalLanding(town.root / "landing"), town.contracts["readings"], databases)
         rows = puller.run().rows
         town.prepare("readings")
         return rows

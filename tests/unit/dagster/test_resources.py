@@ -8,6 +8,7 @@ import pytest
 from ml_platform.compute import LocalCompute
 from ml_platform.forecasting import load_config
 from ml_platform.formats import Limits
+from ml_platform.landing import LocalLanding
 from ml_platform.settings import Settings
 from resources import build_resources, marts
 
@@ -31,7 +32,12 @@ def test_configuration_is_read_when_it_is_asked_for(resources, settings):
 def test_landing_makes_the_ingestion_of_a_source(resources, settings):
     contract, lake = resources["configuration"].contracts()["sales"], resources["lake"].vend()
     made = resources["landing"].ingestion(lake, contract, "run", 5, print)
-    assert (made.landing, made.contract, made.run_id, made.suite_rows) == (settings.landing, contract, "run", 5)
+    assert (made.landing, made.contract, made.run_id, made.suite_rows) == (
+        LocalLanding(settings.landing),
+        contract,
+        "run",
+        5,
+    )
     assert made.batch_rows == settings.batch_rows
     assert made.limits == Limits()
 

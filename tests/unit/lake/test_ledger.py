@@ -17,7 +17,7 @@ from ml_platform.ingestion import Ingestion
 from ml_platform.lake import Lake, ledger
 from ml_platform.lake.ledger import LOADED, REPLACED, LedgerRow
 from ml_platform.lake.schemas import LEDGER, QUARANTINE
-from ml_platform.landing import list_drops
+from ml_platform.landing import LocalLanding, list_drops
 
 CONTRACT = SourceContract.model_validate(
     {
@@ -74,7 +74,7 @@ def land(tmp_path: Path, day: str, *lines: str) -> None:
 
 
 def ingest(tmp_path: Path, lake: Lake) -> Ingestion:
-    return Ingestion(lake, tmp_path / "landing", CONTRACT, "run", Calendar(DAY, DAY))
+    return Ingestion(lake, LocalLanding(tmp_path / "landing"), CONTRACT, "run", Calendar(DAY, DAY))
 
 
 def due(one: Ingestion) -> list[str]:

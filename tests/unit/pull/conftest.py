@@ -6,7 +6,7 @@ Belongs here: the example that the tests of pulls share. Does not belong here: w
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
@@ -23,6 +23,7 @@ from ml_platform.calendar import Calendar
 from ml_platform.contracts import SourceContract
 from ml_platform.ingestion import Ingestion
 from ml_platform.lake import Lake
+from ml_platform.landing import LocalLanding
 from ml_platform.pull import Puller, PullReport
 
 NUMBERS = count(1)
@@ -56,6 +57,7 @@ from pathlib import Path
 from pydantic import SecretStr
 from ml_platform.contracts import SourceContract
 from ml_platform.lake import Lake
+from ml_platform.landing import LocalLanding
 from ml_platform.pull import Puller, database, filing
 
 order = json.loads(sys.stdin.read())
@@ -76,9 +78,10 @@ def dying(step, after):
 if order["point"] == "mid_file":
     filing.Unfinished.write = dying(filing.Unfinished.write, True)
 if order["point"] in ("before_rename", "after_rename"):
-    filing.put = dying(filing.put, order["point"] == "after_rename")
+    Path.replace = dying(Path.replace, order["point"] == "after_rename")
 contract = SourceContract.model_validate(order["contract"])
-Puller(Lake(order["lake"]), Path(order["landing"]), contract, {"shop": SecretStr(order["url"])}).run()
+landing = LocalLanding(Path(order["landing"]))
+Puller(Lake(order["lake"]), landing, contract, {"shop": SecretStr(order["url"])}).run()
 """
 
 
@@ -92,6 +95,7 @@ class Shop:
     table: str
     contract: SourceContract
     said: list[str] = field(default_factory=list)
+    calendar: Calendar = YEARS
 
     def having(self, **pull: Any) -> "Shop":
         """The same with another pull."""
@@ -120,9 +124,13 @@ class Shop:
     def landing(self) -> Path:
         return self.root / "landing"
 
-    def puller(self, pauses: Sequence[float] = ()) -> Puller:
+    @property
+    def store(self) -> LocalLanding:
+        return LocalLanding(self.landing)
+
+    def puller(self) -> Puller:
         databases = {"shop": SecretStr(self.url)}
-        return Puller(self.lake, self.landing, self.contract, databases, self.said.append, pauses)
+        return Puller(self.lake, self.store, self.contract, databases, self.said.append, first_pause=0.01)
 
     def pull(self) -> PullReport:
         return self.puller().run()
@@ -130,8 +138,9 @@ class Shop:
     def names(self) -> list[str]:
         return sorted(path.name for path in (self.landing / "orders").glob("[!.]*"))
 
-    def hidden(self) -> list[str]:
-        return sorted(path.name for path in (self.landing / "orders").glob(".*"))
+    def unfinished(self) -> list[Path]:
+        """What pulls have left beside the tables."""
+        return list((self.root / "lake" / "ops").glob(".pull-orders/*"))
 
     def landed(self) -> pa.Table:
         return pa.concat_tables([pq.read_table(self.landing / "orders" / name) for name in self.names()])
@@ -146,8 +155,8 @@ class Shop:
         return [tuple(row) for row in found]
 
     def ingest(self) -> None:
-        one = Ingestion(self.lake, self.landing, self.contract, "run", YEARS)
-        one.run(one.due(YEARS.first, YEARS.last))
+        one = Ingestion(self.lake, self.store, self.contract, "run", self.calendar)
+        one.run(one.due(self.calendar.first, self.calendar.last))
 
     def crash(self, point: str, survives: int = 0, batch: int = 5) -> None:
         """Pull in another process that is killed by SIGKILL at a point, after so many times that it survived."""
