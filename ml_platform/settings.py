@@ -13,6 +13,7 @@ from urllib.parse import urlparse
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError as UnreadableSetting
 
 from ml_platform.addresses import BlobAddress, QueueAddress
 from ml_platform.calendar import Calendar
@@ -20,6 +21,7 @@ from ml_platform.calendar import Calendar
 PACKAGED_CONFIGS = Path(__file__).parent / "configs"
 PREFIX = "ML_PLATFORM_"
 NO_END = ("", "none", "null")  # what a person or a template writes for "no last day"
+URLS = 'a JSON object of names and URLs, such as {"shop": "postgresql+psycopg://user:password@host/database"}'
 
 
 class SettingsError(ValueError):
@@ -67,6 +69,9 @@ class Settings(BaseSettings):
         default="", description="a storage queue with events of the landing area; empty: none"
     )
     listing_seconds: int = Field(default=300, ge=1, description="pause between two full listings beside a queue")
+    databases: dict[str, SecretStr] = Field(
+        default_factory=dict, description="SQLAlchemy URLs of the databases that sources pull from, by their names"
+    )
 
     @field_validator("home", "configs", mode="before")
     @classmethod
@@ -168,6 +173,8 @@ def read_settings() -> Settings:
         return Settings()
     except ValidationError as why:
         raise SettingsError("\n".join(_explained(problem) for problem in why.errors())) from None
+    except UnreadableSetting:  # of all settings, only this one is JSON
+        raise SettingsError(f"{PREFIX}DATABASES=(not shown) cannot be used: it must be {URLS}") from None
 
 
 def unknown_variables() -> list[str]:
@@ -186,10 +193,13 @@ def _explained(problem: ErrorDetails) -> str:
     origin = "" if isinstance(value, str) else " (the default)"
     ours = problem["type"] == "value_error"
     words = problem["msg"].removeprefix("Value error, ") if ours else f"it must be {_allowed(name)}"
-    return f"{PREFIX}{name.upper()}={without_secrets(value)}{origin} cannot be used: {words}"
+    shown = "(not shown)" if name == "databases" else f"{without_secrets(value)}{origin}"
+    return f"{PREFIX}{name.upper()}={shown} cannot be used: {words}"
 
 
 def _allowed(name: str) -> str:
+    if name == "databases":
+        return URLS
     shape = Settings.model_json_schema()["properties"][name]
     if shape.get("type") == "integer":
         return f"a whole number from {shape['minimum']} {'to ' + str(shape['maximum']) if 'maximum' in shape else 'on'}"

@@ -22,9 +22,13 @@ class TransientError(RuntimeError):
     """An error of the list that stayed; says what was tried, how often and for how long."""
 
 
+class Passing(Exception):
+    """An error whose raiser knows that it may pass: it has looked at what its own library says."""
+
+
 def is_transient(error: BaseException) -> bool:
     """Whether the same call may work a little later; a full disk does not empty itself."""
-    if isinstance(error, OSError) and error.errno in ERRNOS:
+    if isinstance(error, Passing) or (isinstance(error, OSError) and error.errno in ERRNOS):
         return True
     azure: Any = sys.modules.get("azure.core.exceptions")  # where nothing imported it, nothing raised one of its errors
     if azure is None:

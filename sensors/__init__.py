@@ -10,10 +10,12 @@ from typing import Any
 import dagster as dg
 
 from ml_platform.contracts import Contracts
+from ml_platform.pull import pulled
 from ml_platform.settings import Settings
 from sensors.alerts import run_failures
 from sensors.data_drops import data_drops
 from sensors.jobs import build_jobs
+from sensors.pulls import pull_job, pulls
 from sensors.quarantine_job import quarantine_job
 from sensors.schedules import daily_retraining
 
@@ -30,8 +32,13 @@ class Triggers:
 def build_triggers(settings: Settings, contracts: Contracts) -> Triggers:
     """Jobs, schedules and sensors of one fleet; all of them run by default."""
     jobs = build_jobs(contracts)
+    pulling = bool(pulled(contracts))  # most homes have files alone
     return Triggers(
-        [*jobs.values(), quarantine_job()],
+        [*jobs.values(), quarantine_job(), *([pull_job(settings)] if pulling else [])],
         [daily_retraining(jobs["retrain"], settings, contracts)],
-        [data_drops(jobs["score"], settings, contracts), run_failures(settings)],
+        [
+            data_drops(jobs["score"], settings, contracts),
+            run_failures(settings),
+            *([pulls(contracts)] if pulling else []),
+        ],
     )
