@@ -13,9 +13,9 @@ from pathlib import Path
 from ml_platform.calendar import Calendar
 from ml_platform.contracts import Contracts, SourceContract
 from ml_platform.lake import Lake, ledger
+from ml_platform.lake.history import INPUTS_KEY
 from ml_platform.lake.ledger import LedgerRow
 from ml_platform.landing import Drop, drop_of, files
-from ml_platform.preparation import INPUTS_KEY
 from ml_platform.registry import champion_as_of
 from ml_platform.settlement import InForce
 from ml_platform.warehouse.contents import published

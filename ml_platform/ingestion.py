@@ -23,6 +23,7 @@ from ml_platform.checks import READER_VERSION, CheckResult, merged, reader_versi
 from ml_platform.contracts import SourceContract
 from ml_platform.formats import Limits, UnreadableError, open_drop
 from ml_platform.lake import Lake, LakeError, TableSpec, ledger
+from ml_platform.lake.compaction import compact
 from ml_platform.lake.files import Files
 from ml_platform.lake.ledger import LedgerRow
 from ml_platform.lake.store import folder, in_predicate
@@ -76,6 +77,8 @@ class Ingestion:
             self.progress(
                 f"{self.contract.name}: {len(report.rows)} drops, {report.total('rows_loaded'):,} rows loaded"
             )
+        if report.rows:
+            compact(self.lake, bronze.spec.name)
         return report
 
     def bronze(self) -> Bronze:

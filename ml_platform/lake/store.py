@@ -6,8 +6,9 @@ Belongs here: reading, appending, replacing and adding files. Does not belong he
 import fcntl
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,19 +16,28 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from deltalake import CommitProperties, DeltaTable, Schema, Transaction, WriterProperties, write_deltalake
-from deltalake.exceptions import TableNotFoundError
+from deltalake import (
+    CommitProperties,
+    DeltaTable,
+    PostCommitHookProperties,
+    Schema,
+    Transaction,
+    WriterProperties,
+    write_deltalake,
+)
+from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction
 
+from ml_platform.lake import history, logs
+from ml_platform.lake.errors import LakeError
 from ml_platform.lake.files import Files, written
+from ml_platform.lake.history import Commit
 
 SCHEMA_VERSION = "1"
 SCHEMA_VERSION_PROPERTY = "ml_platform.schema_version"
 COMPRESSION = WriterProperties(compression="ZSTD", compression_level=1)
-
-
-class LakeError(RuntimeError):
-    """A table is missing, or data does not have its table's schema."""
+# left to itself delta-rs cuts logs after 30 days, whether or not the platform still has to read them: retention alone does
+HOOKS = PostCommitHookProperties(cleanup_expired_logs=False)
 
 
 @dataclass(frozen=True)
@@ -38,14 +48,6 @@ class TableSpec:
     schema: pa.Schema
     partition_by: tuple[str, ...] = ()
     description: str = ""
-
-
-@dataclass(frozen=True)
-class Commit:
-    """What a commit wrote: the table's version after it, and the metadata that it carries."""
-
-    version: int
-    metadata: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,14 @@ class Lake:
         return f"{self.root.rstrip('/')}/{name}"
 
     def table(self, name: str, version: int | None = None) -> DeltaTable:
-        """The Delta table; LakeError where it does not exist."""
+        """The Delta table; LakeError where it does not exist, GoneError where it does not have that version (any more)."""
         try:
             return DeltaTable(self.uri(name), version=version, storage_options=self._options)
-        except TableNotFoundError:
+        except DeltaError as why:
+            if version is not None and self.exists(name):
+                raise logs.gone(self.root, name, version) from None
+            if not isinstance(why, TableNotFoundError):
+                raise
             raise LakeError(
                 f"table {name} does not exist at {self.uri(name)}: materialize the asset that writes it first"
             ) from None
@@ -76,6 +82,14 @@ class Lake:
 
     def version(self, name: str) -> int | None:
         return self.table(name).version() if self.exists(name) else None
+
+    def content_version(self, name: str) -> int | None:
+        """The version to compare inputs by: maintenance makes newer ones of the same content."""
+        return history.content_version(self.table(name)) if self.exists(name) else None
+
+    def version_at(self, name: str, moment: datetime) -> int:
+        """The version that was the newest one at `moment`, on a local lake; GoneError where the log does not go back that far."""
+        return logs.read(self.root, name).at(moment)
 
     def dataset(self, name: str, version: int | None = None) -> ds.Dataset:
         return self.table(name, version).to_pyarrow_dataset()
@@ -87,8 +101,13 @@ class Lake:
         where: pc.Expression | None = None,
         version: int | None = None,
     ) -> pa.Table:
-        """Rows of a table; `where` prunes by partitions and statistics. LakeError where the table does not exist."""
-        return self.dataset(name, version).to_table(columns=list(columns) if columns else None, filter=where)
+        """Rows of a table; `where` prunes by partitions and statistics. LakeError where there is no such table, GoneError for a version whose files retention has removed."""
+        try:
+            return self.dataset(name, version).to_table(columns=list(columns) if columns else None, filter=where)
+        except FileNotFoundError:
+            if version is None:
+                raise
+            raise logs.gone(self.root, name, version) from None
 
     def count(self, name: str, where: pc.Expression | None = None) -> int:
         return self.dataset(name).count_rows(filter=where) if self.exists(name) else 0
@@ -109,6 +128,7 @@ class Lake:
                 description=spec.description or None,
                 configuration={SCHEMA_VERSION_PROPERTY: SCHEMA_VERSION},
                 storage_options=self._options,
+                post_commithook_properties=HOOKS,
                 raise_if_key_not_exists=False,
             )
         table = self.table(spec.name)
@@ -123,7 +143,7 @@ class Lake:
         known = pa.schema(table.schema().to_arrow()).names
         new = [field for field in spec.schema if field.name not in known]
         if new:
-            table.alter.add_columns(list(Schema.from_arrow(pa.schema(new)).fields))
+            table.alter.add_columns(list(Schema.from_arrow(pa.schema(new)).fields), post_commithook_properties=HOOKS)
         return bool(new)
 
     def write(self, spec: TableSpec, data: pa.Table) -> Files | None:
@@ -151,14 +171,13 @@ class Lake:
         a repeated id without refusing it. Without rows the commit still carries ids and metadata.
         """
         _require_schema(spec, data.schema, "the data to append")
-        table, properties = self.ensure(spec), _properties(transactions, metadata)
+        table, options = self.ensure(spec), _options(transactions, metadata)
         found = self.write(spec, data) if files is None else files
         if found is None and data.num_rows:
-            write_deltalake(table, data, mode="append", commit_properties=properties, writer_properties=COMPRESSION)
+            write_deltalake(table, data, mode="append", **options, writer_properties=COMPRESSION)
         else:
-            table.create_write_transaction(
-                found or [], "append", table.schema(), list(spec.partition_by) or None, commit_properties=properties
-            )
+            partitions = list(spec.partition_by) or None
+            table.create_write_transaction(found or [], "append", table.schema(), partitions, **options)
         return self.table(spec.name).version()
 
     def replace(
@@ -174,14 +193,15 @@ class Lake:
         Every row of `data` must match the predicate, else DeltaError and nothing is written.
         """
         _require_schema(spec, data.schema, "the data to replace with")
-        write_deltalake(
-            self.ensure(spec),
-            data,
-            mode="overwrite",
-            predicate=where,
-            commit_properties=_properties(transactions, metadata),
-            writer_properties=COMPRESSION,
-        )
+        with writing(self, spec.name):
+            write_deltalake(
+                self.ensure(spec),
+                data,
+                mode="overwrite",
+                predicate=where,
+                **_options(transactions, metadata),
+                writer_properties=COMPRESSION,
+            )
         return self.table(spec.name).version()
 
     def adopt(
@@ -195,16 +215,17 @@ class Lake:
 
         `partitions` are values of the table's only partition column. The files' schema has been checked (see `staging`).
         """
-        table = self.ensure(spec)
-        filters = [(spec.partition_by[0], "in", list(partitions))]
-        table.create_write_transaction(
-            list(files),
-            "overwrite",
-            table.schema(),
-            list(spec.partition_by),
-            filters if table.count() else None,
-            commit_properties=_properties((), metadata),
-        )
+        with writing(self, spec.name):
+            table = self.ensure(spec)
+            filters = [(spec.partition_by[0], "in", list(partitions))]
+            table.create_write_transaction(
+                list(files),
+                "overwrite",
+                table.schema(),
+                list(spec.partition_by),
+                filters if table.count() else None,
+                **_options((), metadata),
+            )
         return self.table(spec.name).version()
 
     def committed(self, name: str, transactions: Iterable[str]) -> set[str]:
@@ -215,31 +236,22 @@ class Lake:
         return {one for one in transactions if table.transaction_version(one) is not None}
 
     def commits_after(self, name: str, version: int) -> list[Commit]:
-        """Commits newer than `version`, oldest first, with their metadata."""
-        if not self.exists(name):
-            return []
-        table = self.table(name)
-        newer = table.history(table.version() - version) if table.version() > version else []
-        found = [
-            Commit(int(one["version"]), {k: v for k, v in one.items() if k.startswith("ml_platform.")}) for one in newer
-        ]
-        return sorted(found, key=lambda commit: commit.version)
+        """Commits newer than `version`, oldest first, with their metadata; GoneError where the log has lost some of them."""
+        return history.after(self.table(name), name, version) if self.exists(name) else []
 
     def last_metadata(self, name: str, key: str) -> dict[str, Any]:
         """The JSON value of `key` in the newest commit that carries it; empty where none does."""
-        newest = self.version(name)
-        for since in () if newest is None else (newest - 1, -1):  # the newest commit mostly has it, the log is long
-            for commit in reversed(self.commits_after(name, since)):
-                if key in commit.metadata:
-                    value: dict[str, Any] = json.loads(commit.metadata[key])
-                    return value
-        return {}
+        commits = history.newest_first(self.table(name)) if self.exists(name) else ()
+        found = next((commit.metadata[key] for commit in commits if key in commit.metadata), "{}")
+        value: dict[str, Any] = json.loads(found)
+        return value
 
 
-def _properties(transactions: Iterable[str], metadata: Mapping[str, str] | None) -> CommitProperties:
-    return CommitProperties(
-        custom_metadata=dict(metadata or {}), app_transactions=[Transaction(one, 1) for one in sorted(transactions)]
-    )
+def _options(transactions: Iterable[str], metadata: Mapping[str, str] | None) -> dict[str, Any]:
+    """What every commit is made with: its ids and metadata, and that it leaves the log alone."""
+    own = [Transaction(one, 1) for one in sorted(transactions)]
+    properties = CommitProperties(custom_metadata=dict(metadata or {}), app_transactions=own)
+    return {"commit_properties": properties, "post_commithook_properties": HOOKS}
 
 
 def _require_schema(spec: TableSpec, found: pa.Schema, what: str) -> None:
@@ -266,13 +278,21 @@ def in_predicate(column: str, values: Iterable[str]) -> str:
 
 
 @contextmanager
-def locked(lake: Lake, name: str) -> Iterator[None]:
-    """One process of this machine at a time does `name`; the system lets go where a process dies. Storage elsewhere has no such lock."""
+def locked(lake: Lake, name: str, wait: bool = True) -> Iterator[None]:
+    """One process of this machine at a time does `name` (without `wait`: LakeError where another does); a process that dies lets go. Storage elsewhere has no such lock."""
     if "://" in lake.root:
         yield
         return
     place = folder(lake, f"ops/.{name}.lock")
     place.parent.mkdir(parents=True, exist_ok=True)
     with place.open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise LakeError(f"{name} is at work on {lake.root} in another process: wait until it has ended") from None
         yield
+
+
+def writing(lake: Lake, name: str) -> AbstractContextManager[None]:
+    """Hold a table while files of it are replaced: compaction replaces files, too, and Delta would refuse the later of both."""
+    return locked(lake, f"writing.{name.replace('/', '.')}")
