@@ -22,7 +22,7 @@ from ml_platform.calendar import Calendar
 from ml_platform.checks import READER_VERSION, CheckResult, merged, reader_version, require
 from ml_platform.contracts import SourceContract
 from ml_platform.formats import Limits, UnreadableError, open_drop
-from ml_platform.lake import Lake, LakeError, TableSpec, ledger
+from ml_platform.lake import Lake, TableSpec, ledger
 from ml_platform.lake.compaction import compact
 from ml_platform.lake.files import Files
 from ml_platform.lake.ledger import LedgerRow
@@ -169,10 +169,6 @@ class Ingestion:
         """One Delta commit with the rows, the drops' transaction ids and their ledger rows; then the projections."""
         ids = [one.row.drop_id for one in batch.settled]
         transactions = [one.row.transaction for one in batch.settled]
-        if self.lake.committed(spec.name, transactions):
-            raise LakeError(
-                f"{spec.name}: another run has just ingested some of these drops: start this run again, it will find them settled"
-            )
         rows = list(
             {row.drop_id: row for row in [*(one.row for one in batch.settled), *batch.replaced_rows()]}.values()
         )

@@ -161,23 +161,25 @@ class Lake:
         self,
         spec: TableSpec,
         data: pa.Table,
-        transactions: Iterable[str] = (),
+        transactions: Sequence[str] = (),
         metadata: Mapping[str, str] | None = None,
         files: Files | None = None,
     ) -> int:
         """Add rows in one commit and return its version; `files` of them that `write` has written already are not written again.
 
-        `transactions` are application ids that the commit carries; the caller reads `committed` first, because Delta records
-        a repeated id without refusing it. Without rows the commit still carries ids and metadata.
+        `transactions` are application ids that the commit carries; LakeError where the table carries one already, because Delta
+        records a repeated id without refusing it. Without rows the commit still carries ids and metadata.
         """
         _require_schema(spec, data.schema, "the data to append")
-        table, options = self.ensure(spec), _options(transactions, metadata)
-        found = self.write(spec, data) if files is None else files
-        if found is None and data.num_rows:
-            write_deltalake(table, data, mode="append", **options, writer_properties=COMPRESSION)
-        else:
-            partitions = list(spec.partition_by) or None
-            table.create_write_transaction(found or [], "append", table.schema(), partitions, **options)
+        if files is None:
+            self.ensure(spec)
+            files = self.write(spec, data)
+        with self._opened(spec, transactions) as table:
+            options, partitions = _options(transactions, metadata), list(spec.partition_by) or None
+            if files is None and data.num_rows:
+                write_deltalake(table, data, mode="append", **options, writer_properties=COMPRESSION)
+            else:
+                table.create_write_transaction(files or [], "append", table.schema(), partitions, **options)
         return self.table(spec.name).version()
 
     def replace(
@@ -185,23 +187,17 @@ class Lake:
         spec: TableSpec,
         data: pa.Table,
         where: str,
-        transactions: Iterable[str] = (),
+        transactions: Sequence[str] = (),
         metadata: Mapping[str, str] | None = None,
     ) -> int:
         """Put `data` in the place of the rows that match the SQL predicate `where`, in one commit; return its version.
 
-        Every row of `data` must match the predicate, else DeltaError and nothing is written.
+        Every row of `data` must match the predicate, else DeltaError and nothing is written; `transactions` as `append` takes them.
         """
         _require_schema(spec, data.schema, "the data to replace with")
-        with writing(self, spec.name):
-            write_deltalake(
-                self.ensure(spec),
-                data,
-                mode="overwrite",
-                predicate=where,
-                **_options(transactions, metadata),
-                writer_properties=COMPRESSION,
-            )
+        with self._opened(spec, transactions) as table:
+            options = _options(transactions, metadata)
+            write_deltalake(table, data, mode="overwrite", predicate=where, **options, writer_properties=COMPRESSION)
         return self.table(spec.name).version()
 
     def adopt(
@@ -215,18 +211,22 @@ class Lake:
 
         `partitions` are values of the table's only partition column. The files' schema has been checked (see `staging`).
         """
+        with self._opened(spec) as table:
+            filters = [(spec.partition_by[0], "in", list(partitions))] if table.count() else None
+            by, options = list(spec.partition_by), _options((), metadata)
+            table.create_write_transaction(list(files), "overwrite", table.schema(), by, filters, **options)
+        return self.table(spec.name).version()
+
+    @contextmanager
+    def _opened(self, spec: TableSpec, transactions: Sequence[str] = ()) -> Iterator[DeltaTable]:
+        """The table as it stands, held against compaction and other writers of this machine, without those `transactions`."""
         with writing(self, spec.name):
             table = self.ensure(spec)
-            filters = [(spec.partition_by[0], "in", list(partitions))]
-            table.create_write_transaction(
-                list(files),
-                "overwrite",
-                table.schema(),
-                list(spec.partition_by),
-                filters if table.count() else None,
-                **_options((), metadata),
-            )
-        return self.table(spec.name).version()
+            if self.committed(spec.name, transactions):
+                raise LakeError(
+                    f"{spec.name}: another run has just ingested or decided some of this: start this run again, it will find it settled"
+                )
+            yield table
 
     def committed(self, name: str, transactions: Iterable[str]) -> set[str]:
         """Those application ids that the table already carries."""
@@ -294,5 +294,5 @@ def locked(lake: Lake, name: str, wait: bool = True) -> Iterator[None]:
 
 
 def writing(lake: Lake, name: str) -> AbstractContextManager[None]:
-    """Hold a table while files of it are replaced: compaction replaces files, too, and Delta would refuse the later of both."""
+    """Hold a table for a commit: Delta would refuse one that was prepared while compaction replaced files."""
     return locked(lake, f"writing.{name.replace('/', '.')}")

@@ -71,6 +71,15 @@ def test_a_commit_carries_its_transactions(lake: Lake) -> None:
     assert ids(lake) == [2]
 
 
+def test_a_commit_with_a_transaction_that_is_known_is_refused(lake: Lake) -> None:
+    lake.append(SPEC, things(1), ["a"])
+    with pytest.raises(LakeError, match="start this run again"):
+        lake.append(SPEC, things(2), ["b", "a"])
+    with pytest.raises(LakeError, match="start this run again"):
+        lake.replace(SPEC, things(1), "id = 1", ["a"])
+    assert (ids(lake), lake.version(SPEC.name)) == ([1], 1)
+
+
 def test_a_commit_without_rows_carries_ids_and_metadata(lake: Lake) -> None:
     lake.append(SPEC, things(1))
     version = lake.append(SPEC, things(), ["only-an-id"], {"ml_platform.note": json.dumps({"x": 1})})
