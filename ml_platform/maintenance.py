@@ -18,7 +18,6 @@ from ml_platform.lake.schemas import MAINTENANCE
 from ml_platform.lake.store import locked
 from ml_platform.leftovers import find_leftovers, remove_leftovers
 
-LEAST_DAYS = 7
 HOME = "(home)"
 TROUBLE = (LakeError, DeltaError, OSError)
 

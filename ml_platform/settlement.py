@@ -6,7 +6,7 @@ files (formats, rules), committing (ingestion).
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -67,12 +67,16 @@ class Batch:
 
 @dataclass
 class InForce:
-    """What is in force: the loaded drop of each path, the bytes known per drop day; and every drop's newest row, `open` where it is not final."""
+    """What is in force: the loaded drop of each path, the bytes known per drop day; and every drop's newest row, `open` where it is not final.
+
+    `newest`: when the last drop was settled; the next one is settled later, whatever the clock says, because the newest row of a key wins.
+    """
 
     current: dict[str, LedgerRow]
     first_path: dict[tuple[date, str], str]
     known: dict[str, LedgerRow]
     open: set[str]
+    newest: datetime = datetime.min.replace(tzinfo=UTC)
 
     @classmethod
     def read(cls, lake: Lake, contract: SourceContract) -> "InForce":
@@ -84,7 +88,8 @@ class InForce:
         again = {
             row.drop_id for row in known.values() if row.state == QUARANTINED and (row.drop_id, row.attempt) in released
         }
-        found = cls(current, there, known, again)
+        newest = max((row.settled_at for row in known.values()), default=cls.newest)
+        found = cls(current, there, known, again, newest)
         if contract.kind == "events":
             found.open |= {row.drop_id for row in known.values() if row.state == DUPLICATE and not found._holds(row)}
         return found
@@ -97,8 +102,9 @@ class InForce:
         return drop.drop_id in self.known and drop.drop_id not in self.open
 
     def again(self, row: LedgerRow) -> LedgerRow:
-        """The row of a drop that is settled once more: another attempt, first seen when it was."""
-        before = self.known.get(row.drop_id)
+        """The row of a drop that is settled now, after all others; once more: another attempt, first seen when it was."""
+        before, self.newest = self.known.get(row.drop_id), max(row.settled_at, self.newest + timedelta(microseconds=1))
+        row = replace(row, settled_at=self.newest)
         return replace(row, attempt=before.attempt + 1, first_seen_at=before.first_seen_at) if before else row
 
     def same_bytes(self, row: LedgerRow, contract: SourceContract) -> str | None:

@@ -15,6 +15,7 @@ from sensors.alerts import run_failures
 from sensors.data_drops import data_drops
 from sensors.jobs import build_jobs
 from sensors.quarantine_job import quarantine_job
+from sensors.retention_job import daily_retention, retention_job
 from sensors.schedules import daily_retraining
 
 
@@ -28,10 +29,10 @@ class Triggers:
 
 
 def build_triggers(settings: Settings, contracts: Contracts) -> Triggers:
-    """Jobs, schedules and sensors of one fleet; all of them run by default."""
-    jobs = build_jobs(contracts)
+    """Jobs, schedules and sensors of one fleet; all but the one that removes things run by default."""
+    jobs, retention = build_jobs(contracts), retention_job()
     return Triggers(
-        [*jobs.values(), quarantine_job()],
-        [daily_retraining(jobs["retrain"], settings, contracts)],
+        [*jobs.values(), quarantine_job(), retention],
+        [daily_retraining(jobs["retrain"], settings, contracts), daily_retention(retention, contracts)],
         [data_drops(jobs["score"], settings, contracts), run_failures(settings)],
     )
