@@ -20,6 +20,8 @@ from ml_platform.lake.schemas import INSTANT, QUARANTINE
 from ml_platform.landing import Drop
 from ml_platform.rules import Screened
 
+NEVER = datetime.min.replace(tzinfo=UTC)
+
 
 @dataclass(frozen=True)
 class Read:
@@ -76,7 +78,7 @@ class InForce:
     first_path: dict[tuple[date, str], str]
     known: dict[str, LedgerRow]
     open: set[str]
-    newest: datetime = datetime.min.replace(tzinfo=UTC)
+    newest: datetime = NEVER
 
     @classmethod
     def read(cls, lake: Lake, contract: SourceContract) -> "InForce":
@@ -88,7 +90,7 @@ class InForce:
         again = {
             row.drop_id for row in known.values() if row.state == QUARANTINED and (row.drop_id, row.attempt) in released
         }
-        newest = max((row.settled_at for row in known.values()), default=cls.newest)
+        newest = max((row.settled_at for row in known.values()), default=NEVER)
         found = cls(current, there, known, again, newest)
         if contract.kind == "events":
             found.open |= {row.drop_id for row in known.values() if row.state == DUPLICATE and not found._holds(row)}

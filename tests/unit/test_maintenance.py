@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -100,7 +99,7 @@ def account(lake: Lake) -> list[tuple[str, str]]:
 
 
 @pytest.fixture
-def corrected(lake: Lake) -> Iterator[Lake]:
+def corrected(lake: Lake) -> Lake:
     """Version 1 wrong, corrected as version 2 forty days ago; version 3 twenty days ago, version 4 now."""
     lake.append(SPEC, rows(1, text="wrong"))
     lake.replace(SPEC, rows(1, text="right"), "id = 1")
@@ -109,7 +108,7 @@ def corrected(lake: Lake) -> Iterator[Lake]:
     lake.replace(SPEC, rows(2, text="y"), "id = 2")
     aged(Path(lake.uri(SPEC.name)), 20)
     lake.replace(SPEC, rows(2, text="z"), "id = 2")
-    yield lake
+    return lake
 
 
 def test_a_dry_run_changes_not_a_byte_and_says_what_an_applied_one_does(corrected: Lake, home: Path) -> None:
@@ -298,7 +297,7 @@ def test_a_table_that_cannot_be_read_stops_no_other_one(corrected: Lake, home: P
 def test_two_at_once_do_not_collide(corrected: Lake, home: Path) -> None:
     with (
         locked(corrected, "retention"),
-        pytest.raises(LakeError, match="retention is at work on .* in another process"),
+        pytest.raises(LakeError, match=r"retention is at work on .* in another process"),
     ):
         care(corrected, home).apply()
     assert corrected.read(SPEC.name, version=1).num_rows == 1
