@@ -8,6 +8,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 import time
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -33,6 +35,7 @@ from ml_platform.maintenance import HOME, Maintenance, tables, vacuum
 SPEC = TableSpec("gold/things", pa.schema([("id", pa.int64()), ("text", pa.string())]))
 SILVER = TableSpec("silver/readings_history", pa.schema([("value", pa.int64()), ("month", pa.string())]), ("month",))
 PANEL = TableSpec(SERIES_PANEL, pa.schema([("value", pa.int64())]))
+ROOT = Path(__file__).resolve().parents[2]
 MONTH, NOW = timedelta(days=30), timedelta(0)
 DAY = date(2024, 1, 5)
 CONTRACT = SourceContract.model_validate(
@@ -370,3 +373,25 @@ def test_any_reader_of_delta_reads_what_is_left(corrected: Lake, home: Path) -> 
     care(corrected, home).apply()
     assert sorted(DeltaTable(corrected.uri(SPEC.name)).to_pandas()["text"]) == ["right", "z"]
     assert LEDGER.name not in tables(corrected)
+
+
+def test_the_guide_reads_an_older_version_as_it_says(tmp_path: Path) -> None:
+    """Its Python block, as it stands, in a folder with a table that was corrected five days ago."""
+    lake, spec = Lake(str(tmp_path / ".platform" / "lake")), TableSpec("silver/sales_history", SPEC.schema)
+    lake.append(spec, rows(1, 2, text="wrong"))
+    aged(Path(lake.uri(spec.name)), 10)
+    lake.replace(spec, rows(1, text="right"), "id = 1")
+    lake.append(spec, rows(3))
+    guide = (ROOT / "docs" / "retention.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", block],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert not done.returncode, done.stderr
+    assert "rows a week ago: 2" in done.stdout
+    assert re.search(r"changed.*│\s+2 │", done.stdout, re.DOTALL), done.stdout
