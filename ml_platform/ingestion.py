@@ -77,8 +77,8 @@ class Ingestion:
             self.progress(
                 f"{self.contract.name}: {len(report.rows)} drops, {report.total('rows_loaded'):,} rows loaded"
             )
-        if report.rows:
-            compact(self.lake, bronze.spec.name)
+        if report.rows and (reason := compact(self.lake, bronze.spec.name).reason):
+            self.progress(f"{bronze.spec.name} keeps its small files: {reason}")
         return report
 
     def bronze(self) -> Bronze:

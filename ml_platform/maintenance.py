@@ -42,7 +42,7 @@ class Due:
 
 @dataclass(frozen=True)
 class Action:
-    """What was done to a table: compacted, vacuumed, log_cut, removed (of the home), failed, or nothing_due; a row of ops/maintenance."""
+    """What was done to a table: compacted, skipped, vacuumed, log_cut, removed (of the home), failed, or nothing_due; a row of ops/maintenance."""
 
     table: str
     action: str
@@ -100,8 +100,10 @@ class Maintenance:
 
     def _compacted(self, name: str) -> Iterable[Action]:
         found = compact(self.lake, name)
-        if found.files or found.reason:
-            yield self._action(name, "compacted", found.files, found.bytes_before, 0, found.reason)
+        if found.files:
+            yield self._action(name, "compacted", found.files, found.bytes_before)
+        if found.reason:
+            yield self._action(name, "skipped", reason=found.reason)
 
     def _swept(self, name: str) -> Iterable[Action]:
         swept = vacuum(self.lake, [name], self.retention)[0]

@@ -10,7 +10,7 @@ from functools import reduce
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable
-from deltalake.exceptions import CommitFailedError
+from deltalake.exceptions import CommitFailedError, DeltaError
 
 from ml_platform.lake.store import COMPRESSION, HOOKS, Lake, writing
 
@@ -80,6 +80,8 @@ def _compact(lake: Lake, name: str, crowd: Crowd, target: int) -> Compaction:
             except CommitFailedError as conflict:
                 why = f"another writer was faster {ATTEMPTS} times, the next run tries again: {conflict}"
                 continue
+            except DeltaError as unfit:  # many files are slow, and no reason to stop a batch that is in
+                return Compaction(reason=str(unfit).splitlines()[0])
         before, after = done["filesRemoved"], done["filesAdded"]
         return Compaction(done["numFilesRemoved"], done["numFilesAdded"], _bytes(before), _bytes(after))
     return Compaction(reason=why)

@@ -54,7 +54,8 @@ def find(lake: Lake, name: str, retention: timedelta) -> Sweep:
         raise LakeError(f"{lake.root} is no local folder: retention works on local lakes only")
     log, now = logs.read(lake.root, name), datetime.now(UTC)
     keep, needed = log.in_force(now - retention), _needed(lake, name, log)
-    live = set(lake.table(name).get_add_actions()["path"].to_pylist())
+    # at the version that was looked at: what a writer replaces meanwhile is still in force there
+    live = set(lake.table(name, log.newest).get_add_actions()["path"].to_pylist())
     named, ever = log.named_since(live, keep), log.ever_named()
     aged = now - max(retention, IN_FLIGHT)
     dead = [

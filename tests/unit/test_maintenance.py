@@ -23,7 +23,7 @@ from ml_platform.calendar import Calendar
 from ml_platform.cli import app
 from ml_platform.contracts import SourceContract
 from ml_platform.ingestion import Ingestion
-from ml_platform.lake import GoneError, Lake, LakeError, TableSpec, ledger, sweeping
+from ml_platform.lake import GoneError, Lake, LakeError, TableSpec, ledger, logs, sweeping
 from ml_platform.lake.compaction import MANY
 from ml_platform.lake.history import INPUTS_KEY
 from ml_platform.lake.names import SERIES_PANEL
@@ -175,6 +175,25 @@ def test_files_on_their_way_into_a_commit_stay_whatever_the_retention_is(lake: L
     }
     lake.append(SPEC, rows(2), files=written)
     assert sorted(lake.read(SPEC.name)["id"].to_pylist()) == [1, 2]
+
+
+def test_what_a_writer_replaces_while_files_are_looked_for_stays(
+    corrected: Lake, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, newest = logs.read, corrected.version(SPEC.name) or 0
+    before = corrected.read(SPEC.name).sort_by("id")
+
+    def overtaken(root: str, name: str) -> logs.Log:
+        found = read(root, name)
+        if corrected.version(SPEC.name) == newest:
+            corrected.replace(SPEC, rows(1, 2, text="later"), "id > 0")
+        return found
+
+    monkeypatch.setattr(sweeping.logs, "read", overtaken)
+    care(corrected, home).apply()
+    monkeypatch.undo()
+    assert corrected.read(SPEC.name)["text"].to_pylist() == ["later", "later"]
+    assert corrected.read(SPEC.name, version=newest).sort_by("id").equals(before)
 
 
 def test_what_crashed_runs_left_goes_after_the_retention(lake: Lake, home: Path) -> None:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pytest
 
 from ml_platform.lake import GoneError, Lake, TableSpec, compaction, history
+from ml_platform.lake import files as files_of_tables
 from ml_platform.lake.compaction import MANY, compact, crowds
 from ml_platform.lake.store import writing
 
@@ -189,6 +190,17 @@ def test_a_conflict_from_another_machine_leaves_a_reason(lake: Lake, monkeypatch
     monkeypatch.undo()
     assert "another writer was faster 3 times" in done.reason
     assert sorted(row["id"] for row in lake.read(PLAIN.name).to_pylist()) == list(range(MANY))
+
+
+def test_a_table_that_delta_cannot_compact_is_left_with_the_reason(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bounds that are no JSON, as an earlier version of the platform wrote them for an infinity: batches go on all the same."""
+    with monkeypatch.context() as patch:
+        patch.setattr(files_of_tables, "statistics", lambda _: '{"numRecords": 1, "maxValues": {"id": Infinity}}')
+        for number in range(MANY):
+            lake.append(PLAIN, pa.table({"id": [number], "text": ["x"]}))
+    done = compact(lake, PLAIN.name)
+    assert (done.files, bool(done.reason), "\n" in done.reason) == (0, True, False)
+    assert lake.version(PLAIN.name) == MANY
 
 
 def test_a_version_is_found_by_its_time(lake: Lake) -> None:
