@@ -178,7 +178,7 @@ def test_files_on_their_way_into_a_commit_stay_whatever_the_retention_is(lake: L
 
 
 def test_what_a_writer_replaces_while_files_are_looked_for_stays(
-    corrected: Lake, home: Path, monkeypatch: pytest.MonkeyPatch
+    corrected: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read, newest = logs.read, corrected.version(SPEC.name) or 0
     before = corrected.read(SPEC.name).sort_by("id")
@@ -190,7 +190,7 @@ def test_what_a_writer_replaces_while_files_are_looked_for_stays(
         return found
 
     monkeypatch.setattr(sweeping.logs, "read", overtaken)
-    care(corrected, home).apply()
+    sweeping.remove(corrected, sweeping.find(corrected, SPEC.name, MONTH))
     monkeypatch.undo()
     assert corrected.read(SPEC.name)["text"].to_pylist() == ["later", "later"]
     assert corrected.read(SPEC.name, version=newest).sort_by("id").equals(before)
