@@ -14,9 +14,9 @@ from datetime import date
 from ml_platform.calendar import Calendar
 from ml_platform.contracts import Contracts, SourceContract
 from ml_platform.lake import Lake, ledger
+from ml_platform.lake.history import INPUTS_KEY
 from ml_platform.lake.ledger import LedgerRow
 from ml_platform.landing import Drop, Held, HeldFiles, LandedFile, LandingStore, Readiness, Waiting, drop_of
-from ml_platform.preparation import INPUTS_KEY
 from ml_platform.registry import champion_as_of
 from ml_platform.settlement import OPEN_COLUMNS, open_again
 from ml_platform.warehouse.contents import published

@@ -25,6 +25,7 @@ from ml_platform.contracts import SourceContract
 from ml_platform.failpoints import reach
 from ml_platform.formats import Limits, UnreadableError, open_drop
 from ml_platform.lake import AlreadyCommittedError, Lake, LakeError, TableSpec, announcements, ledger
+from ml_platform.lake.compaction import compact
 from ml_platform.lake.files import Files
 from ml_platform.lake.ledger import LedgerRow
 from ml_platform.lake.store import in_predicate, locked
@@ -84,6 +85,8 @@ class Ingestion:
             for batch in self._batches([drop for drop in drops if not in_force.settled(drop)], in_force, bronze):
                 report = report.with_batch(batch, self.bring(batch, bronze) if batch.settled else ())
                 self.progress(f"{self.contract.name}: {report.words()}")
+            if report.rows and (reason := compact(self.lake, bronze.spec.name).reason):
+                self.progress(f"{bronze.spec.name} keeps its small files: {reason}")
         return report
 
     def turn(self) -> AbstractContextManager[None]:

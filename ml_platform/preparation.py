@@ -19,7 +19,8 @@ from ml_platform.contracts import Contracts, SourceContract
 from ml_platform.failpoints import reach
 from ml_platform.fates import deduplicated, held_back, ruled
 from ml_platform.lake import Lake, TableSpec, decisions, ledger
-from ml_platform.lake.ledger import LOADED
+from ml_platform.lake.history import INPUTS_KEY
+from ml_platform.lake.ledger import LOADED, LedgerRow
 from ml_platform.lake.schemas import LEDGER, QUARANTINE, ROW_FATES
 from ml_platform.lake.staging import Staging
 from ml_platform.lake.store import in_predicate, locked
@@ -28,7 +29,6 @@ from ml_platform.spark import session
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-INPUTS_KEY = "ml_platform.inputs"
 MONTHS_KEY = "ml_platform.months"
 CHECKS = ("row_fates", "unique_key", READER_VERSION, expectations.NAME)
 
@@ -106,7 +106,7 @@ class Preparation:
 
     def _inputs(self) -> dict[str, Any]:
         lookups = {
-            one.source: self.lake.version(f"silver/{self.contracts[one.source].silver}")
+            one.source: self.lake.content_version(f"silver/{self.contracts[one.source].silver}")
             for one in self.contract.lookups
         }
         return {
@@ -120,8 +120,10 @@ class Preparation:
         """Months of the drops that changed since the last commit; None for all, where contract or lookups changed."""
         if not before or {**before, "bronze": None} != {**inputs, "bronze": None}:
             return None
-        changed = self._changed_drops(int(before["bronze"] or 0))
-        rows = self._dated(self._read_bronze()).where(is_in("drop_id", changed))
+        newer = self._changed_drops(int(before["bronze"] or 0))
+        changed, days = [row.drop_id for row in newer], sorted({f"{row.drop_day}" for row in newer})
+        # by day first: bronze is partitioned by it, and ids prune nothing
+        rows = self._dated(self._read_bronze().where(is_in("drop_day", days)).where(is_in("drop_id", changed)))
         months = {row["month"] for row in rows.select("month").distinct().collect()} | self._known_months(changed)
         return sorted(months | self._months_of_keys(rows, changed))
 
@@ -150,10 +152,9 @@ class Preparation:
             return int(self._bronze(months).count())
         return sum(row.rows_loaded for row in ledger.of_source(self.lake, self.contract.name) if row.state == LOADED)
 
-    def _changed_drops(self, bronze_version: int) -> list[str]:
-        return [
-            row.drop_id for row in ledger.of_source(self.lake, self.contract.name) if row.table_version > bronze_version
-        ]
+    def _changed_drops(self, bronze_version: int) -> list[LedgerRow]:
+        known = ledger.of_source(self.lake, self.contract.name)
+        return [row for row in known if row.table_version > bronze_version]
 
     def _table(self, name: str) -> "DataFrame":
         return session(self.engine).read.format("delta").load(self.lake.uri(name))

@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     max_columns: int = Field(default=2_000, ge=1, description="columns of one landed file, and of a bronze table")
     max_cell_bytes: int = Field(default=1 << 20, ge=1, description="bytes of one text in a landed file")
     max_expanded_bytes: int = Field(default=4 << 30, ge=1, description="bytes of one landed file once it is unpacked")
+    retention_days: int = Field(default=30, ge=7, description="days for which old versions of tables can be read")
     sensor_seconds: int = Field(default=10, ge=1, description="pause between two looks at the landing folder")
     landing_url: str = Field(
         default="", description="a container of blob storage; empty: the folder `landing` of the home"

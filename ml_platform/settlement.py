@@ -6,7 +6,7 @@ files (formats, rules), committing (ingestion).
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -23,6 +23,7 @@ from ml_platform.rules import Screened
 
 OPEN_COLUMNS = ("drop_id", "path", "drop_day", "content_sha256", "state", "attempt")
 CHANGED, UNREACHABLE = "changed", "unreachable"
+NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ class InForce:
     """What is in force: the loaded drop of each path, the bytes known per drop day; and every drop's newest row, `open` where it is not final.
 
     `announced`: sequencers that storage events told, by path and etag.
+    `newest`: when the last drop was settled; the next one is settled later, whatever the clock says, because the newest row of a key wins.
     """
 
     current: dict[str, LedgerRow]
@@ -91,6 +93,7 @@ class InForce:
     known: dict[str, LedgerRow]
     open: set[str]
     announced: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    newest: datetime = NEVER
 
     @classmethod
     def read(cls, lake: Lake, contract: SourceContract) -> "InForce":
@@ -98,15 +101,17 @@ class InForce:
         known = {row.drop_id: row for row in ledger.of_source(lake, contract.name)}
         current = {row.path: row for row in known.values() if row.state == LOADED}
         there = {(row.drop_day, row.content_sha256): row.path for row in current.values()}
-        return cls(current, there, known, open_again(lake, contract))
+        newest = max((row.settled_at for row in known.values()), default=NEVER)
+        return cls(current, there, known, open_again(lake, contract), newest=newest)
 
     def settled(self, drop: Drop) -> bool:
         """Whether nothing is left to do for a drop."""
         return drop.drop_id in self.known and drop.drop_id not in self.open
 
     def again(self, row: LedgerRow) -> LedgerRow:
-        """The row of a drop with the sequencer that was announced; settled once more, another attempt, first seen when it was."""
-        before, row = self.known.get(row.drop_id), replace(row, sequencer=self.announced.get((row.path, row.etag)))
+        """The row of a drop that is settled now, after all others, with the sequencer that was announced; once more: another attempt, first seen when it was."""
+        before, self.newest = self.known.get(row.drop_id), max(row.settled_at, self.newest + timedelta(microseconds=1))
+        row = replace(row, settled_at=self.newest, sequencer=self.announced.get((row.path, row.etag)))
         return replace(row, attempt=before.attempt + 1, first_seen_at=before.first_seen_at) if before else row
 
     def same_bytes(self, row: LedgerRow, contract: SourceContract) -> str | None:

@@ -12,6 +12,7 @@ from resources.compute import ComputeResource
 from resources.configuration import ConfigurationResource
 from resources.lake import LakeResource
 from resources.landing import LandingResource
+from resources.maintenance import MaintenanceResource
 from resources.marts import dbt_resource
 from resources.registry import RegistryResource
 from resources.spark import SparkResource
@@ -22,6 +23,7 @@ __all__ = [
     "ConfigurationResource",
     "LakeResource",
     "LandingResource",
+    "MaintenanceResource",
     "RegistryResource",
     "SparkResource",
     "WarehouseResource",
@@ -35,6 +37,7 @@ def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[Any
         "configuration": ConfigurationResource(folder=str(settings.configs)),
         "landing": _landing(settings),
         "lake": LakeResource(root=settings.lake),
+        "maintenance": MaintenanceResource(home=str(settings.root), days=settings.retention_days),
         "spark": SparkResource(engine=settings.engine, shards=settings.shards, suite_rows=settings.suite_rows),
         "compute": ComputeResource(workers=settings.workers),
         "registry": RegistryResource(

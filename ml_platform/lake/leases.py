@@ -8,15 +8,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ml_platform.lake.errors import LakeError
+
 
 @contextmanager
-def leased(root: str, name: str) -> Iterator[None]:
-    """Wait for the turn of `name` below a lake's root; the system gives it back where a process dies. No turns at a URL."""
+def leased(root: str, name: str, wait: bool = True) -> Iterator[None]:
+    """Wait for the turn of `name` below a lake's root; the system gives it back where a process dies. No turns at a URL.
+
+    Without `wait` LakeError where another process has it.
+    """
     if "://" in root:
         yield
         return
     place = Path(root, f"ops/.{name}.lock")
     place.parent.mkdir(parents=True, exist_ok=True)
     with place.open("a") as lease:
-        fcntl.flock(lease, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lease, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise LakeError(f"{name} is at work on {root} in another process: wait until it has ended") from None
         yield

@@ -19,8 +19,11 @@ from pyarrow.fs import FileSystem
 
 from ml_platform.failpoints import reach
 from ml_platform.lake import decisions
-from ml_platform.lake.schemas import LEDGER, QUARANTINE
-from ml_platform.lake.store import AlreadyCommittedError, Commit, Lake, in_predicate, locked
+from ml_platform.lake.compaction import compact
+from ml_platform.lake.errors import AlreadyCommittedError
+from ml_platform.lake.history import Commit
+from ml_platform.lake.schemas import DECISIONS, LEDGER, QUARANTINE
+from ml_platform.lake.store import Lake, in_predicate, locked
 
 LEDGER_KEY = "ml_platform.ledger"
 REFUSED_KEY = "ml_platform.refused"
@@ -122,8 +125,7 @@ def project(lake: Lake, source: str, bronze: str) -> int:
     with locked(lake, "project"):  # two that complete the same commit at once would both add its rows
         lake.migrate(LEDGER)
         lake.migrate(QUARANTINE)
-        known = max((row.table_version for row in of_source(lake, source)), default=-1)
-        commits = [c for c in lake.commits_after(bronze, known) if LEDGER_KEY in c.metadata]
+        commits = [c for c in lake.commits_after(bronze, known_version(lake, source)) if LEDGER_KEY in c.metadata]
         for commit in commits:
             try:
                 _project_one(lake, bronze, commit)
@@ -131,7 +133,18 @@ def project(lake: Lake, source: str, bronze: str) -> int:
                 if lake.reached(LEDGER.name, bronze) < commit.version:
                     raise
         decisions.apply(lake, source)
+        for spec in (LEDGER, QUARANTINE, DECISIONS) if commits else ():
+            if compact(lake, spec.name).written:  # one more file per batch: every reader would pay for all of them
+                lake.table(spec.name).create_checkpoint()  # and for every commit since the last checkpoint
     return len(commits)
+
+
+def known_version(lake: Lake, source: str) -> int:
+    """The newest version of a source's bronze table that the ledger knows; -1 where it knows none."""
+    if not lake.exists(LEDGER.name):
+        return -1
+    versions = lake.read(LEDGER.name, ["table_version"], pc.field("source") == source)["table_version"]
+    return int(pc.max(versions).as_py()) if len(versions) else -1
 
 
 def _project_one(lake: Lake, bronze: str, commit: Commit) -> None:

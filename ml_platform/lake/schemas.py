@@ -139,6 +139,21 @@ DEAD_LETTERS = TableSpec(
     description="Messages that are no storage events, or that came too often: taken out of the queue and kept here.",
 )
 
+MAINTENANCE = TableSpec(
+    names.MAINTENANCE,
+    _schema(
+        table=pa.string(),
+        action=pa.string(),
+        files=pa.int64(),
+        bytes=pa.int64(),
+        versions=pa.int64(),
+        at=INSTANT,
+        run_id=pa.string(),
+        reason=pa.string(),
+    ),
+    description="What retention did: one row per table and action of an applied run, with files, bytes and versions that went.",
+)
+
 PROMOTED_RELEASE = TableSpec(
     names.PROMOTED_RELEASE,
     _schema(

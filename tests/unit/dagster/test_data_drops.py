@@ -16,8 +16,9 @@ from ml_platform import backlog
 from ml_platform.contracts import Contracts
 from ml_platform.delivery import Delivery
 from ml_platform.lake import decisions, ledger
+from ml_platform.lake.history import INPUTS_KEY
 from ml_platform.lake.schemas import PROMOTED_RELEASE, PUBLISHED
-from ml_platform.preparation import INPUTS_KEY, silver_spec
+from ml_platform.preparation import silver_spec
 from ml_platform.warehouse import DuckDBWarehouse
 from sensors.data_drops import ATTEMPTS, BATCH_TAG, UNFINISHED, Cursor
 
