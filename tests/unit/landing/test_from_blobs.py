@@ -226,7 +226,9 @@ def test_a_blob_that_storage_will_not_give_is_refused_and_stops_no_other(
     ]
 
 
-@pytest.mark.parametrize("why", [CredentialUnavailableError("no identity here"), refusal(403)], ids=repr)
+@pytest.mark.parametrize(
+    "why", [CredentialUnavailableError("no identity here"), refusal(403)], ids=["no identity", "no role"]
+)
 def test_an_identity_that_may_not_read_refuses_no_file(
     container: ContainerClient, ingestion_of: Any, monkeypatch: pytest.MonkeyPatch, why: Exception
 ) -> None:
