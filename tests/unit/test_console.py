@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from ml_platform import console as show
+from ml_platform.landing import HeldFiles
 from ml_platform.status import (
     Alert,
     Fate,
@@ -45,6 +46,7 @@ STATUS = Status(
     missing_days=(date(2017, 12, 3),),
     unpublished=(date(2017, 12, 18), date(2017, 12, 19)),
     waiting={"meter": 1200},
+    held=(HeldFiles("meter", "no_success", 3, "meter/b[2].csv: its folder holds no _SUCCESS yet"),),
     undeclared=("metre",),
 )
 
@@ -82,6 +84,7 @@ def shown(status: Status) -> str:
         "Forecasts lag: 2 complete days up to 2017-12-19 are not published",
         "Days without a complete delivery: 1 between the first and the newest (2017-12-03)",
         "Files wait under landing/ (1,200 meter)",
+        "Files that are not due yet: 3 of meter (no_success: meter/b[2].csv: its folder holds no _SUCCESS yet)",
         "Folders without a contract under landing/: metre",
         "Newest complete day 2017-12-17; newest drop settled 2026-01-02 03:04:05 UTC",
     ],
