@@ -17,7 +17,10 @@ from ml_platform.landing import LandingStore, list_drops
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BEGIN = "begin"
 INSTANT, NUMBER, DIGEST = r"\d{8}T\d{12}Z", r"-?\d+", "[0-9a-f]{16}"
-LOST = ("vanished:", "unreadable")  # reasons of the ledger for files that have brought nothing
+LOST = (
+    "vanished:",
+    "unreadable_parquet:",
+)  # reasons of the ledger for files whose bytes are not those that were landed
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pydantic import SecretStr, ValidationError
 
 from ml_platform.contracts import ContractError, Contracts, SourceContract
 from ml_platform.pull import Puller, PullError, examine, pulled
+from ml_platform.pull.puller import database_of
 from ml_platform.settings import Settings, SettingsError, read_settings
 
 SECRET = "geheim"
@@ -34,6 +35,10 @@ def refused(shop: Any, url: str | None = None) -> str:
     ("url", "words"),
     [
         (URL, "the database does not answer"),
+        (
+            f"postgresql+psycopg://shop@127.0.0.1:1/shop?target_session_attrs={SECRET}",
+            'invalid target_session_attrs value: "***"',
+        ),
         ("nothing", "its URL in ML_PLATFORM_DATABASES cannot be used"),
         (f"nosuch://u:{SECRET}@h/x", "its URL in ML_PLATFORM_DATABASES cannot be used"),
         (f"postgresql+psycopg://u:{SECRET}@h:port{SECRET}/x", "its URL in ML_PLATFORM_DATABASES cannot be used"),
@@ -80,6 +85,17 @@ def test_a_watermark_of_another_type(shop: Any, kind: str) -> None:
 def test_a_row_without_a_watermark_is_not_passed_over(shop: Any) -> None:
     shop.sql("insert into {table} (order_id) values (1)")
     assert "rows without a value in the watermark 'changed_at', which would never be read" in refused(shop)
+
+
+def test_a_pull_cannot_write(shop: Any) -> None:
+    """A query is trusted, and still it runs in a transaction that reads alone, and sees one state."""
+    schema = shop.table.split(".")[0]
+    body = f"insert into {shop.table} (order_id, changed_at) values (9, now()) returning *"
+    shop.sql(f"create function {schema}.added() returns setof {shop.table} language sql as '{body}'")
+    assert "read-only transaction" in refused(shop.having(table=None, query=f"select * from {schema}.added()"))
+    assert shop.of_table() == []
+    with database_of(shop.contract, {"shop": SecretStr(shop.url)}).look() as look:
+        assert look.connection.exec_driver_sql("show transaction_isolation").scalar() == "repeatable read"
 
 
 def test_a_value_that_the_driver_cannot_read_fails_at_once(shop: Any) -> None:
