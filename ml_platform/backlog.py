@@ -112,12 +112,13 @@ def _names(contracts: Contracts, after: Position) -> list[str]:
 
 def _files(landing: LandingStore, contracts: Contracts, after: Position) -> Iterator[tuple[Position, LandedFile]]:
     """Files of all sources with their places, from the one after a position on."""
+    area = landing.locate()
     for name in _names(contracts, after):
-        mark = after.mark if name == after.source else ""
+        mark, path = (after.mark, after.path) if name == after.source else ("", "")
         for page in landing.pages(name, mark):
-            for file in _rest(page.files, after.path if mark == after.mark and name == after.source else ""):
-                yield Position(landing.locate(), name, mark, file.path), file
-            mark = page.mark
+            for file in _rest(page.files, path):
+                yield Position(area, name, mark, file.path), file
+            mark, path = page.mark, ""
 
 
 def _rest(files: Sequence[LandedFile], path: str) -> Sequence[LandedFile]:

@@ -177,8 +177,8 @@ def unknown_variables() -> list[str]:
 
 
 def without_secrets(value: object) -> str:
-    """A setting as it may be shown: what follows a semicolon or a question mark in an address can be a token, what stands before an @ a password."""
-    return re.sub(r"//[^/@]*@", "//", re.split("[;?]", str(value))[0])
+    """A setting as it may be shown: what follows a semicolon, a question mark or a hash in an address can be a token, what stands before an @ a password."""
+    return re.sub(r"//[^/@]*@", "//", re.split("[;?#]", str(value))[0])
 
 
 def _explained(problem: ErrorDetails) -> str:

@@ -95,7 +95,12 @@ class BlobLanding:
     def _download(self, file: LandedFile | Drop, copy: Path) -> None:
         """Vanished, Changed; a transient error as it is, for the caller has more to repeat than this; OSError where this blob cannot be read."""
         from azure.core import MatchConditions
-        from azure.core.exceptions import HttpResponseError, ResourceModifiedError, ResourceNotFoundError
+        from azure.core.exceptions import (
+            ClientAuthenticationError,
+            HttpResponseError,
+            ResourceModifiedError,
+            ResourceNotFoundError,
+        )
 
         try:
             with copy.open("wb") as out:
@@ -110,7 +115,7 @@ class BlobLanding:
         except HttpResponseError as why:
             if is_transient(why):
                 raise
-            if why.status_code in NO_ACCESS:
+            if why.status_code in NO_ACCESS or isinstance(why, ClientAuthenticationError):
                 raise self._unusable(f"reading {file.path}", why) from why
             raise OSError(_first_line(why)) from why
 

@@ -7,14 +7,16 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from ml_platform.landing.drops import HIDDEN, Changed, Drop, LandedFile, Vanished
 from ml_platform.landing.protocol import PAGE, Page
+from ml_platform.transient import retried
 
 
 @dataclass(frozen=True)
@@ -25,10 +27,11 @@ class LocalLanding:
 
     def pages(self, folder: str, mark: str = "", size: int = PAGE) -> Iterator[Page]:
         """By path. Names are quick to list and are listed at once; what each file is costs a question to the disk, asked page by page."""
-        paths = sorted(path for path in self._paths(folder) if path > mark)
+        listing = f"listing {self.root / folder}"
+        paths = retried(lambda: sorted(path for path in self._paths(folder) if path > mark), listing)
         for start in range(0, len(paths), size):
             some = paths[start : start + size]
-            found = tuple(file for path in some if (file := self._describe(path)))
+            found = retried(partial(self._described, some), listing)
             yield Page(found, some[-1] if start + size < len(paths) else "")
 
     def stat(self, path: str) -> LandedFile | None:
@@ -80,6 +83,9 @@ class LocalLanding:
         """Paths of the files below a folder as the disk names them."""
         top = self.root / folder
         return (path[len(str(self.root)) + 1 :] for path in _files(str(top))) if top.is_dir() else iter(())
+
+    def _described(self, paths: Sequence[str]) -> tuple[LandedFile, ...]:
+        return tuple(file for path in paths if (file := self._describe(path)))
 
     def _describe(self, own: str) -> LandedFile | None:
         """The version that lies there now; None where it has gone, or is no plain file."""

@@ -8,6 +8,7 @@ from rich.console import Console
 from ml_platform import console as show
 from ml_platform.console_events import show_events
 from ml_platform.lake.announcements import DeadLetter
+from ml_platform.landing import HeldFiles
 from ml_platform.status import (
     Alert,
     Fate,
@@ -47,6 +48,7 @@ STATUS = Status(
     missing_days=(date(2017, 12, 3),),
     unpublished=(date(2017, 12, 18), date(2017, 12, 19)),
     waiting={"meter": 1200},
+    held=(HeldFiles("meter", "no_success", 3, "meter/b[2].csv: its folder holds no _SUCCESS yet"),),
     undeclared=("metre",),
     events={"settled": 6, "ignored(marker)": 2},
     dead_letters=(DeadLetter("m", "a [b]\x1b[31m\n c", "event 1 of 1: it is [no] object", 1, THEN),),
@@ -86,6 +88,7 @@ def shown(status: Status) -> str:
         "Forecasts lag: 2 complete days up to 2017-12-19 are not published",
         "Days without a complete delivery: 1 between the first and the newest (2017-12-03)",
         "Files wait under landing/ (1,200 meter)",
+        "Files that are not due yet: 3 of meter (no_success: meter/b[2].csv: its folder holds no _SUCCESS yet)",
         "Folders without a contract under landing/: metre",
         "Newest complete day 2017-12-17; newest drop settled 2026-01-02 03:04:05 UTC",
     ],

@@ -29,6 +29,12 @@ def answer(status: int, kind: type[HttpResponseError] = HttpResponseError) -> Ht
     return found
 
 
+def name_of(one: BaseException) -> str:
+    """The same in every process."""
+    number = one.errno if isinstance(one, OSError) else getattr(one, "status_code", None)
+    return f"{type(one).__name__}-{number}"
+
+
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     found = list[float]()
@@ -46,7 +52,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         ServiceResponseError("cut off"),
         IncompleteReadError("half"),
     ],
-    ids=repr,
+    ids=name_of,
 )
 def test_what_may_pass(passing: Exception) -> None:
     assert is_transient(passing)
@@ -64,7 +70,7 @@ def test_what_may_pass(passing: Exception) -> None:
         ValueError("EIO"),
         KeyboardInterrupt(),
     ],
-    ids=repr,
+    ids=name_of,
 )
 def test_what_does_not_pass(lasting: BaseException) -> None:
     assert not is_transient(lasting)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from azure.core.exceptions import HttpResponseError, ServiceResponseError
 from azure.core.pipeline.transport import RequestsTransport
+from azure.identity import CredentialUnavailableError
 from azure.storage.blob import ContainerClient
 
 from ml_platform import ingestion
@@ -37,6 +38,12 @@ FILES = {
     "_SUCCESS": "",
     "what is this.txt": "x",
 }
+
+
+def refusal(status: int, words: str = "no") -> HttpResponseError:
+    found = HttpResponseError(words)
+    found.status_code = status
+    return found
 
 
 @pytest.fixture
@@ -206,9 +213,7 @@ def test_a_blob_that_storage_will_not_give_is_refused_and_stops_no_other(
 
     def archived(self: BlobLanding, path: str) -> Any:
         if path.endswith("05.csv"):
-            why = HttpResponseError("This operation is not permitted on an archived blob.")
-            why.status_code = 409
-            raise why
+            raise refusal(409, "This operation is not permitted on an archived blob.")
         return blob(self, path)
 
     one = ingestion_of(store)
@@ -219,3 +224,24 @@ def test_a_blob_that_storage_will_not_give_is_refused_and_stops_no_other(
         ("loaded", ""),
         ("quarantined", "unreadable: the file cannot be read: This operation is not permitted on an archived blob."),
     ]
+
+
+@pytest.mark.parametrize(
+    "why", [CredentialUnavailableError("no identity here"), refusal(403)], ids=["no identity", "no role"]
+)
+def test_an_identity_that_may_not_read_refuses_no_file(
+    container: ContainerClient, ingestion_of: Any, monkeypatch: pytest.MonkeyPatch, why: Exception
+) -> None:
+    """Azurite knows no identities: the answer of one that has no role is put in its place."""
+    container.upload_blob("readings/readings_2024-01-05.csv", HEAD + ROW.format(5))
+    one = ingestion_of(BlobLanding(container))
+    drops = one.due(*YEAR)
+
+    def refused(self: BlobLanding, path: str) -> Any:
+        raise why
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BlobLanding, "_blob", refused)
+        with pytest.raises(StorageError, match="this identity may read"):
+            one.run(drops)
+    assert [row["state"] for row in ingest(one)] == ["loaded"]

@@ -1,7 +1,10 @@
 """Landing areas, a folder and Azurite alike: listing, single files, versions that change or vanish, hostile names, whole files."""
 
+import errno
 import os
 import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -307,9 +310,18 @@ def test_azurite_without_a_key_says_what_to_set(tmp_path: Path) -> None:
         open_landing(Settings(home=tmp_path, landing_url="http://127.0.0.1:1/account/landing"))
 
 
-def test_an_area_that_is_not_there_or_refuses_says_so(azurite_server: Azurite, container: ContainerClient) -> None:
-    strange = ContainerClient(azurite_server.blob_url, container.container_name, credential="Tm90IHRoZSBrZXk=")
-    lost = ContainerClient(azurite_server.blob_url, "lost", credential=azurite_server.key)
+@pytest.fixture
+def container_of() -> Iterator[Callable[[str, str, str], ContainerClient]]:
+    """A client for an account, a container and a key, closed afterwards."""
+    with ExitStack() as opened:
+        yield lambda url, name, key: opened.enter_context(ContainerClient(url, name, credential=key))
+
+
+def test_an_area_that_is_not_there_or_refuses_says_so(
+    container_of, azurite_server: Azurite, container: ContainerClient
+) -> None:
+    strange = container_of(azurite_server.blob_url, container.container_name, "Tm90IHRoZSBrZXk=")
+    lost = container_of(azurite_server.blob_url, "lost", azurite_server.key)
     for client in (strange, lost):
         for ask in (
             lambda s: list(s.pages("readings")),
@@ -326,16 +338,35 @@ def test_an_area_that_is_not_there_or_refuses_says_so(azurite_server: Azurite, c
         raise AssertionError
 
 
-def test_an_area_that_does_not_answer_is_asked_several_times(free_port, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_area_that_does_not_answer_is_asked_several_times(
+    container_of, free_port, monkeypatch: pytest.MonkeyPatch
+) -> None:
     waits = list[float]()
     monkeypatch.setattr("ml_platform.transient.time.sleep", waits.append)
-    client = ContainerClient(f"http://127.0.0.1:{free_port()}/account", "landing", credential="Tm90IHRoZSBrZXk=")
+    client = container_of(f"http://127.0.0.1:{free_port()}/account", "landing", "Tm90IHRoZSBrZXk=")
     with pytest.raises(
         TransientError, match=r"listing readings in http://127.*/landing failed 4 times within .*ServiceRequestError"
     ):
         list(BlobLanding(client).pages("readings"))
     assert len(waits) == 3
     assert all(later > earlier for earlier, later in pairwise([0.2, *waits]))
+
+
+def test_a_listing_of_a_folder_that_fails_for_a_moment_is_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "readings").mkdir()
+    (tmp_path / A).touch()
+    monkeypatch.setattr("ml_platform.transient.time.sleep", lambda seconds: None)
+    whole, calls = os.lstat, iter(range(100))
+
+    def shaky(path: str) -> os.stat_result:
+        if next(calls) < 2:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return whole(path)
+
+    monkeypatch.setattr("ml_platform.landing.local.os.lstat", shaky)
+    assert paths(LocalLanding(tmp_path)) == [A]
 
 
 @pytest.mark.parametrize(
