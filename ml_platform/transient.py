@@ -48,7 +48,7 @@ def retried(call: Callable[[], T], what: str, *, attempts: int = ATTEMPTS, first
 
     Waits are `first` seconds, doubled each time up to 8 s, times a random factor from 0.5 to 1 so that many callers do not come back at once.
     """
-    started = time.monotonic()
+    started = time.perf_counter()
     for attempt in range(1, attempts + 1):
         try:
             return call()
@@ -56,7 +56,7 @@ def retried(call: Callable[[], T], what: str, *, attempts: int = ATTEMPTS, first
             if not is_transient(why):
                 raise
             if attempt == attempts:
-                seconds = time.monotonic() - started
+                seconds = time.perf_counter() - started
                 words = (str(why).splitlines() or [""])[0]
                 raise TransientError(
                     f"{what} failed {attempts} times within {seconds:.1f} s, the last time with {type(why).__name__}: {words}"
