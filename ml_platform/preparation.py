@@ -16,7 +16,7 @@ from ml_platform import expectations
 from ml_platform.accounts import UNDATED, counted_fates, replaced_fates, silver_refusals, totals
 from ml_platform.checks import READER_VERSION, CheckResult, reader_version, require
 from ml_platform.contracts import Contracts, SourceContract
-from ml_platform.fates import deduplicated, held_back, ruled
+from ml_platform.fates import deduplicated, deleted, held_back, ruled
 from ml_platform.lake import Lake, TableSpec, decisions, ledger
 from ml_platform.lake.ledger import LOADED
 from ml_platform.lake.schemas import LEDGER, QUARANTINE, ROW_FATES
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 INPUTS_KEY = "ml_platform.inputs"
 MONTHS_KEY = "ml_platform.months"
+LEFT_OUT = ("quarantined", "excluded", "superseded", "duplicate", "deleted")
 CHECKS = ("row_fates", "unique_key", READER_VERSION, expectations.NAME)
 
 
@@ -87,8 +88,8 @@ class Preparation:
         self._project(fates, staging, months)
         metadata = {INPUTS_KEY: json.dumps(inputs), MONTHS_KEY: json.dumps(months)}
         version = staging.commit(months, metadata, "fate=kept")
-        for other in ("fate=quarantined", "fate=excluded", "fate=superseded", "fate=duplicate"):
-            staging.discard(other)
+        for other in LEFT_OUT:
+            staging.discard(f"fate={other}")
         return PreparationReport(tuple(months), totals(fates), version, checks)
 
     def excluded(self, columns: Sequence[str]) -> "DataFrame":
@@ -113,9 +114,28 @@ class Preparation:
         if not before or {**before, "bronze": None} != {**inputs, "bronze": None}:
             return None
         changed = self._changed_drops(int(before["bronze"] or 0))
+        if self._gone_elsewhere(changed):
+            return None
         rows = self._dated(self._read_bronze()).where(is_in("drop_id", changed))
         months = {row["month"] for row in rows.select("month").distinct().collect()} | self._known_months(changed)
         return sorted(months | self._months_of_keys(rows, changed))
+
+    def _gone_elsewhere(self, drops: Sequence[str]) -> bool:
+        """Whether rows of these drops had taken others out: where they are gone themselves, nothing says any more which months those lie in."""
+        if not self._keys_move or not self.lake.exists(ROW_FATES.name):
+            return False
+        taking = ["deleted", *(["superseded"] if self.contract.duplicates.greatest else [])]
+        own = (pc.field("source") == self.contract.name) & (pc.field("period") != UNDATED)
+        return bool(
+            self.lake.count(ROW_FATES.name, own & pc.field("drop_id").isin(drops) & pc.field("fate").isin(taking))
+        )
+
+    @property
+    def _keys_move(self) -> bool:
+        """Whether rows of one key can lie in several months: where the column that says when is no part of the key."""
+        time, validity = self.contract.time, self.contract.validity
+        dated = time.column if time else validity.start if validity else None
+        return dated is not None and dated not in self.contract.key
 
     def _known_months(self, drops: Sequence[str] | None) -> set[str]:
         """Months in which rows (of some drops) have a fate: also those that silver does not hold, because none was kept."""
@@ -127,8 +147,7 @@ class Preparation:
 
     def _months_of_keys(self, rows: "DataFrame", drops: Sequence[str]) -> set[str]:
         """Other months with the keys of changed rows: a correction can move a row from one month to another."""
-        time = self.contract.time.column if self.contract.time else None
-        if time is None or time in self.contract.key or not drops:
+        if not self._keys_move or not drops:
             return set()
         key = self.contract.key
         before = self._table(self.spec.name)
@@ -177,9 +196,19 @@ class Preparation:
     def _judged(self, months: Sequence[str] | None) -> "DataFrame":
         """Every row of the months with `fate` and `rule`, in the table's column order."""
         discarded = decisions.discarded_at_silver(self.lake, self.contract.name)
-        found = held_back(ruled(self._bronze(months), self.contract, self._current), discarded)
-        rows = deduplicated(found, self.contract)
+        found = held_back(ruled(self._with_same_keys(months), self.contract, self._current), discarded)
+        rows = deduplicated(deleted(found, self.contract), self.contract)
+        rows = rows if months is None else rows.where(is_in("month", months))
         return rows.select(*(name for name in self.spec.schema.names if name != "month"), "fate", "month")
+
+    def _with_same_keys(self, months: Sequence[str] | None) -> "DataFrame":
+        """Rows of the months, and those of other months that have a say about them: the ones with their keys."""
+        if months is None or not self._keys_move:
+            return self._bronze(months)
+        every, key = self._bronze(None), list(self.contract.key)
+        own = every.where(is_in("month", months))
+        others = every.where(f"not {is_in('month', months)}").join(own.select(*key).distinct(), key, "left_semi")
+        return own.unionByName(others)
 
     def _current(self, source: str) -> "DataFrame":
         return self._table(f"silver/{self.contracts[source].silver}")

@@ -128,11 +128,11 @@ class Town:
     def lake(self) -> Lake:
         return Lake(str(self.root / "lake"))
 
-    def land(self, source: str, name: str, *lines: str) -> None:
-        """Put a file there; each is a second newer than the one before."""
+    def land(self, source: str, name: str, *lines: str, more: str = "") -> None:
+        """Put a file there, with `more` columns in its header; each is a second newer than the one before."""
         path = self.root / "landing" / source / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n".join([HEADERS[source], *lines]) + "\n")
+        path.write_text("\n".join([HEADERS[source] + more, *lines]) + "\n")
         at = datetime(2024, 6, 1, tzinfo=UTC).timestamp() + next(SECONDS)
         os.utime(path, (at, at))
 
