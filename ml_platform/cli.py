@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from ml_platform import cli_quarantine
+from ml_platform import cli_erase, cli_quarantine
 from ml_platform import console as show
 from ml_platform.cli_errors import errors_in_words
 from ml_platform.launch import Job, Plan, find_project, log_path, require_project, run_jobs
@@ -38,6 +38,7 @@ app = typer.Typer(
     "Everything lies below ML_PLATFORM_HOME (default `.platform`). Begin with `ml-platform doctor`, then `ml-platform demo`.",
 )
 app.add_typer(cli_quarantine.app, name="quarantine")
+app.command()(cli_erase.erase)
 
 
 @app.command()

@@ -127,6 +127,7 @@ class SourceContract(Strict):
     drift: Literal["freeze", "evolve", "rescue"] = Field(
         default="freeze", description="what a file with other columns than these becomes"
     )
+    personal: tuple[str, ...] = Field(default=(), description="columns that hold a person's key, which can be erased")
     panel: Panel = Panel()
 
     @model_validator(mode="after")
@@ -141,6 +142,7 @@ class SourceContract(Strict):
         own += [self.validity.start, self.validity.end] if self.validity else []
         own += [*(c.column for c in self.panel.covariates), *self.panel.scope]
         own += [self.deletes.column] if self.deletes else []
+        own += self.personal
         for name in own:
             if name not in self.columns:
                 raise ValueError(f"column '{name}' is used but not declared; declared are {', '.join(self.columns)}")
@@ -154,6 +156,17 @@ class SourceContract(Strict):
                 raise ValueError(f"column '{name}' is reserved for what the platform adds to each row: rename it")
         if doubled := {name for name in taken if name in self.columns or taken.count(name) > 1}:
             raise ValueError(f"lookups take {sorted(doubled)}, which the source or another lookup has already")
+        return self
+
+    @model_validator(mode="after")
+    def _persons_can_be_erased(self) -> Self:
+        for name in self.personal:
+            if self.columns[name].type not in ("int64", "string"):
+                raise ValueError(f"personal: column '{name}' is no key of a person: its type is int64 or string")
+            if name in (*self.panel.scope, *(one.column for one in self.panel.covariates)):
+                raise ValueError(
+                    f"personal: column '{name}' is part of the panel, which is kept for ever: leave it out there"
+                )
         return self
 
     @model_validator(mode="after")

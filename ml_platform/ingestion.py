@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,13 +22,15 @@ from ml_platform.bronze import Bronze
 from ml_platform.calendar import Calendar
 from ml_platform.checks import READER_VERSION, CheckResult, merged, reader_version, require
 from ml_platform.contracts import SourceContract
+from ml_platform.erasure.door import silenced, without
+from ml_platform.erasure.persons import Persons
 from ml_platform.formats import Limits, UnreadableError, open_drop
-from ml_platform.lake import Lake, LakeError, TableSpec, ledger
+from ml_platform.lake import Lake, LakeError, TableSpec, erasures, ledger
 from ml_platform.lake.files import Files
 from ml_platform.lake.ledger import LedgerRow
-from ml_platform.lake.store import folder, in_predicate
+from ml_platform.lake.store import folder, in_predicate, locked
 from ml_platform.landing import Drop
-from ml_platform.rules import screen
+from ml_platform.rules import Screened, screen
 from ml_platform.settlement import Batch, InForce, Read, first_seen, settle
 
 READERS = 2
@@ -66,6 +69,10 @@ class Ingestion:
 
     def run(self, drops: Iterable[Drop]) -> "IngestionReport":
         """Bring drops into bronze, batch by batch; checks.Blocked before the commit of a batch that fails a check."""
+        with locked(self.lake, erasures.LOCK, shared=True):  # an erasure sees all of its rows, or they see the erasure
+            return self._run(drops)
+
+    def _run(self, drops: Iterable[Drop]) -> "IngestionReport":
         bronze = self.bronze()
         bronze.store(self.lake)
         self.recover()
@@ -104,7 +111,7 @@ class Ingestion:
         """Drops are read ahead in threads (Arrow works outside the interpreter's lock) and settled in order."""
         batch = Batch()
         with ThreadPoolExecutor(READERS) as readers:
-            for read in _ahead(readers, self._read, drops):
+            for read in _ahead(readers, partial(self._read, Persons.erased(self.lake, self.contract)), drops):
                 batch.add(settle(read, in_force, self.contract, bronze))
                 if batch.row_count >= self.batch_rows:
                     yield batch
@@ -112,7 +119,13 @@ class Ingestion:
         if batch.settled:
             yield batch
 
-    def _read(self, drop: Drop) -> Read:
+    def _read(self, persons: Persons, drop: Drop) -> Read:
+        """A drop without the rows of erased persons."""
+        read = self._opened(drop)
+        found = without(persons, read.found) if isinstance(read.found, Screened) else silenced(persons, read.found)
+        return replace(read, found=found)
+
+    def _opened(self, drop: Drop) -> Read:
         """Open and screen a drop; a file that vanished or cannot become rows is refused as a whole."""
         row, path = first_seen(drop, self.run_id), self.landing / drop.path
         if misnamed := self._misnamed(drop):

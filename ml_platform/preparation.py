@@ -12,22 +12,23 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ml_platform import expectations
-from ml_platform.accounts import UNDATED, counted_fates, replaced_fates, silver_refusals, totals
+from ml_platform import expectations, touched
+from ml_platform.accounts import UNDATED, counted_fates, erased_fates, replaced_fates, silver_refusals, totals
 from ml_platform.checks import READER_VERSION, CheckResult, reader_version, require
 from ml_platform.contracts import Contracts, SourceContract
 from ml_platform.fates import deduplicated, deleted, held_back, ruled
-from ml_platform.lake import Lake, TableSpec, decisions, ledger
+from ml_platform.lake import Lake, TableSpec, decisions, erasures, ledger
 from ml_platform.lake.ledger import LOADED
 from ml_platform.lake.schemas import LEDGER, QUARANTINE, ROW_FATES
 from ml_platform.lake.staging import Staging
-from ml_platform.lake.store import in_predicate
+from ml_platform.lake.store import Commit, in_predicate, locked
 from ml_platform.spark import session
+from ml_platform.touched import Touches, compared, first_build, is_dated
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-INPUTS_KEY = "ml_platform.inputs"
+INPUTS_KEY = touched.INPUTS_KEY
 MONTHS_KEY = "ml_platform.months"
 LEFT_OUT = ("quarantined", "excluded", "superseded", "duplicate", "deleted")
 CHECKS = ("row_fates", "unique_key", READER_VERSION, expectations.NAME)
@@ -57,7 +58,7 @@ def silver_spec(contract: SourceContract, contracts: Contracts) -> TableSpec:
 
 @dataclass(frozen=True)
 class Preparation:
-    """One source on its way from bronze to silver, on one engine."""
+    """One source on its way from bronze to silver, on one engine; `series`: key columns of the forecast's series, for what is touched."""
 
     lake: Lake
     contracts: Contracts
@@ -65,6 +66,7 @@ class Preparation:
     engine: str
     suite_rows: int = 20_000
     progress: Callable[[str], None] = lambda text: None
+    series: tuple[str, ...] = ()
 
     @property
     def spec(self) -> TableSpec:
@@ -72,25 +74,43 @@ class Preparation:
 
     def run(self) -> PreparationReport:
         """Make the months that new or replaced drops touch; checks.Blocked before the commit where a check fails."""
+        with locked(self.lake, erasures.LOCK, shared=True):
+            return self.remake()
+
+    def remake(self) -> PreparationReport:
+        """As `run`, for an erasure, which holds the lock itself."""
         table = self.lake.ensure(self.spec)
         ledger.project(self.lake, self.contract.name, self.contract.bronze_spec.name)
-        inputs, before = self._inputs(), self.lake.last_metadata(self.spec.name, INPUTS_KEY)
+        inputs, last = self._inputs(), self.lake.last_commit(self.spec.name, INPUTS_KEY)
+        before = json.loads(last.metadata[INPUTS_KEY]) if last else {}
         if inputs == before:
             return PreparationReport((), {}, table.version())
-        touched = self._touched(before, inputs)
-        self.progress(f"{self.contract.silver}: {'all' if touched is None else len(touched)} months")
+        changed = self._touched(before, inputs)
+        self.progress(f"{self.contract.silver}: {'all' if changed is None else len(changed)} months")
         staging = Staging.open(self.lake, self.spec)
-        self._judged(touched).write.partitionBy("fate", "month").mode("overwrite").parquet(staging.path)
+        self._judged(changed).write.partitionBy("fate", "month").mode("overwrite").parquet(staging.path)
         fates = counted_fates(staging, self.contract)
-        months = sorted({*fates["period"].to_pylist(), *self._known_months(None)}) if touched is None else touched
-        checks = require(f"table {self.spec.name}", self._checks(staging, fates, self._rows(touched)))
+        months = sorted({*fates["period"].to_pylist(), *self._known_months(None)}) if changed is None else changed
+        checks = require(f"table {self.spec.name}", self._checks(staging, fates, self._rows(changed)))
         # projections first: a crash before the commit leaves the inputs unrecorded, so that the next run makes both anew
         self._project(fates, staging, months)
+        touches, expected = self._touches(staging, months, last), table.version() + 1
+        touches.record(self.lake, expected)
         metadata = {INPUTS_KEY: json.dumps(inputs), MONTHS_KEY: json.dumps(months)}
         version = staging.commit(months, metadata, "fate=kept")
+        if version != expected:
+            touches.record(self.lake, version)
         for other in LEFT_OUT:
             staging.discard(f"fate={other}")
         return PreparationReport(tuple(months), totals(fates), version, checks)
+
+    def _touches(self, staging: Staging, months: Sequence[str], last: Commit | None) -> Touches:
+        kept = staging.dataset("fate=kept")
+        if last is None:
+            return first_build(self.contract, kept.count_rows())
+        known = self.lake.dataset(self.spec.name)
+        rows = compared(known, kept, months, self.spec, self.series) if is_dated(self.contract) and months else ()
+        return Touches(self.contract.name, last.version, rows)
 
     def excluded(self, columns: Sequence[str]) -> "DataFrame":
         """Distinct values of `columns` among rows that an exclusion rule left out, with the rule."""
@@ -254,7 +274,7 @@ class Preparation:
         months_of = (
             f"source = '{self.contract.name}' AND stage = 'silver' AND {in_predicate('period', [*months, UNDATED])}"
         )
-        self.lake.replace(ROW_FATES, pa.concat_tables([fates, replaced_fates(known)]), months_of)
+        self.lake.replace(ROW_FATES, pa.concat_tables([fates, replaced_fates(known), erased_fates(known)]), months_of)
         refused = staging.dataset("fate=quarantined").to_table()
         if refused.num_rows or self.lake.exists(QUARANTINE.name):
             decided = decisions.of_source(self.lake, self.contract.name)

@@ -13,6 +13,7 @@ from ml_platform.contracts import Contracts
 from ml_platform.settings import Settings
 from sensors.alerts import run_failures
 from sensors.data_drops import data_drops
+from sensors.erasure_job import erasure_job
 from sensors.jobs import build_jobs
 from sensors.quarantine_job import quarantine_job
 from sensors.schedules import daily_retraining
@@ -31,7 +32,7 @@ def build_triggers(settings: Settings, contracts: Contracts) -> Triggers:
     """Jobs, schedules and sensors of one fleet; all of them run by default."""
     jobs = build_jobs(contracts)
     return Triggers(
-        [*jobs.values(), quarantine_job()],
+        [*jobs.values(), quarantine_job(), erasure_job()],
         [daily_retraining(jobs["retrain"], settings, contracts)],
         [data_drops(jobs["score"], settings, contracts), run_failures(settings)],
     )

@@ -184,6 +184,14 @@ class Lake:
         )
         return self.table(spec.name).version()
 
+    def remove(
+        self, spec: TableSpec, where: str, transactions: Iterable[str] = (), metadata: Mapping[str, str] | None = None
+    ) -> int:
+        """Take the rows that match the SQL predicate `where` out, in one commit; return the version."""
+        properties = _properties(transactions, metadata)
+        self.ensure(spec).delete(where, commit_properties=properties, writer_properties=COMPRESSION)
+        return self.table(spec.name).version()
+
     def adopt(
         self,
         spec: TableSpec,
@@ -225,15 +233,20 @@ class Lake:
         ]
         return sorted(found, key=lambda commit: commit.version)
 
-    def last_metadata(self, name: str, key: str) -> dict[str, Any]:
-        """The JSON value of `key` in the newest commit that carries it; empty where none does."""
+    def last_commit(self, name: str, key: str) -> Commit | None:
+        """The newest commit whose metadata has `key`."""
         newest = self.version(name)
         for since in () if newest is None else (newest - 1, -1):  # the newest commit mostly has it, the log is long
             for commit in reversed(self.commits_after(name, since)):
                 if key in commit.metadata:
-                    value: dict[str, Any] = json.loads(commit.metadata[key])
-                    return value
-        return {}
+                    return commit
+        return None
+
+    def last_metadata(self, name: str, key: str) -> dict[str, Any]:
+        """The JSON value of `key` in the newest commit that carries it; empty where none does."""
+        found = self.last_commit(name, key)
+        value: dict[str, Any] = json.loads(found.metadata[key]) if found else {}
+        return value
 
 
 def _properties(transactions: Iterable[str], metadata: Mapping[str, str] | None) -> CommitProperties:
@@ -266,13 +279,16 @@ def in_predicate(column: str, values: Iterable[str]) -> str:
 
 
 @contextmanager
-def locked(lake: Lake, name: str) -> Iterator[None]:
-    """One process of this machine at a time does `name`; the system lets go where a process dies. Storage elsewhere has no such lock."""
+def locked(lake: Lake, name: str, *, shared: bool = False) -> Iterator[None]:
+    """One process of this machine at a time does `name` (`shared`: several, but none beside one that does it alone).
+
+    The system lets go where a process dies. Storage elsewhere has no such lock.
+    """
     if "://" in lake.root:
         yield
         return
     place = folder(lake, f"ops/.{name}.lock")
     place.parent.mkdir(parents=True, exist_ok=True)
     with place.open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        fcntl.flock(lock, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield
