@@ -38,7 +38,7 @@ class Erase(dg.Config):
 
 
 @dg.op(description="Erases a person's key, with a name and a reason.", out=dg.Out(dg.Nothing))
-def erase(
+def erase_key(
     context: dg.OpExecutionContext,
     config: Erase,
     configuration: ConfigurationResource,
@@ -61,7 +61,7 @@ def erase(
 
 def erasure_job() -> dg.JobDefinition:
     """One op without partitions."""
-    return dg.GraphDefinition(name="erase", node_defs=[erase]).to_job(
+    return dg.GraphDefinition(name="erase", node_defs=[erase_key]).to_job(
         description="Erases a person's key by its digest, or completes what was cut off where no digest is given.",
         executor_def=dg.in_process_executor,
     )

@@ -126,15 +126,21 @@ class Persons:
             fields = line.split(form.delimiter)
         texts = {*fields, *line.split(form.delimiter), *WORDS.findall(line)}
         texts |= {one or other for one, other in QUOTED.findall(line)}
-        return any(self.is_key(name, text) for name in self.digests for text in texts)
+        return any(self._is_anyone(text) for text in texts)
 
     def redacted(self, text: str, *, words: bool = False) -> str:
-        """A message without erased keys: those that it quotes, and `words` too."""
-        text = QUOTED.sub(lambda found: self._redacted_word(found[0], found[1] or found[2] or ""), text)
-        return WORDS.sub(lambda found: self._redacted_word(found[0], found[0]), text) if words else text
+        """A message without erased keys: those in what it quotes, and `words` everywhere."""
+        text = QUOTED.sub(lambda found: self._redacted_quote(found[0], found[1] or found[2] or ""), text)
+        return self._redacted_words(text) if words else text
 
-    def _redacted_word(self, whole: str, inner: str) -> str:
-        return whole.replace(inner, GONE) if any(self.is_key(name, inner) for name in self.digests) else whole
+    def _redacted_quote(self, whole: str, inner: str) -> str:
+        return whole.replace(inner, GONE) if self._is_anyone(inner) else self._redacted_words(whole)
+
+    def _redacted_words(self, text: str) -> str:
+        return WORDS.sub(lambda found: GONE if self._is_anyone(found[0]) else found[0], text)
+
+    def _is_anyone(self, text: str) -> bool:
+        return any(self.is_key(name, text) for name in self.digests)
 
     def is_key(self, column: str, text: str | None) -> bool:
         """Whether a text is an erased key of a column, however it is spelled."""

@@ -122,7 +122,10 @@ def test_the_packaged_contracts_load() -> None:
         ({"duplicates": {"greatest": ["nobody"]}}, "column 'nobody' is used but not declared"),
         ({"personal": ["nobody"]}, "column 'nobody' is used but not declared"),
         ({"personal": ["amount"]}, "personal: column 'amount' is no key of a person: its type is int64 or string"),
-        ({"personal": ["note"], "panel": {"target": True, "scope": ["note"]}}, "personal: column 'note' is part of the panel"),
+        (
+            {"personal": ["note"], "panel": {"target": True, "scope": ["note"]}},
+            "personal: column 'note' is part of the panel",
+        ),
         ({"deletes": {"column": "nobody", "values": ["D"]}}, "column 'nobody' is used but not declared"),
         ({"deletes": {"column": "note", "values": []}}, "deletes.values: "),
         ({"deletes": {"column": "note", "values": ["D", 1]}}, r"deletes: \[1\] are no values of column 'note'"),

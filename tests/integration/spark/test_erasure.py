@@ -5,7 +5,10 @@ and texts (tests/unit/erasure).
 """
 
 import json
+import shutil
 import stat
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -40,6 +43,19 @@ DECLARED = (
     ),
     ("max_quarantined: 0.9\n", "max_quarantined: 0.9\npersonal: [person, name]\n"),
 )
+
+
+# a process of its own: where Spark Connect has been used, pyspark starts no JVM
+ELSEWHERE = """
+import sys
+from pathlib import Path
+from ml_platform.contract_files import load_contracts
+from ml_platform.lake import Lake
+from ml_platform.preparation import Preparation
+root = Path(sys.argv[1])
+contracts = load_contracts(root / "configs")
+Preparation(Lake(str(root / "lake")), contracts, contracts["readings"], "jvm").run()
+"""
 
 
 def reading(
@@ -316,6 +332,21 @@ def test_a_snapshot_and_what_looks_it_up(make_town: Any) -> None:
     town.prepare("meters", "readings")
     assert [row["meter_id"] for row in town.silver("meters")] == [2]
     assert traces(town, "Zyx77") == []
+
+
+@pytest.mark.skipif(not shutil.which("java"), reason="needs Java")
+@pytest.mark.jvm
+def test_the_jvm_reads_tables_that_have_forgotten(town: Any) -> None:
+    """Spark's own reader of Delta begins at the checkpoint; the log before it has lost its statistics."""
+    eraser(town).erase(request())
+    land(town, "2024-02-12", reading(11, 4, "2024-02-12"), reading(12, PERSON, "2024-02-12"))
+    town.ingest("readings")
+    ended = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, str(town.root)], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert [row["reading_id"] for row in town.silver("readings")] == [1, 6, 10, 11]
+    town.balance("readings")
 
 
 def test_nothing_gets_in_where_the_secret_is_lost(town: Any) -> None:

@@ -45,19 +45,31 @@ def test_one_key_has_many_spellings(text: str) -> None:
     assert key_digest(SECRET, CONTRACT, "number", text) in NUMBER.digests["number"]
 
 
-@pytest.mark.parametrize(("column", "text"), [("number", "24570"), ("number", "-2457"), ("number", ""), ("name", "2457"), ("number", "2457.0")])
+@pytest.mark.parametrize(
+    ("column", "text"),
+    [("number", "24570"), ("number", "-2457"), ("number", ""), ("name", "2457"), ("number", "2457.0")],
+)
 def test_others_are_others(column: str, text: str) -> None:
     assert not NUMBER.is_key(column, text)
 
 
 def test_a_digest_says_nothing_without_the_secret_and_differs_by_source_and_column() -> None:
     other = SourceContract.model_validate({**VISITS, "name": "others"})
-    found = {key_digest(secret, contract, column, "2457") for secret in (SECRET, b"t" * 32) for contract in (CONTRACT, other) for column in ("number", "name")}
+    found = {
+        key_digest(secret, contract, column, "2457")
+        for secret in (SECRET, b"t" * 32)
+        for contract in (CONTRACT, other)
+        for column in ("number", "name")
+    }
     assert len(found) == 8
 
 
 def test_values_of_a_column() -> None:
-    assert NUMBER.in_values("number", pa.chunked_array([[2457, None], [1], []], pa.int64())).to_pylist() == [True, False, False]
+    assert NUMBER.in_values("number", pa.chunked_array([[2457, None], [1], []], pa.int64())).to_pylist() == [
+        True,
+        False,
+        False,
+    ]
     assert ANN.in_values("name", pa.array([" Ann O'Neil", "ann o'neil", None])).to_pylist() == [True, False, False]
     assert ANN.in_values("name", pa.array([], pa.string())).to_pylist() == []
 
@@ -91,18 +103,31 @@ def test_a_key_of_several_words_is_found_in_a_broken_line(line: str) -> None:
 
 
 def test_reasons_lose_what_they_quote_alone() -> None:
-    why = UnreadableError("missing_columns", "columns ['a'] are missing in 2457 rows; the file has ['2457', 'x', \"2457\"]", 3)
+    why = UnreadableError(
+        "missing_columns", "columns ['a'] are missing in 2457 rows; the file has ['2457', 'x', \"'2457'\", 'a 2457']", 3
+    )
     found = silenced(NUMBER, why)
-    assert str(found) == "columns ['a'] are missing in 2457 rows; the file has ['[erased]', 'x', \"[erased]\"]"
+    assert (
+        str(found)
+        == "columns ['a'] are missing in 2457 rows; the file has ['[erased]', 'x', \"'[erased]'\", 'a [erased]']"
+    )
     assert (found.rule, found.rows) == ("missing_columns", 3)
     assert NUMBER.redacted("found [2457, 24570]", words=True) == "found [[erased], 24570]"
 
 
 def test_the_door_counts_what_it_leaves_out() -> None:
     accepted = pa.table({"number": [1, 2457, 2457], "name": ["a", "b", "c"], "row_number": [2, 3, 4]})
-    refused = pa.Table.from_pylist([{"row_number": 5, "rule": "r", "value": "v", "raw": json.dumps({"number": n})} for n in (1, 2457)], schema=REFUSED)
+    refused = pa.Table.from_pylist(
+        [{"row_number": 5, "rule": "r", "value": "v", "raw": json.dumps({"number": n})} for n in (1, 2457)],
+        schema=REFUSED,
+    )
     found = without(NUMBER, Screened(accepted, refused))
-    assert (found.accepted["row_number"].to_pylist(), found.refused.num_rows, found.erased, found.rows) == ([2], 1, (2, 1), 5)
+    assert (found.accepted["row_number"].to_pylist(), found.refused.num_rows, found.erased, found.rows) == (
+        [2],
+        1,
+        (2, 1),
+        5,
+    )
     nobody = Persons(CONTRACT, {}, b"")
     whole = Screened(accepted, refused)
     assert without(nobody, whole) is whole
