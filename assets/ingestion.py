@@ -68,6 +68,10 @@ def _metadata(lake: Lake, source: SourceContract, report: IngestionReport) -> di
             name: report.total(name)
             for name in ("rows_in", "rows_loaded", "rows_quarantined", "rows_duplicate", "rows_erased")
         },
+        "files_left": dg.MetadataValue.md(
+            "\n".join(f"- {one.path} ({one.reason}): {one.words}" for one in report.left[:50]) or "none"
+        ),
+        "files_left_count": len(report.left),
         "refused_files": dg.MetadataValue.md("\n".join(f"- {line}" for line in refused[:50]) or "none"),
     }
     if report.rows:

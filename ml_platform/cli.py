@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from ml_platform import cli_erase, cli_quarantine
+from ml_platform import cli_erase, cli_pull, cli_quarantine, cli_retention
 from ml_platform import console as show
 from ml_platform.cli_errors import errors_in_words
 from ml_platform.launch import Job, Plan, find_project, log_path, require_project, run_jobs
@@ -38,6 +38,8 @@ app = typer.Typer(
     "Everything lies below ML_PLATFORM_HOME (default `.platform`). Begin with `ml-platform doctor`, then `ml-platform demo`.",
 )
 app.add_typer(cli_quarantine.app, name="quarantine")
+app.command()(cli_pull.pull)
+app.command()(cli_retention.retention)
 app.command()(cli_erase.erase)
 
 
@@ -70,18 +72,19 @@ def demo() -> None:
     _show_next_steps(settings, console, time.monotonic() - started)
 
 
-def _land_sample(settings: Settings, console: Console, watch: show.Stopwatch, last_day: date) -> list[Path]:
+def _land_sample(settings: Settings, console: Console, watch: show.Stopwatch, last_day: date) -> list[str]:
+    from ml_platform.landing import open_landing
     from ml_platform.samples.complete_journey import SOURCES, land_until, require_sources
 
     require_sources(settings.configs)
-    started = time.monotonic()
+    started, landing = time.monotonic(), open_landing(settings)
     with show.landing_progress(console) as progress:
         tasks = {source: progress.add_task(f"landing {source}", total=None) for source in SOURCES}
         report = lambda source, done, total: progress.update(tasks[source], completed=done, total=total)  # noqa: E731
-        written = land_until(settings.landing, last_day, progress=report)
+        written = land_until(landing, last_day, progress=report)
     seconds = time.monotonic() - started
     watch.note("land", "whole run", seconds)
-    console.print(f"{seconds:7.1f} s  {'land':8}  {len(written)} files written to {settings.landing}")
+    console.print(f"{seconds:7.1f} s  {'land':8}  {len(written)} files written to {landing.locate()}")
     return written
 
 
@@ -179,16 +182,17 @@ def land(
     if sum(map(bool, (files, sample_days, until))) != 1:
         raise typer.BadParameter("choose one: files of yours with --source, or --sample-days, or --until DAY")
     from ml_platform.contract_files import load_contracts
-    from ml_platform.landing import land_files
+    from ml_platform.landing import land_files, open_landing
     from ml_platform.samples import complete_journey as sample
 
     settings, console = read_settings(), show.terminal()
+    landing = open_landing(settings)
     if files and source:
         contract = load_contracts(settings.configs)[source]
-        written = land_files(settings.landing, contract, files, anyway=anyway)
+        written = land_files(landing, contract, files, anyway=anyway)
     elif sample_days:
         sample.require_sources(settings.configs)
-        written = sample.land_next(settings.landing, sample_days)
+        written = sample.land_next(landing, sample_days)
     else:
         assert until is not None
         written = _land_sample(settings, console, show.Stopwatch(), until.date())
@@ -207,6 +211,8 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for
 
     Example: `ml-platform status`, for scripts `ml-platform status --json | jq .complete_day`
     """
+    from ml_platform.console_events import show_events
+
     settings, console = read_settings(), show.terminal()
     found = _status(settings)
     if as_json:
@@ -214,19 +220,21 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for
     else:
         console.print(f"Home {settings.root}", markup=False)
         show.show_status(console, found)
+        show_events(console, found)
 
 
 def _status(settings: Settings) -> "Status":
-    from ml_platform.backlog import waiting
+    from ml_platform.backlog import look
     from ml_platform.contract_files import load_contracts
     from ml_platform.lake import Lake
-    from ml_platform.landing import undeclared
+    from ml_platform.landing import open_landing, undeclared
     from ml_platform.status import read_status
 
-    lake, contracts = Lake(settings.lake), load_contracts(settings.configs)
+    lake, contracts, landing = Lake(settings.lake), load_contracts(settings.configs), open_landing(settings)
     found = read_status(lake, contracts.target.name, contracts.target.drops_per_day)
-    strangers = undeclared(settings.landing, {source.name for source in contracts.sources})
-    return replace(found, waiting=waiting(lake, settings.landing, contracts), undeclared=tuple(strangers))
+    strangers = undeclared(landing, {source.name for source in contracts.sources})
+    seen = look(lake, landing, contracts)
+    return replace(found, waiting=seen.due, held=seen.held, undeclared=tuple(strangers))
 
 
 @app.command()

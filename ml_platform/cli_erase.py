@@ -1,4 +1,4 @@
-"""`ml-platform erase`: a person's key leaves the lake, or the landing folder.
+"""`ml-platform erase`: a person's key leaves the lake, or landed files.
 
 Belongs here: options, help that teaches, exit codes. Does not belong here: erasing (erasure).
 """
@@ -91,6 +91,7 @@ def _eraser(settings: Settings) -> "Eraser":
     from ml_platform.forecasting import load_config
     from ml_platform.ingestion import Ingestion
     from ml_platform.lake import Lake
+    from ml_platform.landing import open_landing
     from ml_platform.preparation import Preparation
 
     lake, contracts = Lake(settings.lake), load_contracts(settings.configs)
@@ -98,7 +99,7 @@ def _eraser(settings: Settings) -> "Eraser":
     series = load_config(forecast).series if forecast.exists() else ()
 
     def door(contract: SourceContract) -> Ingestion:
-        return Ingestion(lake, settings.landing, contract, RUN_ID, settings.calendar)
+        return Ingestion(lake, open_landing(settings), contract, RUN_ID, settings.calendar)
 
     def prepare(contract: SourceContract) -> Preparation:
         return Preparation(lake, contracts, contract, settings.engine, settings.suite_rows, series=series)
@@ -111,7 +112,8 @@ def _landing_eraser(settings: Settings) -> "LandingEraser":
     from ml_platform.erasure.landed import LandingEraser
     from ml_platform.formats import Limits
     from ml_platform.lake import Lake
+    from ml_platform.landing import open_landing
 
     return LandingEraser(
-        Lake(settings.lake), settings.landing, load_contracts(settings.configs), Limits(**settings.limits)
+        Lake(settings.lake), open_landing(settings), load_contracts(settings.configs), Limits(**settings.limits)
     )

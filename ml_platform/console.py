@@ -263,6 +263,8 @@ def _to_do(status: "Status") -> Iterator[str]:
     if status.waiting:
         counts = ", ".join(f"{count:,} {source}" for source, count in status.waiting.items())
         yield f"[yellow]Files wait[/] under landing/ ({counts}): `make ui` takes them up, or `ml-platform run score`"
+    for one in status.held:
+        yield f"[yellow]Files that are not due yet[/]: {escape(one.words)}"
     if status.undeclared:
         yield f"[yellow]Folders without a contract[/] under landing/: {escape(', '.join(status.undeclared))}: nothing there is read"
     if status.complete_day and not status.judged:

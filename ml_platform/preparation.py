@@ -12,23 +12,24 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ml_platform import expectations, touched
+from ml_platform import expectations
 from ml_platform.accounts import UNDATED, counted_fates, erased_fates, replaced_fates, silver_refusals, totals
 from ml_platform.checks import READER_VERSION, CheckResult, reader_version, require
 from ml_platform.contracts import Contracts, SourceContract
+from ml_platform.failpoints import reach
 from ml_platform.fates import deduplicated, deleted, held_back, ruled
 from ml_platform.lake import Lake, TableSpec, decisions, erasures, ledger
-from ml_platform.lake.ledger import LOADED
+from ml_platform.lake.history import INPUTS_KEY, Commit
+from ml_platform.lake.ledger import LOADED, LedgerRow
 from ml_platform.lake.schemas import LEDGER, QUARANTINE, ROW_FATES
 from ml_platform.lake.staging import Staging
-from ml_platform.lake.store import Commit, in_predicate, locked
+from ml_platform.lake.store import in_predicate, locked
 from ml_platform.spark import session
 from ml_platform.touched import Touches, compared, first_build, is_dated
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-INPUTS_KEY = touched.INPUTS_KEY
 MONTHS_KEY = "ml_platform.months"
 LEFT_OUT = ("quarantined", "excluded", "superseded", "duplicate", "deleted")
 CHECKS = ("row_fates", "unique_key", READER_VERSION, expectations.NAME)
@@ -73,12 +74,16 @@ class Preparation:
         return silver_spec(self.contract, self.contracts)
 
     def run(self) -> PreparationReport:
-        """Make the months that new or replaced drops touch; checks.Blocked before the commit where a check fails."""
+        """Make the months that new or replaced drops touch, one process at a time; checks.Blocked before the commit where a check fails."""
         with locked(self.lake, erasures.LOCK, shared=True):
             return self.remake()
 
     def remake(self) -> PreparationReport:
         """As `run`, for an erasure, which holds the lock itself."""
+        with locked(self.lake, f"make-{self.contract.silver}"):
+            return self._run()
+
+    def _run(self) -> PreparationReport:
         table = self.lake.ensure(self.spec)
         ledger.project(self.lake, self.contract.name, self.contract.bronze_spec.name)
         inputs, last = self._inputs(), self.lake.last_commit(self.spec.name, INPUTS_KEY)
@@ -89,15 +94,18 @@ class Preparation:
         self.progress(f"{self.contract.silver}: {'all' if changed is None else len(changed)} months")
         staging = Staging.open(self.lake, self.spec)
         self._judged(changed).write.partitionBy("fate", "month").mode("overwrite").parquet(staging.path)
+        reach("silver.staged")
         fates = counted_fates(staging, self.contract)
         months = sorted({*fates["period"].to_pylist(), *self._known_months(None)}) if changed is None else changed
         checks = require(f"table {self.spec.name}", self._checks(staging, fates, self._rows(changed)))
         # projections first: a crash before the commit leaves the inputs unrecorded, so that the next run makes both anew
         self._project(fates, staging, months)
+        reach("silver.accounts_written")
         touches, expected = self._touches(staging, months, last), table.version() + 1
         touches.record(self.lake, expected)
         metadata = {INPUTS_KEY: json.dumps(inputs), MONTHS_KEY: json.dumps(months)}
         version = staging.commit(months, metadata, "fate=kept")
+        reach("silver.committed")
         if version != expected:
             touches.record(self.lake, version)
         for other in LEFT_OUT:
@@ -119,7 +127,7 @@ class Preparation:
 
     def _inputs(self) -> dict[str, Any]:
         lookups = {
-            one.source: self.lake.version(f"silver/{self.contracts[one.source].silver}")
+            one.source: self.lake.content_version(f"silver/{self.contracts[one.source].silver}")
             for one in self.contract.lookups
         }
         return {
@@ -133,10 +141,12 @@ class Preparation:
         """Months of the drops that changed since the last commit; None for all, where contract or lookups changed."""
         if not before or {**before, "bronze": None} != {**inputs, "bronze": None}:
             return None
-        changed = self._changed_drops(int(before["bronze"] or 0))
+        newer = self._changed_drops(int(before["bronze"] or 0))
+        changed, days = [row.drop_id for row in newer], sorted({f"{row.drop_day}" for row in newer})
         if self._gone_elsewhere(changed):
             return None
-        rows = self._dated(self._read_bronze()).where(is_in("drop_id", changed))
+        # by day first: bronze is partitioned by it, and ids prune nothing
+        rows = self._dated(self._read_bronze().where(is_in("drop_day", days)).where(is_in("drop_id", changed)))
         months = {row["month"] for row in rows.select("month").distinct().collect()} | self._known_months(changed)
         return sorted(months | self._months_of_keys(rows, changed))
 
@@ -181,10 +191,9 @@ class Preparation:
             return int(self._bronze(months).count())
         return sum(row.rows_loaded for row in ledger.of_source(self.lake, self.contract.name) if row.state == LOADED)
 
-    def _changed_drops(self, bronze_version: int) -> list[str]:
-        return [
-            row.drop_id for row in ledger.of_source(self.lake, self.contract.name) if row.table_version > bronze_version
-        ]
+    def _changed_drops(self, bronze_version: int) -> list[LedgerRow]:
+        known = ledger.of_source(self.lake, self.contract.name)
+        return [row for row in known if row.table_version > bronze_version]
 
     def _table(self, name: str) -> "DataFrame":
         return session(self.engine).read.format("delta").load(self.lake.uri(name))

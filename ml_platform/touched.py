@@ -17,11 +17,11 @@ import pyarrow.dataset as ds
 
 from ml_platform.contracts import PROVENANCE, SourceContract
 from ml_platform.lake import Lake, TableSpec
+from ml_platform.lake.history import INPUTS_KEY
 from ml_platform.lake.schemas import TOUCHED
 from ml_platform.lake.store import in_predicate
 from ml_platform.series import series_id
 
-INPUTS_KEY = "ml_platform.inputs"  # what every commit of silver carries that makes months anew
 ALL = "all"
 NO_VALUES = (*PROVENANCE, "rule", "month", "date")
 

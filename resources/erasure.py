@@ -4,7 +4,6 @@ Belongs here: putting an eraser together. Does not belong here: when it works (b
 """
 
 from collections.abc import Callable
-from pathlib import Path
 
 from ml_platform.contracts import SourceContract
 from ml_platform.erasure.eraser import Eraser
@@ -39,5 +38,5 @@ def eraser_of(
 
 
 def landing_eraser_of(lake: Lake, configuration: ConfigurationResource, landing: LandingResource) -> LandingEraser:
-    """The eraser of a run's landing folder."""
-    return LandingEraser(lake, Path(landing.folder), configuration.contracts(), Limits(**landing.limits))
+    """The eraser of a run's landing area."""
+    return LandingEraser(lake, landing.vend(), configuration.contracts(), Limits(**landing.limits))

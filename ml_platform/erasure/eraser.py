@@ -3,7 +3,6 @@
 Belongs here: the order of the steps, each safe to repeat. Does not belong here: recognising keys (persons), the list (lake.erasures), landing (landed).
 """
 
-import shutil
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -29,8 +28,9 @@ from ml_platform.lake import Lake, erasures, ledger
 from ml_platform.lake.erasures import Erasure
 from ml_platform.lake.schemas import ALERTS, DECISIONS, LEDGER, QUARANTINE
 from ml_platform.lake.scrubbing import scrub
-from ml_platform.lake.store import folder, locked
+from ml_platform.lake.store import locked
 from ml_platform.preparation import Preparation
+from ml_platform.pull.unfinished import pulling, workshop
 
 RUN_ID = "ml-platform erase"
 
@@ -163,7 +163,7 @@ class Eraser:
     def _erase_bronze(self, one: Erasure, persons: Persons) -> None:
         """One commit without the rows and with the ledger rows of their drops; its transaction says that refusals are counted, too."""
         door, name = self.door(persons.contract), persons.contract.bronze_spec.name
-        if not self.lake.exists(name) or self.lake.committed(name, [one.erasure_id]):
+        if not self.lake.exists(name) or self.lake.reached(name, one.erasure_id) >= 0:
             return
         spec, rows = door.bronze().spec, self._by_drop(name, persons, one.column)
         settled = self._ledger_rows(persons, rows, refusals.counted(refusals.refused(self.lake, persons)))
@@ -197,8 +197,6 @@ class Eraser:
         refusals.remove_refused(self.lake, persons)
         refusals.remove_corrections(self.lake, persons)
         refusals.remove_alerts(self.lake, persons)
-        # what a commit names is projected by now: the rest was staged by runs that died
-        shutil.rmtree(folder(self.lake, persons.contract.bronze_spec.name) / "_refused", ignore_errors=True)
 
     def _erase_silver(self, persons: Persons) -> None:
         """Months with the rows are made anew; then those of tables that look this one up, once it has its last version."""
@@ -212,7 +210,11 @@ class Eraser:
                 scrub(self.lake, f"silver/{reader.silver}")
 
     def _forget(self, persons: Persons) -> None:
-        """Old versions of the other tables that held the key."""
+        """Old versions of the other tables that held the key, and what runs and pulls that died have staged: what a commit names is projected by now."""
+        source = persons.contract.name
+        if persons.contract.pull:
+            with pulling(self.lake, source), workshop(self.lake, source):
+                pass  # an empty one, which goes
         for name in (persons.contract.bronze_spec.name, LEDGER.name, QUARANTINE.name, DECISIONS.name, ALERTS.name):
             scrub(self.lake, name, lambda text: refusals.clean_metadata(text, persons))
 

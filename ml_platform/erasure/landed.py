@@ -1,6 +1,6 @@
 """Landed files: a person's rows leave them, each file whole or not at all; the next ingestion settles what is new.
 
-Belongs here: which files hold a key, the proof that nothing else changes, and the exchange on disk. Does not belong here: parting records
+Belongs here: which files hold a key, the proof that nothing else changes, and the exchange in a folder. Does not belong here: parting records
 (rewriting), the lake (eraser).
 """
 
@@ -10,21 +10,25 @@ import os
 import uuid
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ml_platform.contracts import Contracts, SourceContract
 from ml_platform.erasure.door import without
 from ml_platform.erasure.eraser import Request
-from ml_platform.erasure.persons import Persons, make_secret
+from ml_platform.erasure.persons import ErasureError, Persons, make_secret
 from ml_platform.erasure.rewriting import rewritten
 from ml_platform.formats import Limits, UnreadableError, open_drop
 from ml_platform.lake import Lake, erasures
 from ml_platform.lake.erasures import Erasure
 from ml_platform.lake.store import locked
-from ml_platform.landing import Drop, drop_of, files, list_drops
+from ml_platform.landing import Changed, Drop, LandingStore, LocalLanding, Vanished, find_drop, list_drops
+from ml_platform.landing.manifest import NAME as MANIFEST
 from ml_platform.rules import Screened, screen
+from ml_platform.transient import retried
+
+MEANWHILE = "it was replaced in the meantime: run the command again"
 
 
 @dataclass(frozen=True)
@@ -50,10 +54,10 @@ class LandingReport:
 
 @dataclass(frozen=True)
 class LandingEraser:
-    """Erasures in the landing folder of one home."""
+    """Erasures in the landing area of one home: found wherever it lies, rewritten in a folder."""
 
     lake: Lake
-    landing: Path
+    landing: LandingStore
     contracts: Contracts
     limits: Limits
 
@@ -63,7 +67,8 @@ class LandingEraser:
             return LandingReport(tuple(self._held(self._persons(request))))
 
     def erase(self, request: Request) -> LandingReport:
-        """Rewrite the files that hold the key; safe to repeat, a file that was exchanged is not looked at again."""
+        """Rewrite the files that hold the key; safe to repeat, a file that was exchanged is not looked at again. ErasureError for a container."""
+        folder = self._folder()
         with locked(self.lake, erasures.LOCK):
             persons = self._persons(request)
             held = self._held(persons)
@@ -71,10 +76,19 @@ class LandingEraser:
             if audit is None:
                 return LandingReport(tuple(held))
             due = [one for one in held if not one.problem]
-            self._touch_later(persons.contract, due)
-            done = [self._exchange(one, persons) for one in due]
+            self._touch_later(folder, persons.contract, due)
+            done = [self._exchange(folder, one, persons) for one in due]
             found = [*done, *(one for one in held if one.problem)]
             return LandingReport(tuple(found), erasures.complete(self.lake, audit))
+
+    def _folder(self) -> Path:
+        """Blobs have no time of modification that could be kept, and with it their place among deliveries."""
+        if isinstance(self.landing, LocalLanding):
+            return self.landing.root
+        raise ErasureError(
+            f"the landing area {self.landing.locate()} is a container, whose files this command does not rewrite: `--dry-run` names "
+            "those that hold the key, correct or delete them there. What was erased from the lake stays out of it all the same"
+        )
 
     def _persons(self, request: Request) -> Persons:
         contract, secret = self.contracts[request.source], make_secret(self.lake)
@@ -100,31 +114,43 @@ class LandingEraser:
         return [one for one in (self._look(drop, persons) for drop in drops) if one.rows or one.problem]
 
     def _look(self, drop: Drop, persons: Persons) -> Held:
-        path = self.landing / drop.path
         try:
-            return Held(drop.path, sum(without(persons, self._read(path, persons.contract, drop)).erased))
-        except UnreadableError as why:
-            return Held(drop.path, problem=f"it cannot be read ({why.rule})" if _may_hold(path, persons) else "")
+            return retried(lambda: self._looked_at(drop, persons), f"reading {drop.path}")
+        except (Changed, Vanished) as why:
+            return Held(drop.path, problem=f"{why}: run the command again")
+
+    def _looked_at(self, drop: Drop, persons: Persons) -> Held:
+        with self.landing.fetch(drop) as path:
+            try:
+                rows = sum(without(persons, self._read(path, persons.contract, drop)).erased)
+            except UnreadableError as why:
+                return Held(drop.path, problem=f"it cannot be read ({why.rule})" if _may_hold(path, persons) else "")
+        promised = rows and persons.contract.landing.complete == "manifest"
+        return Held(
+            drop.path, rows, f"{MANIFEST} of its folder promises its bytes: correct both by hand" if promised else ""
+        )
 
     def _read(self, path: Path, contract: SourceContract, drop: Drop) -> Screened:
         return screen(open_drop(path, contract, self.limits), contract, drop.day)
 
-    def _exchange(self, held: Held, persons: Persons) -> Held:
+    def _exchange(self, folder: Path, held: Held, persons: Persons) -> Held:
         """Put a file without the rows in the place of one with them, once it is proven that it differs in nothing else."""
-        drop = next(one for one in list_drops(self.landing, persons.contract) if one.path == held.path)
-        path = self.landing / drop.path
+        drop, path = find_drop(self.landing, held.path, persons.contract), folder / held.path
+        if drop is None:
+            return replace(held, problem=MEANWHILE)
         unfinished = path.with_name(
             f".{os.getpid()}-{path.name}"
         )  # no listing takes it for a drop, and its ending stays
         try:
-            unfinished.write_bytes(rewritten(path, persons))
-            if problem := self._difference(path, unfinished, persons, drop):
-                return Held(held.path, held.rows, problem)
-            _like(path, unfinished)
-            if _version(self.landing, persons.contract, drop.path) != drop:
-                return Held(held.path, held.rows, "it was replaced in the meantime: run the command again")
+            with self.landing.fetch(drop):  # the same version before and after
+                unfinished.write_bytes(rewritten(path, persons))
+                if problem := self._difference(path, unfinished, persons, drop):
+                    return replace(held, problem=problem)
+                _like(path, unfinished)
             unfinished.replace(path)
             return held
+        except (Changed, Vanished):
+            return replace(held, problem=MEANWHILE)
         except (csv.Error, UnicodeError) as why:
             return Held(
                 held.path, held.rows, f"its records cannot be parted ({type(why).__name__}): correct it by hand"
@@ -148,7 +174,7 @@ class LandingEraser:
         )
         return "" if same else "rewritten it would lose other rows: correct it by hand"
 
-    def _touch_later(self, contract: SourceContract, due: Sequence[Held]) -> None:
+    def _touch_later(self, folder: Path, contract: SourceContract, due: Sequence[Held]) -> None:
         """Of snapshots the newest delivery rules: those after a rewritten one are to be settled again, after it.
 
         First of all, so that no crash leaves a rewritten older delivery behind that would rule.
@@ -157,7 +183,7 @@ class LandingEraser:
             return
         drops = [drop.path for drop in list_drops(self.landing, contract)]
         for path in drops[min(drops.index(one.path) for one in due) + 1 :]:
-            _like(self.landing / path, self.landing / path)
+            _like(folder / path, folder / path)
 
 
 def _rows(found: Screened) -> list[tuple[str, str | None]]:
@@ -169,11 +195,6 @@ def _like(path: Path, other: Path) -> None:
     status = path.stat()
     other.chmod(status.st_mode & 0o7777)
     os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
-def _version(landing: Path, contract: SourceContract, path: str) -> Drop | None:
-    entries = (entry for entry in files(landing, contract) if Path(entry.path) == landing / path)
-    return next((drop_of(entry, landing, contract) for entry in entries), None)
 
 
 def _may_hold(path: Path, persons: Persons) -> bool:

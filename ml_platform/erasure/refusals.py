@@ -63,8 +63,10 @@ def remove_alerts(lake: Lake, persons: Persons) -> None:
         return
     found = lake.read(ALERTS.name).to_pylist()
     clean = [{**row, "message": persons.redacted(row["message"] or "", words=True)} for row in found]
-    if clean != found:
-        lake.replace(ALERTS, pa.Table.from_pylist(clean, schema=ALERTS.schema), "true")
+    runs = {row["run_id"] for row, old in zip(clean, found, strict=True) if row != old}
+    if runs:  # those alone: a sensor may add another one at any time
+        data = pa.Table.from_pylist([row for row in clean if row["run_id"] in runs], schema=ALERTS.schema)
+        lake.replace(ALERTS, data, in_predicate("run_id", sorted(runs)))
 
 
 def without_keys(corrections: str | None, persons: Persons) -> str | None:

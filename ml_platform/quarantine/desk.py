@@ -14,10 +14,9 @@ from typing import Literal
 from ml_platform.bronze import Bronze
 from ml_platform.contracts import Contracts, SourceContract
 from ml_platform.ingestion import Ingestion
-from ml_platform.lake import decisions, erasures
+from ml_platform.lake import decisions
 from ml_platform.lake.decisions import DECISIONS_KEY, DISCARDED, RELEASED, Decision
 from ml_platform.lake.ledger import LedgerRow
-from ml_platform.lake.store import locked
 from ml_platform.quarantine.records import BRONZE, QuarantineError, Record
 from ml_platform.quarantine.redelivery import Redelivered, redeliver
 from ml_platform.quarantine.words import Situation, no_decision, no_release, options
@@ -81,7 +80,7 @@ class Quarantine:
 
     def _decide(self, order: Order, contract: SourceContract, wanted: Sequence[Record]) -> Iterator[Outcome]:
         door = self.door(contract)
-        with locked(door.lake, erasures.LOCK, shared=True):
+        with door.turn():
             door.recover()  # what a crash cut off is decided already
             desk = Desk(order, door, Situation(door))
             due = list[Record]()

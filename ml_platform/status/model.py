@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
+from ml_platform.lake.announcements import DeadLetter
+from ml_platform.landing import HeldFiles
+
 
 @dataclass(frozen=True)
 class SourceStatus:
@@ -141,8 +144,9 @@ class PublishedStatus:
 class Status:
     """A home at one moment. Parts whose tables do not exist yet are empty or None.
 
-    `missing_days`: days between the first and the newest complete one that are not complete. `unpublished`: complete days since the champion's without published forecasts. `waiting`: landed files per source that are not in the ledger yet;
-    `undeclared`: folders under landing/ that no contract declares.
+    `missing_days`: days between the first and the newest complete one that are not complete. `unpublished`: complete days since the champion's without published forecasts. `waiting`: landed files per source that are due and not in the ledger yet;
+    `held`: landed files that are not due yet, by source and reason;
+    `undeclared`: folders under landing/ that no contract declares. `events`: storage events by outcome; `dead_letters`: messages that were none, the newest first.
     """
 
     sources: tuple[SourceStatus, ...] = ()
@@ -160,7 +164,10 @@ class Status:
     unpublished: tuple[date, ...] = ()
     alerts: tuple[Alert, ...] = ()
     waiting: Mapping[str, int] = field(default_factory=dict)
+    held: tuple[HeldFiles, ...] = ()
     undeclared: tuple[str, ...] = ()
+    events: Mapping[str, int] = field(default_factory=dict)
+    dead_letters: tuple[DeadLetter, ...] = ()
 
     @property
     def newest_arrival(self) -> datetime | None:

@@ -6,6 +6,9 @@ import pytest
 from rich.console import Console
 
 from ml_platform import console as show
+from ml_platform.console_events import show_events
+from ml_platform.lake.announcements import DeadLetter
+from ml_platform.landing import HeldFiles
 from ml_platform.status import (
     Alert,
     Fate,
@@ -45,7 +48,10 @@ STATUS = Status(
     missing_days=(date(2017, 12, 3),),
     unpublished=(date(2017, 12, 18), date(2017, 12, 19)),
     waiting={"meter": 1200},
+    held=(HeldFiles("meter", "no_success", 3, "meter/b[2].csv: its folder holds no _SUCCESS yet"),),
     undeclared=("metre",),
+    events={"settled": 6, "ignored(marker)": 2},
+    dead_letters=(DeadLetter("m", "a [b]\x1b[31m\n c", "event 1 of 1: it is [no] object", 1, THEN),),
 )
 
 
@@ -82,6 +88,7 @@ def shown(status: Status) -> str:
         "Forecasts lag: 2 complete days up to 2017-12-19 are not published",
         "Days without a complete delivery: 1 between the first and the newest (2017-12-03)",
         "Files wait under landing/ (1,200 meter)",
+        "Files that are not due yet: 3 of meter (no_success: meter/b[2].csv: its folder holds no _SUCCESS yet)",
         "Folders without a contract under landing/: metre",
         "Newest complete day 2017-12-17; newest drop settled 2026-01-02 03:04:05 UTC",
     ],
@@ -116,3 +123,16 @@ def test_seconds_mark_the_whole_runs() -> None:
         ["ingest", "raw_meter", "1.2"],
         ["ingest", "whole", "run", "2.0"],
     ]
+
+
+def test_storage_events_and_dead_letters_without_their_control_characters() -> None:
+    console = Console(width=160, highlight=False)
+    with console.capture() as empty:
+        show_events(console, Status())
+    with console.capture() as captured:
+        show_events(console, STATUS)
+    assert not empty.get()
+    words = " ".join(captured.get().split())
+    assert "ignored(marker) 2" in words
+    assert "2026-01-02 03:04:05 event 1 of 1: it is [no] object a [b]\\x1b[31m c" in words
+    assert "1 in ops/dead_letters" in words

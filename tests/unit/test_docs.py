@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 import typer
+from pydantic.fields import FieldInfo
 
 from ml_platform.cli import app
 from ml_platform.contracts import SourceContract
+from ml_platform.database_pull import Pull
+from ml_platform.delivery import Delivery
 from ml_platform.file_format import Format
 from ml_platform.forecasting.config import ForecastConfig
 from ml_platform.gate import GateConfig
@@ -36,6 +39,16 @@ def test_every_setting_is_explained(name: str) -> None:
 @pytest.mark.parametrize("name", Format.model_fields)
 def test_every_key_of_a_format_is_explained(name: str) -> None:
     assert re.search(rf"^\| `{name}` \|", text_of("sources.md"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", Pull.model_fields)
+def test_every_key_of_a_pull_is_explained(name: str) -> None:
+    assert re.search(rf"^\| `{name}` \|", text_of("pull.md"), re.MULTILINE)
+
+
+@pytest.mark.parametrize(("name", "field"), Delivery.model_fields.items())
+def test_every_key_of_a_delivery_and_its_default_is_explained(name: str, field: FieldInfo) -> None:
+    assert re.search(rf"^\| `{name}` \| `{field.default}` \|", text_of("sources.md"), re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", SourceContract.model_fields)

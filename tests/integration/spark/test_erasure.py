@@ -29,6 +29,7 @@ from ml_platform.erasure.persons import ErasureError, Persons, secret_file
 from ml_platform.ingestion import Ingestion
 from ml_platform.lake import erasures, ledger
 from ml_platform.lake.schemas import ALERTS, ERASURES, QUARANTINE
+from ml_platform.landing import LocalLanding
 from ml_platform.quarantine import Order, Quarantine, Selection
 from ml_platform.touched import touched_since
 
@@ -70,7 +71,7 @@ def land(town: Any, day: str, *rows: str, part: str = "") -> None:
 
 
 def door(town: Any) -> Callable[[SourceContract], Ingestion]:
-    return lambda contract: Ingestion(town.lake, town.root / "landing", contract, "run", YEARS)
+    return lambda contract: Ingestion(town.lake, LocalLanding(town.root / "landing"), contract, "run", YEARS)
 
 
 def eraser(town: Any) -> Eraser:
@@ -366,7 +367,7 @@ def test_nothing_gets_in_where_the_secret_is_lost(town: Any) -> None:
 
 def test_an_erasure_waits_for_a_run_and_the_next_run_for_it(town: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run read the list of erasures before this one: the erasure begins once its rows are there."""
-    read, entered, goes_on = Ingestion._opened, threading.Event(), threading.Event()
+    read, entered, goes_on = Ingestion._fetched, threading.Event(), threading.Event()
 
     def slow(self: Ingestion, drop: Any) -> Any:
         entered.set()
@@ -374,7 +375,7 @@ def test_an_erasure_waits_for_a_run_and_the_next_run_for_it(town: Any, monkeypat
         return read(self, drop)
 
     land(town, "2024-05-01", reading(80, PERSON, "2024-05-01"))
-    monkeypatch.setattr(Ingestion, "_opened", slow)
+    monkeypatch.setattr(Ingestion, "_fetched", slow)
     run = threading.Thread(target=town.ingest, args=("readings",))
     run.start()
     assert entered.wait(30)

@@ -6,6 +6,8 @@ Belongs here: what is rewritten, what is proven, what ingestion makes of it. Doe
 import gzip
 import json
 import os
+import uuid
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -13,15 +15,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from azure.storage.blob import ContainerClient
 
 from ml_platform.calendar import Calendar
 from ml_platform.contracts import Contracts, SourceContract
+from ml_platform.emulation.azurite import Azurite
 from ml_platform.erasure import landed
 from ml_platform.erasure.eraser import Request
 from ml_platform.erasure.landed import LandingEraser, LandingReport
+from ml_platform.erasure.persons import ErasureError
 from ml_platform.formats import Limits
 from ml_platform.ingestion import Ingestion
 from ml_platform.lake import Lake, erasures, ledger
+from ml_platform.landing import LocalLanding
+from ml_platform.landing.blob import BlobLanding
 
 YEAR = Calendar(date(2024, 1, 1), date(2024, 12, 31))
 PERSON = "ann@example.org"
@@ -58,7 +65,7 @@ class Home:
 
     @property
     def eraser(self) -> LandingEraser:
-        return LandingEraser(self.lake, self.landing, self.contracts, Limits())
+        return LandingEraser(self.lake, LocalLanding(self.landing), self.contracts, Limits())
 
     def land(self, name: str, content: bytes | str, at: int = 0) -> Path:
         path = self.landing / "visits" / name
@@ -69,7 +76,7 @@ class Home:
         return path
 
     def ingest(self) -> None:
-        door = Ingestion(self.lake, self.landing, self.contract, "run", YEAR)
+        door = Ingestion(self.lake, LocalLanding(self.landing), self.contract, "run", YEAR)
         door.run(door.due(YEAR.first, YEAR.last))
 
     def visits(self) -> list[int]:
@@ -219,6 +226,35 @@ def test_what_cannot_be_read_is_named_and_left(tmp_path: Path, name: str, conten
     assert [one.path for one in found.problems] == ([f"visits/{name}"] if problem else [])
     assert path.read_bytes() == before
     assert found.erasure is None
+
+
+def test_in_a_container_files_are_found_and_left(tmp_path: Path, azurite_server: Azurite) -> None:
+    home = Home(tmp_path)
+    client = ContainerClient(azurite_server.blob_url, f"c{uuid.uuid4().hex}", credential=azurite_server.key)
+    with client as container:
+        container.create_container()
+        for name, content in (
+            (f"{NAME}.csv.gz", gzip.compress(CSV.encode(), mtime=0)),
+            (f"{NAME}.csv", b"visit,person,at,note\n"),
+        ):
+            container.upload_blob(f"in/visits/{name}", content)
+        eraser = replace(home.eraser, landing=BlobLanding(container, "in/"))
+        found = [(one.path, one.rows, one.problem) for one in eraser.survey(request()).files]
+        assert found == [(f"visits/{NAME}.csv.gz", 4, "")]
+        with pytest.raises(ErasureError, match=r"is a container, whose files this command does not rewrite") as raised:
+            eraser.erase(request())
+        assert PERSON not in str(raised.value)
+        assert container.download_blob(f"in/visits/{NAME}.csv.gz").readall() == gzip.compress(CSV.encode(), mtime=0)
+    assert erasures.read(home.lake) == []
+
+
+def test_a_file_whose_bytes_a_manifest_promises_is_named_and_left(tmp_path: Path) -> None:
+    home = Home(tmp_path, landing={"complete": "manifest"})
+    path = home.land(f"{NAME}.csv", CSV)
+    (problem,) = home.erase().problems
+    assert problem.problem == "_manifest.json of its folder promises its bytes: correct both by hand"
+    assert path.read_bytes() == CSV.encode()
+    assert erasures.read(home.lake) == []
 
 
 class Crash(BaseException):
