@@ -15,6 +15,7 @@ from ml_platform.contracts import SourceContract
 from ml_platform.ingestion import CHECKS, IngestionReport
 from ml_platform.lake import Lake, ledger
 from resources.configuration import ConfigurationResource
+from resources.erasure import eraser_of
 from resources.lake import LakeResource
 from resources.landing import LandingResource
 from resources.spark import SparkResource
@@ -45,6 +46,7 @@ def bronze_asset(source: SourceContract, days: dg.DailyPartitionsDefinition) -> 
         spark: SparkResource,
     ) -> Events:
         contract, store = configuration.contracts()[source.name], lake.vend()
+        eraser_of(store, configuration, landing, spark, context.run.run_id, context.log.info).complete(source.name)
         ingestion = landing.ingestion(store, contract, context.run.run_id, spark.suite_rows, context.log.info)
         asked = days_in(context) if daily else [ingestion.calendar.first, ingestion.calendar.last]
         yield from guarded(
@@ -62,7 +64,10 @@ def _metadata(lake: Lake, source: SourceContract, report: IngestionReport) -> di
     found = {
         "drops_settled": len(report.rows),
         "drops_by_state": counts(Counter(row.state for row in report.rows)),
-        **{name: report.total(name) for name in ("rows_in", "rows_loaded", "rows_quarantined", "rows_duplicate")},
+        **{
+            name: report.total(name)
+            for name in ("rows_in", "rows_loaded", "rows_quarantined", "rows_duplicate", "rows_erased")
+        },
         "files_left": dg.MetadataValue.md(
             "\n".join(f"- {one.path} ({one.reason}): {one.words}" for one in report.left[:50]) or "none"
         ),

@@ -43,7 +43,8 @@ def silver_asset(
         spark: SparkResource,
     ) -> Events:
         store, declared = lake.vend(), configuration.contracts()
-        preparation = spark.preparation(store, declared, declared[source.name], context.log.info)
+        series = configuration.forecast().series
+        preparation = spark.preparation(store, declared, declared[source.name], context.log.info, series)
         yield from guarded(context, preparation.run, CHECKS, lambda report: _metadata(store, spec.name, report))
 
     return silver

@@ -64,6 +64,14 @@ def replaced_fates(rows_of: Iterable[LedgerRow]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=ROW_FATES.schema)
 
 
+def erased_fates(rows_of: Iterable[LedgerRow]) -> pa.Table:
+    """Rows of erased persons, at the door or later: the fates of a drop add up to what is loaded and erased."""
+    rows = [
+        _fate(row.source, row.drop_id, UNDATED, "erased", "", row.rows_erased) for row in rows_of if row.rows_erased
+    ]
+    return pa.Table.from_pylist(rows, schema=ROW_FATES.schema)
+
+
 def silver_refusals(
     refused: pa.Table, contract: SourceContract, rows_of: Iterable[LedgerRow], decided: Mapping[str, Decision]
 ) -> pa.Table:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from ml_platform import cli_pull, cli_quarantine, cli_retention
+from ml_platform import cli_erase, cli_pull, cli_quarantine, cli_retention
 from ml_platform import console as show
 from ml_platform.cli_errors import errors_in_words
 from ml_platform.launch import Job, Plan, find_project, log_path, require_project, run_jobs
@@ -40,6 +40,7 @@ app = typer.Typer(
 app.add_typer(cli_quarantine.app, name="quarantine")
 app.command()(cli_pull.pull)
 app.command()(cli_retention.retention)
+app.command()(cli_erase.erase)
 
 
 @app.command()

@@ -23,6 +23,7 @@ def errors_in_words(command: Callable[P, R]) -> Callable[P, R]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         from ml_platform.checks import Blocked
         from ml_platform.contracts import ContractError
+        from ml_platform.erasure.persons import ErasureError
         from ml_platform.forecasting import InputError
         from ml_platform.forecasting.config import ConfigError
         from ml_platform.gate import GateError
@@ -39,6 +40,7 @@ def errors_in_words(command: Callable[P, R]) -> Callable[P, R]:
             Blocked,
             ConfigError,
             ContractError,
+            ErasureError,
             GateError,
             InputError,
             LakeError,

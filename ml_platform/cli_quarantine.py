@@ -104,7 +104,7 @@ def release(
     from ml_platform.quarantine import Order
 
     corrections = dict(map(_correction, values or ()))
-    _decide(Order("release", by or _user(), reason, corrections), _selection(ids, source, rule))
+    _decide(Order("release", by or user(), reason, corrections), _selection(ids, source, rule))
 
 
 @app.command()
@@ -116,7 +116,7 @@ def discard(reason: Reason, ids: Ids = None, source: Source = None, rule: Rule =
     """
     from ml_platform.quarantine import Order
 
-    _decide(Order("discard", by or _user(), reason), _selection(ids, source, rule))
+    _decide(Order("discard", by or user(), reason), _selection(ids, source, rule))
 
 
 def _selection(ids: list[str] | None, source: str | None, rule: str | None) -> "Selection":
@@ -134,7 +134,8 @@ def _correction(text: str) -> tuple[str, str]:
     return column.strip(), value
 
 
-def _user() -> str:
+def user() -> str:
+    """Who works here, by this system."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

@@ -55,6 +55,15 @@ class _Fit:
         weight = [config.weight] if config.weight else []
         yield from _lost("weight", weight, _measures(all_columns), f"{place} has no int64 or decimal column")
         yield from _lost("static", config.static, all_columns, f"{place} has no column")
+        yield from self._persons()
+
+    def _persons(self) -> Iterator[str]:
+        """Panel, fleets, releases and forecasts are kept: whatever names their series must not have to be erased."""
+        personal = {name for source in self.contracts.sources for name in source.personal}
+        for key, names in (("series", self.config.series), ("static", self.config.static)):
+            for name in names:
+                if name in personal:
+                    yield f"{key}: '{name}' is declared as a person's key (`personal`): series cannot be named by it"
 
     def _history(self) -> dict[str, Column]:
         """Columns of the target's source and those that its lookups take."""

@@ -149,12 +149,13 @@ def _drops(status: "Status") -> Table:
         "loaded",
         "quarantined",
         "duplicate",
+        "erased",
         "newest day",
         text=2,
     )
     for source in status.sources:
         states = ", ".join(f"{count} {state}" for state, count in source.states.items())
-        rows = (source.rows_in, source.rows_loaded, source.rows_quarantined, source.rows_duplicate)
+        rows = (source.rows_in, source.rows_loaded, source.rows_quarantined, source.rows_duplicate, source.rows_erased)
         table.add_row(
             source.source, states, f"{source.drops:,}", *(f"{one:,}" for one in rows), str(source.newest_day or "-")
         )

@@ -70,6 +70,13 @@ class Duplicates(Strict):
     greatest: tuple[str, ...] = ()
 
 
+class Deletes(Strict):
+    """The values of a column by which a row takes its key away instead of bringing one."""
+
+    column: str
+    values: tuple[bool | int | str, ...] = Field(min_length=1)
+
+
 class Covariate(Strict):
     """A known-future column of the panel, made from the rows that hold for a series on a date.
 
@@ -113,6 +120,7 @@ class SourceContract(Strict):
     exclude: tuple[Condition, ...] = ()
     notice: tuple[Condition, ...] = Field(default=(), description="conditions that are kept, and counted")
     duplicates: Duplicates = Duplicates()
+    deletes: Deletes | None = Field(default=None, description="which rows take their key out of silver")
     drops_per_day: int = Field(default=1, ge=1, description="loaded drops that make a day complete")
     max_quarantined: float = Field(
         default=0.5, ge=0, le=1, description="share of a file's rows; where more are refused, the whole file is"
@@ -122,6 +130,7 @@ class SourceContract(Strict):
         default="freeze", description="what a file with other columns than these becomes"
     )
     landing: Delivery = Delivery()
+    personal: tuple[str, ...] = Field(default=(), description="columns that hold a person's key, which can be erased")
     panel: Panel = Panel()
     pull: Pull | None = Field(default=None, description="where files come from if nobody lands them")
 
@@ -136,6 +145,8 @@ class SourceContract(Strict):
         own += [self.time.column] if self.time else []
         own += [self.validity.start, self.validity.end] if self.validity else []
         own += [*(c.column for c in self.panel.covariates), *self.panel.scope]
+        own += [self.deletes.column] if self.deletes else []
+        own += self.personal
         for name in own:
             if name not in self.columns:
                 raise ValueError(f"column '{name}' is used but not declared; declared are {', '.join(self.columns)}")
@@ -149,6 +160,31 @@ class SourceContract(Strict):
                 raise ValueError(f"column '{name}' is reserved for what the platform adds to each row: rename it")
         if doubled := {name for name in taken if name in self.columns or taken.count(name) > 1}:
             raise ValueError(f"lookups take {sorted(doubled)}, which the source or another lookup has already")
+        return self
+
+    @model_validator(mode="after")
+    def _persons_can_be_erased(self) -> Self:
+        for name in self.personal:
+            if self.columns[name].type not in ("int64", "string"):
+                raise ValueError(f"personal: column '{name}' is no key of a person: its type is int64 or string")
+            if name in (*self.panel.scope, *(one.column for one in self.panel.covariates)):
+                raise ValueError(
+                    f"personal: column '{name}' is part of the panel, which is kept for ever: leave it out there"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _deletes_can_be_told(self) -> Self:
+        if self.deletes is None:
+            return self
+        if self.deletes.column in self.key:
+            raise ValueError(
+                f"deletes: column '{self.deletes.column}' is part of the key: a delete would meet no other row"
+            )
+        wanted = {"string": str, "int64": int, "bool": bool}.get(self.columns[self.deletes.column].type)
+        if odd := [value for value in self.deletes.values if type(value) is not wanted]:
+            kind = self.columns[self.deletes.column].type
+            raise ValueError(f"deletes: {odd} are no values of column '{self.deletes.column}', whose type is {kind}")
         return self
 
     def _is_own_date(self, name: str) -> bool:

@@ -1,6 +1,6 @@
 """Fates: what the rules of a contract make of each row.
 
-Belongs here: lookups, exclusions, notices and duplicates as Spark expressions. Does not belong here: which rows are looked at
+Belongs here: lookups, exclusions, notices, deletes and duplicates as Spark expressions. Does not belong here: which rows are looked at
 (preparation), how fates are counted (accounts).
 """
 
@@ -13,17 +13,21 @@ from ml_platform.lake.decisions import Decision
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
+NEWEST = ("drop_day", "ingested_at", "row_number")  # of two rows with one key the greater is the newer
+DELETED = "key_deleted"
+
 
 def ruled(rows: "DataFrame", contract: SourceContract, current: Callable[[str], "DataFrame"]) -> "DataFrame":
     """Rows with `fate` and `rule` by lookups and exclusion rules, in the contract's order: the first rule that fits.
 
-    `current`: the silver table of a looked-up source, by its name.
+    A row that deletes its key needs nothing but the key: no rule holds it up. `current`: the silver table of a looked-up source, by its name.
     """
     import pyspark.sql.functions as F
 
     for lookup in contract.lookups:
         rows = _looked_up(rows, lookup, current(lookup.source))
-    cases = [(f"not {_found(one)}", "quarantined", one.missing) for one in contract.lookups]
+    cases = [(_flagged(contract), "deleted", DELETED)] if contract.deletes else []
+    cases += [(f"not {_found(one)}", "quarantined", one.missing) for one in contract.lookups]
     cases += [(_sql(one), "excluded", one.rule) for one in contract.exclude]
     fate, rule = F.lit("kept"), _notice(contract.notice)
     for condition, name, why in reversed(cases):
@@ -53,6 +57,31 @@ def _looked_up(rows: "DataFrame", lookup: Lookup, other: "DataFrame") -> "DataFr
     found = other.select(*lookup.match, *lookup.take).withColumn(_mark(lookup), F.lit(True))
     joined = rows.join(found, list(lookup.match), "left")
     return joined.withColumn(_mark(lookup), F.coalesce(_mark(lookup), F.lit(False)))
+
+
+def deleted(rows: "DataFrame", contract: SourceContract) -> "DataFrame":
+    """The newest delete of a key takes every older row of it along; rows after it are as if there had been none before."""
+    import pyspark.sql.functions as F
+    from pyspark.sql import Window
+
+    if contract.deletes is None:
+        return rows
+    of_key = Window.partitionBy(*contract.key)
+    newest = F.row_number().over(of_key.orderBy(*(F.desc(name) for name in NEWEST)))
+    flagged = rows.where("fate = 'deleted'").withColumn("_rank", newest).where("_rank = 1")
+    last = flagged.select(*contract.key, *(F.col(name).alias(f"_{name}") for name in NEWEST))
+    joined = rows.join(last, list(contract.key), "left")
+    gone = F.expr(f"fate = 'kept' and coalesce({_older()}, false)")
+    fate = F.when(gone, F.lit("deleted")).otherwise(F.col("fate"))
+    rule = F.when(gone, F.lit(DELETED)).otherwise(F.col("rule"))
+    return joined.withColumns({"fate": fate, "rule": rule}).drop(*(f"_{name}" for name in NEWEST))
+
+
+def _older() -> str:
+    """Whether a row is older than the delete of its key, by day, time and number in turn."""
+    day, at, number = NEWEST
+    same_day, same_time = f"`_{day}` = `{day}`", f"`_{at}` = `{at}`"
+    return f"`_{day}` > `{day}` or ({same_day} and (`_{at}` > `{at}` or ({same_time} and `_{number}` > `{number}`)))"
 
 
 def deduplicated(rows: "DataFrame", contract: SourceContract) -> "DataFrame":
@@ -89,7 +118,7 @@ def _newest(rows: "DataFrame", contract: SourceContract) -> "DataFrame":
     from pyspark.sql import Window
 
     of_key = Window.partitionBy(*contract.key)
-    rank = F.row_number().over(of_key.orderBy(F.desc("drop_day"), F.desc("ingested_at"), F.desc("row_number")))
+    rank = F.row_number().over(of_key.orderBy(*(F.desc(name) for name in NEWEST)))
     greatest = {f"_greatest_{name}": F.max(name).over(of_key) for name in contract.duplicates.greatest}
     found = rows.withColumns({"_rank": rank, "_text": _text(contract), **greatest}).where("_rank = 1")
     own = [F.col("drop_id").alias("_drop_id"), F.col("row_number").alias("_row_number")]
@@ -111,15 +140,25 @@ def _found(lookup: Lookup) -> str:
 
 
 def _sql(condition: Condition) -> str:
-    """A condition as Spark SQL; values come from a checked contract, quotes in them are doubled."""
+    """A condition as Spark SQL."""
     parts = [f"`{condition.column}` is null"] if condition.null else []
     if condition.values:
-        values = ", ".join(
-            str(v) if isinstance(v, int) else "'" + v.replace("\\", "\\\\").replace("'", "\\'") + "'"
-            for v in condition.values
-        )
-        parts.append(f"coalesce(`{condition.column}` in ({values}), false)")
+        parts.append(_is_one_of(condition.column, condition.values))
     return " or ".join(parts) or "false"
+
+
+def _flagged(contract: SourceContract) -> str:
+    """Whether a row deletes its key, as Spark SQL."""
+    return _is_one_of(contract.deletes.column, contract.deletes.values) if contract.deletes else "false"
+
+
+def _is_one_of(column: str, values: Sequence[str | int]) -> str:
+    """Values come from a checked contract, quotes in them are escaped."""
+    texts = (
+        str(v).lower() if isinstance(v, int) else "'" + v.replace("\\", "\\\\").replace("'", "\\'") + "'"
+        for v in values
+    )
+    return f"coalesce(`{column}` in ({', '.join(texts)}), false)"
 
 
 def _notice(conditions: Sequence[Condition]) -> "Column":

@@ -9,9 +9,10 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,15 +23,17 @@ from ml_platform.bronze import Bronze
 from ml_platform.calendar import Calendar
 from ml_platform.checks import READER_VERSION, CheckResult, merged, reader_version, require
 from ml_platform.contracts import SourceContract
+from ml_platform.erasure.door import silenced, without
+from ml_platform.erasure.persons import Persons
 from ml_platform.failpoints import reach
 from ml_platform.formats import Limits, UnreadableError, open_drop
-from ml_platform.lake import AlreadyCommittedError, Lake, LakeError, TableSpec, announcements, ledger
+from ml_platform.lake import AlreadyCommittedError, Lake, LakeError, TableSpec, announcements, erasures, ledger
 from ml_platform.lake.compaction import compact
 from ml_platform.lake.files import Files
 from ml_platform.lake.ledger import LedgerRow
 from ml_platform.lake.store import in_predicate, locked
 from ml_platform.landing import Changed, Drop, LandingStore, Readiness, StorageError, Vanished, in_words, list_drops
-from ml_platform.rules import screen
+from ml_platform.rules import Screened, screen
 from ml_platform.settlement import CHANGED, UNREACHABLE, Batch, InForce, Left, Read, first_seen, settle
 from ml_platform.transient import TransientError, is_own, retried
 
@@ -89,9 +92,11 @@ class Ingestion:
                 self.progress(f"{bronze.spec.name} keeps its small files: {reason}")
         return report
 
-    def turn(self) -> AbstractContextManager[None]:
-        """One process of this machine at a time settles drops of a source: what is in force must not change meanwhile."""
-        return locked(self.lake, f"source-{self.contract.name}")
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """One process of this machine at a time settles drops of a source, and none beside an erasure: what is in force, or erased, must not change meanwhile."""
+        with locked(self.lake, erasures.LOCK, shared=True), locked(self.lake, f"source-{self.contract.name}"):
+            yield
 
     def bronze(self) -> Bronze:
         """The source's table as it stands."""
@@ -122,7 +127,7 @@ class Ingestion:
         """
         batch, lost = Batch(), list[Left]()
         with ThreadPoolExecutor(READERS) as readers:
-            for read in _ahead(readers, self._read, drops):
+            for read in _ahead(readers, partial(self._read, Persons.erased(self.lake, self.contract)), drops):
                 if isinstance(read, Left):
                     batch.left.append(read)
                     lost = [*lost, read] if read.reason == UNREACHABLE else []
@@ -140,7 +145,15 @@ class Ingestion:
         if len(lost) == GIVE_UP:
             raise StorageError(f"{GIVE_UP} files in a row could not be read, they stay due: {lost[-1].words}")
 
-    def _read(self, drop: Drop) -> Read | Left:
+    def _read(self, persons: Persons, drop: Drop) -> Read | Left:
+        """A drop without the rows of erased persons."""
+        read = self._fetched(drop)
+        if isinstance(read, Left):
+            return read
+        found = without(persons, read.found) if isinstance(read.found, Screened) else silenced(persons, read.found)
+        return replace(read, found=found)
+
+    def _fetched(self, drop: Drop) -> Read | Left:
         """Open and screen a drop; a file that vanished or cannot become rows is refused as a whole, one that may be whole later is left."""
         row = first_seen(drop, self.run_id)
         if misnamed := self._misnamed(drop):

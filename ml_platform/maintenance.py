@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 from deltalake.exceptions import DeltaError
 
-from ml_platform.lake import Lake, LakeError, ledger, logs, sweeping
+from ml_platform.lake import Lake, LakeError, erasures, ledger, logs, sweeping
 from ml_platform.lake.compaction import compact, crowds
 from ml_platform.lake.schemas import MAINTENANCE
 from ml_platform.lake.store import locked
@@ -69,8 +69,8 @@ class Maintenance:
         return [*map(self._due, tables(self.lake)), self._due_at_home()]
 
     def apply(self) -> list[Action]:
-        """Compact, then remove; LakeError where another run is at it. A table that fails stops no other one."""
-        with locked(self.lake, "retention", wait=False):
+        """Compact, then remove, once no erasure is at work; LakeError where another run is at it. A table that fails stops no other one."""
+        with locked(self.lake, erasures.LOCK, shared=True), locked(self.lake, "retention", wait=False):
             done = [action for name in tables(self.lake) for action in self._table(name)]
             done += self._account(self._removed_at_home())
             return done or self._account([self._action("(lake)", "nothing_due")])
@@ -143,8 +143,8 @@ def tables(lake: Lake) -> list[str]:
 def vacuum(lake: Lake, names: Sequence[str], retention: timedelta) -> list[sweeping.Sweep]:
     """Remove what versions within the `retention` do not need, data files and beginnings of logs; return what went, table by table.
 
-    A retention of 0 leaves the newest version alone, and its log: for erasure, when nothing of what was erased may stay readable. Files
-    that no commit names stay for a day all the same. What the platform still reads in a log (ledger rows that were not projected,
+    A retention of 0 leaves the newest version alone, and its log. Files that no commit names stay for a day all the same (an erasure, which
+    knows that nobody writes, removes those as well: lake.scrubbing). What the platform still reads in a log (ledger rows that were not projected,
     inputs of silver and panel) stays, whatever the retention is.
     """
     return [_vacuumed(lake, name, retention) for name in names]

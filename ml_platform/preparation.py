@@ -13,23 +13,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ml_platform import expectations
-from ml_platform.accounts import UNDATED, counted_fates, replaced_fates, silver_refusals, totals
+from ml_platform.accounts import UNDATED, counted_fates, erased_fates, replaced_fates, silver_refusals, totals
 from ml_platform.checks import READER_VERSION, CheckResult, reader_version, require
 from ml_platform.contracts import Contracts, SourceContract
 from ml_platform.failpoints import reach
-from ml_platform.fates import deduplicated, held_back, ruled
-from ml_platform.lake import Lake, TableSpec, decisions, ledger
-from ml_platform.lake.history import INPUTS_KEY
+from ml_platform.fates import deduplicated, deleted, held_back, ruled
+from ml_platform.lake import Lake, TableSpec, decisions, erasures, ledger
+from ml_platform.lake.history import INPUTS_KEY, Commit
 from ml_platform.lake.ledger import LOADED, LedgerRow
 from ml_platform.lake.schemas import LEDGER, QUARANTINE, ROW_FATES
 from ml_platform.lake.staging import Staging
 from ml_platform.lake.store import in_predicate, locked
 from ml_platform.spark import session
+from ml_platform.touched import Touches, compared, first_build, is_dated
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 MONTHS_KEY = "ml_platform.months"
+LEFT_OUT = ("quarantined", "excluded", "superseded", "duplicate", "deleted")
 CHECKS = ("row_fates", "unique_key", READER_VERSION, expectations.NAME)
 
 
@@ -57,7 +59,7 @@ def silver_spec(contract: SourceContract, contracts: Contracts) -> TableSpec:
 
 @dataclass(frozen=True)
 class Preparation:
-    """One source on its way from bronze to silver, on one engine."""
+    """One source on its way from bronze to silver, on one engine; `series`: key columns of the forecast's series, for what is touched."""
 
     lake: Lake
     contracts: Contracts
@@ -65,6 +67,7 @@ class Preparation:
     engine: str
     suite_rows: int = 20_000
     progress: Callable[[str], None] = lambda text: None
+    series: tuple[str, ...] = ()
 
     @property
     def spec(self) -> TableSpec:
@@ -72,32 +75,50 @@ class Preparation:
 
     def run(self) -> PreparationReport:
         """Make the months that new or replaced drops touch, one process at a time; checks.Blocked before the commit where a check fails."""
+        with locked(self.lake, erasures.LOCK, shared=True):
+            return self.remake()
+
+    def remake(self) -> PreparationReport:
+        """As `run`, for an erasure, which holds the lock itself."""
         with locked(self.lake, f"make-{self.contract.silver}"):
             return self._run()
 
     def _run(self) -> PreparationReport:
         table = self.lake.ensure(self.spec)
         ledger.project(self.lake, self.contract.name, self.contract.bronze_spec.name)
-        inputs, before = self._inputs(), self.lake.last_metadata(self.spec.name, INPUTS_KEY)
+        inputs, last = self._inputs(), self.lake.last_commit(self.spec.name, INPUTS_KEY)
+        before = json.loads(last.metadata[INPUTS_KEY]) if last else {}
         if inputs == before:
             return PreparationReport((), {}, table.version())
-        touched = self._touched(before, inputs)
-        self.progress(f"{self.contract.silver}: {'all' if touched is None else len(touched)} months")
+        changed = self._touched(before, inputs)
+        self.progress(f"{self.contract.silver}: {'all' if changed is None else len(changed)} months")
         staging = Staging.open(self.lake, self.spec)
-        self._judged(touched).write.partitionBy("fate", "month").mode("overwrite").parquet(staging.path)
+        self._judged(changed).write.partitionBy("fate", "month").mode("overwrite").parquet(staging.path)
         reach("silver.staged")
         fates = counted_fates(staging, self.contract)
-        months = sorted({*fates["period"].to_pylist(), *self._known_months(None)}) if touched is None else touched
-        checks = require(f"table {self.spec.name}", self._checks(staging, fates, self._rows(touched)))
+        months = sorted({*fates["period"].to_pylist(), *self._known_months(None)}) if changed is None else changed
+        checks = require(f"table {self.spec.name}", self._checks(staging, fates, self._rows(changed)))
         # projections first: a crash before the commit leaves the inputs unrecorded, so that the next run makes both anew
         self._project(fates, staging, months)
         reach("silver.accounts_written")
+        touches, expected = self._touches(staging, months, last), table.version() + 1
+        touches.record(self.lake, expected)
         metadata = {INPUTS_KEY: json.dumps(inputs), MONTHS_KEY: json.dumps(months)}
         version = staging.commit(months, metadata, "fate=kept")
         reach("silver.committed")
-        for other in ("fate=quarantined", "fate=excluded", "fate=superseded", "fate=duplicate"):
-            staging.discard(other)
+        if version != expected:
+            touches.record(self.lake, version)
+        for other in LEFT_OUT:
+            staging.discard(f"fate={other}")
         return PreparationReport(tuple(months), totals(fates), version, checks)
+
+    def _touches(self, staging: Staging, months: Sequence[str], last: Commit | None) -> Touches:
+        kept = staging.dataset("fate=kept")
+        if last is None:
+            return first_build(self.contract, kept.count_rows())
+        known = self.lake.dataset(self.spec.name)
+        rows = compared(known, kept, months, self.spec, self.series) if is_dated(self.contract) and months else ()
+        return Touches(self.contract.name, last.version, rows)
 
     def excluded(self, columns: Sequence[str]) -> "DataFrame":
         """Distinct values of `columns` among rows that an exclusion rule left out, with the rule."""
@@ -122,10 +143,29 @@ class Preparation:
             return None
         newer = self._changed_drops(int(before["bronze"] or 0))
         changed, days = [row.drop_id for row in newer], sorted({f"{row.drop_day}" for row in newer})
+        if self._gone_elsewhere(changed):
+            return None
         # by day first: bronze is partitioned by it, and ids prune nothing
         rows = self._dated(self._read_bronze().where(is_in("drop_day", days)).where(is_in("drop_id", changed)))
         months = {row["month"] for row in rows.select("month").distinct().collect()} | self._known_months(changed)
         return sorted(months | self._months_of_keys(rows, changed))
+
+    def _gone_elsewhere(self, drops: Sequence[str]) -> bool:
+        """Whether rows of these drops had taken others out: where they are gone themselves, nothing says any more which months those lie in."""
+        if not self._keys_move or not self.lake.exists(ROW_FATES.name):
+            return False
+        taking = ["deleted", *(["superseded"] if self.contract.duplicates.greatest else [])]
+        own = (pc.field("source") == self.contract.name) & (pc.field("period") != UNDATED)
+        return bool(
+            self.lake.count(ROW_FATES.name, own & pc.field("drop_id").isin(drops) & pc.field("fate").isin(taking))
+        )
+
+    @property
+    def _keys_move(self) -> bool:
+        """Whether rows of one key can lie in several months: where the column that says when is no part of the key."""
+        time, validity = self.contract.time, self.contract.validity
+        dated = time.column if time else validity.start if validity else None
+        return dated is not None and dated not in self.contract.key
 
     def _known_months(self, drops: Sequence[str] | None) -> set[str]:
         """Months in which rows (of some drops) have a fate: also those that silver does not hold, because none was kept."""
@@ -137,8 +177,7 @@ class Preparation:
 
     def _months_of_keys(self, rows: "DataFrame", drops: Sequence[str]) -> set[str]:
         """Other months with the keys of changed rows: a correction can move a row from one month to another."""
-        time = self.contract.time.column if self.contract.time else None
-        if time is None or time in self.contract.key or not drops:
+        if not self._keys_move or not drops:
             return set()
         key = self.contract.key
         before = self._table(self.spec.name)
@@ -186,9 +225,19 @@ class Preparation:
     def _judged(self, months: Sequence[str] | None) -> "DataFrame":
         """Every row of the months with `fate` and `rule`, in the table's column order."""
         discarded = decisions.discarded_at_silver(self.lake, self.contract.name)
-        found = held_back(ruled(self._bronze(months), self.contract, self._current), discarded)
-        rows = deduplicated(found, self.contract)
+        found = held_back(ruled(self._with_same_keys(months), self.contract, self._current), discarded)
+        rows = deduplicated(deleted(found, self.contract), self.contract)
+        rows = rows if months is None else rows.where(is_in("month", months))
         return rows.select(*(name for name in self.spec.schema.names if name != "month"), "fate", "month")
+
+    def _with_same_keys(self, months: Sequence[str] | None) -> "DataFrame":
+        """Rows of the months, and those of other months that have a say about them: the ones with their keys."""
+        if months is None or not self._keys_move:
+            return self._bronze(months)
+        every, key = self._bronze(None), list(self.contract.key)
+        own = every.where(is_in("month", months))
+        others = every.where(f"not {is_in('month', months)}").join(own.select(*key).distinct(), key, "left_semi")
+        return own.unionByName(others)
 
     def _current(self, source: str) -> "DataFrame":
         return self._table(f"silver/{self.contracts[source].silver}")
@@ -234,7 +283,7 @@ class Preparation:
         months_of = (
             f"source = '{self.contract.name}' AND stage = 'silver' AND {in_predicate('period', [*months, UNDATED])}"
         )
-        self.lake.replace(ROW_FATES, pa.concat_tables([fates, replaced_fates(known)]), months_of)
+        self.lake.replace(ROW_FATES, pa.concat_tables([fates, replaced_fates(known), erased_fates(known)]), months_of)
         refused = staging.dataset("fate=quarantined").to_table()
         if refused.num_rows or self.lake.exists(QUARANTINE.name):
             decided = decisions.of_source(self.lake, self.contract.name)

@@ -27,11 +27,19 @@ TYPISTS = 2
 
 @dataclass(frozen=True)
 class Screened:
-    """Rows that keep the contract (its columns, `new` ones of the file, `row_number`), and those that do not (REFUSED); together every row."""
+    """Rows that keep the contract (its columns, `new` ones of the file, `row_number`), and those that do not (REFUSED); together every row.
+
+    `erased`: how many of each were left out, because their person was erased.
+    """
 
     accepted: pa.Table
     refused: pa.Table
     new: tuple[str, ...] = ()
+    erased: tuple[int, int] = (0, 0)
+
+    @property
+    def rows(self) -> int:
+        return self.accepted.num_rows + self.refused.num_rows + sum(self.erased)
 
 
 @dataclass

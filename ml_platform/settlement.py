@@ -168,20 +168,26 @@ def settle(read: Read, in_force: InForce, contract: SourceContract, bronze: Bron
     row, found = in_force.again(read.row), read.found
     if isinstance(found, UnreadableError):
         return _refused_unread(row, found)
-    rows = found.accepted.num_rows + found.refused.num_rows
+    rows, bad = found.rows, found.refused.num_rows + found.erased[1]
     if twin := in_force.same_bytes(row, contract):
         row = replace(row, state=DUPLICATE, reason=f"same bytes as {twin}", rows_in=rows, rows_duplicate=rows)
         return Settled(row, replaced=in_force.retire([row.path], row) if twin != row.path else ())
     if not rows and not contract.may_be_empty:
         why = UnreadableError("empty_file", "the file has no row: land the right one, or allow it with may_be_empty")
         return _refused_unread(row, why)
-    if found.refused.num_rows > contract.max_quarantined * rows:
+    if bad > contract.max_quarantined * rows:  # as if nobody were erased: that makes no file a worse one
         return _refused_as_a_whole(row, found, contract)
     try:
         bronze.admit(found.new, rows)
     except UnreadableError as unfit:
         return _refused_unread(row, unfit)
-    row = replace(row, rows_in=rows, rows_loaded=found.accepted.num_rows, rows_quarantined=found.refused.num_rows)
+    row = replace(
+        row,
+        rows_in=rows,
+        rows_loaded=found.accepted.num_rows,
+        rows_quarantined=found.refused.num_rows,
+        rows_erased=sum(found.erased),
+    )
     replaced = in_force.replace_with(row, contract)
     return Settled(
         row,
@@ -199,10 +205,11 @@ def _refused_unread(row: LedgerRow, why: UnreadableError) -> Settled:
 
 def _refused_as_a_whole(row: LedgerRow, found: Screened, contract: SourceContract) -> Settled:
     """A drop that is mostly bad is more likely the wrong file than a good one with errors: none of its rows is loaded."""
-    bad, rows = found.refused.num_rows, found.accepted.num_rows + found.refused.num_rows
+    bad, rows, erased = found.refused.num_rows + found.erased[1], found.rows, sum(found.erased)
     why = f"{bad} of {rows} rows were refused, more than max_quarantined ({contract.max_quarantined:.0%}) allows"
     whole: dict[str, object] = {"rule": "too_many_refused", "value": why, "raw": row.path}
-    row = replace(row, state=QUARANTINED, reason=f"too_many_refused: {why}", rows_in=rows, rows_quarantined=rows)
+    row = replace(row, state=QUARANTINED, reason=f"too_many_refused: {why}", rows_in=rows)
+    row = replace(row, rows_quarantined=rows - erased, rows_erased=erased)
     return Settled(row, refused=_refusals(row, [whole, *found.refused.to_pylist()]))
 
 

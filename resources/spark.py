@@ -23,9 +23,14 @@ class SparkResource(dg.ConfigurableResource[Any]):
     suite_rows: int = 20_000
 
     def preparation(
-        self, lake: Lake, contracts: Contracts, source: SourceContract, progress: Callable[[str], None]
+        self,
+        lake: Lake,
+        contracts: Contracts,
+        source: SourceContract,
+        progress: Callable[[str], None],
+        series: tuple[str, ...] = (),
     ) -> Preparation:
-        return Preparation(lake, contracts, source, self.engine, self.suite_rows, progress)
+        return Preparation(lake, contracts, source, self.engine, self.suite_rows, progress, series)
 
     def panel_inputs(
         self,

@@ -14,6 +14,7 @@ from ml_platform.pull import pulled
 from ml_platform.settings import Settings
 from sensors.alerts import run_failures
 from sensors.data_drops import data_drops
+from sensors.erasure_job import erasure_job
 from sensors.jobs import build_jobs
 from sensors.pulls import pull_job, pulls
 from sensors.quarantine_job import quarantine_job
@@ -35,7 +36,7 @@ def build_triggers(settings: Settings, contracts: Contracts) -> Triggers:
     jobs, retention = build_jobs(contracts), retention_job()
     pulling = bool(pulled(contracts))  # most homes have files alone
     return Triggers(
-        [*jobs.values(), quarantine_job(), retention, *([pull_job(settings)] if pulling else [])],
+        [*jobs.values(), quarantine_job(), erasure_job(), retention, *([pull_job(settings)] if pulling else [])],
         [daily_retraining(jobs["retrain"], settings, contracts), daily_retention(retention, contracts)],
         [
             data_drops(jobs["score"], settings, contracts),

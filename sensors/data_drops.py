@@ -16,7 +16,7 @@ import dagster as dg
 
 from ml_platform import backlog
 from ml_platform.contracts import Contracts
-from ml_platform.lake import Lake
+from ml_platform.lake import Lake, erasures
 from ml_platform.landing import Drop, in_words
 from ml_platform.settings import Settings
 from ml_platform.warehouse import DuckDBWarehouse
@@ -116,7 +116,7 @@ def due_batches(drops: Sequence[Drop], settings: Settings, contracts: Contracts,
 
 
 def _left_behind(lake: Lake, complete: Sequence[date], settings: Settings, contracts: Contracts) -> Iterator[Batch]:
-    """What no drop asks for any more: days without forecasts, silver behind bronze, a warehouse that waits to be switched to."""
+    """What no drop asks for any more: days without forecasts, silver behind bronze, erasures that were cut off, a warehouse that waits to be switched to."""
     if missing := backlog.unpublished(lake, complete):
         name = _name(day.isoformat() for day in missing)
         yield Batch(name, (missing[0], missing[-1]), f"forecasts of {len(missing)} days")
@@ -124,6 +124,9 @@ def _left_behind(lake: Lake, complete: Sequence[date], settings: Settings, contr
         days = backlog.days_behind(behind, complete, contracts, settings.calendar)
         name = _name(f"{row.transaction}@{row.table_version}" for row in behind)
         yield Batch(name, (min(days), max(days)), f"silver for {len(behind)} drops")
+    if cut_off := erasures.pending(lake):
+        day = max(complete, default=settings.first_day)
+        yield Batch(_name(one.erasure_id for one in cut_off), (day, day), f"{len(cut_off)} erasures")
     if complete and DuckDBWarehouse(settings.warehouse).is_staged():
         yield Batch(_name(["staged", str(complete[-1])]), (complete[-1], complete[-1]), "a staged warehouse")
 

@@ -12,10 +12,11 @@ from ml_platform.lake.errors import LakeError
 
 
 @contextmanager
-def leased(root: str, name: str, wait: bool = True) -> Iterator[None]:
+def leased(root: str, name: str, wait: bool = True, *, shared: bool = False) -> Iterator[None]:
     """Wait for the turn of `name` below a lake's root; the system gives it back where a process dies. No turns at a URL.
 
-    Without `wait` LakeError where another process has it.
+    Without `wait` LakeError where another process has it. `shared`: several have it at once, and none that wants it alone. Never take a name
+    twice, one within the other: who has it alone would wait for itself.
     """
     if "://" in root:
         yield
@@ -24,7 +25,7 @@ def leased(root: str, name: str, wait: bool = True) -> Iterator[None]:
     place.parent.mkdir(parents=True, exist_ok=True)
     with place.open("a") as lease:
         try:
-            fcntl.flock(lease, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(lease, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise LakeError(f"{name} is at work on {root} in another process: wait until it has ended") from None
         yield

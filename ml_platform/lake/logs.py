@@ -80,9 +80,12 @@ class Log:
         return set[str]().union(*(entry.added | entry.removed for entry in self.commits))
 
     def begin(self, version: int, least: int) -> int:
-        """Where the log may begin so that `version` and later ones can be read: there, if that is worth a checkpoint, because `least` commits go."""
+        """Where the log may begin so that `version` and later ones can be read: there, if that is worth a checkpoint, because `least` commits go.
+
+        An erasure removes older checkpoints: a version that cannot be told any more is no place for another one.
+        """
         known = max((one for one in self.checkpoints if one <= version), default=self.commits[0].version)
-        return version if version - known >= least else known
+        return version if version >= self.oldest and version - known >= least else known
 
     def before(self, version: int) -> list[Path]:
         """Files of the log before `version`, in an order in which any of them may stay behind: checkpoints need the commits after them."""

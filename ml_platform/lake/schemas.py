@@ -97,6 +97,38 @@ ROW_FATES = TableSpec(
     description="What became of a drop's rows after bronze, counted per drop, stage and month of the event.",
 )
 
+TOUCHED = TableSpec(
+    names.TOUCHED,
+    _schema(
+        source=pa.string(),
+        silver_version=pa.int64(),
+        date=pa.date32(),
+        series_id=pa.string(),
+        key=pa.string(),
+        change=pa.string(),
+        rows=pa.int64(),
+        touched_at=INSTANT,
+    ),
+    description="Dates and series whose kept rows a silver commit changed; one row `all` without them for a first build.",
+)
+
+ERASURES = TableSpec(
+    names.ERASURES,
+    _schema(
+        erasure_id=pa.string(),
+        source=pa.string(),
+        column=pa.string(),
+        digest=pa.string(),
+        place=pa.string(),
+        requested_by=pa.string(),
+        reason=pa.string(),
+        requested_at=INSTANT,
+        completed_at=INSTANT,
+        rows=pa.string(),
+    ),
+    description="One row per erasure of a person's key: a keyed digest, never the key; who, why, when, and rows by table or file.",
+)
+
 PUBLISHED = TableSpec(
     names.PUBLISHED,
     _schema(as_of=pa.date32(), release_id=pa.string(), published_at=INSTANT),

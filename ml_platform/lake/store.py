@@ -181,8 +181,8 @@ class Lake:
         has one of them: Delta would record it without refusing it. Without rows the commit still carries ids and metadata.
         """
         _require_schema(spec, data.schema, "the data to append")
-        found = self.write(spec, data) if files is None else files
         with self._commit(spec, transactions, metadata) as (table, options):
+            found = self.write(spec, data) if files is None else files
             if found is None and data.num_rows:
                 write_deltalake(table, data, mode="append", **options, writer_properties=COMPRESSION)
             else:
@@ -205,6 +205,18 @@ class Lake:
         _require_schema(spec, data.schema, "the data to replace with")
         with self._commit(spec, transactions, metadata) as (table, options):
             write_deltalake(table, data, mode="overwrite", predicate=where, **options, writer_properties=COMPRESSION)
+        return self.table(spec.name).version()
+
+    def remove(
+        self,
+        spec: TableSpec,
+        where: str,
+        transactions: Transactions = (),
+        metadata: Mapping[str, str] | None = None,
+    ) -> int:
+        """Take the rows that match the SQL predicate `where` out, in one commit; return the version."""
+        with self._commit(spec, transactions, metadata) as (table, options):
+            table.delete(where, **options, writer_properties=COMPRESSION)
         return self.table(spec.name).version()
 
     def adopt(
@@ -257,11 +269,15 @@ class Lake:
         """Commits newer than `version`, oldest first, with their metadata; GoneError where the log has lost some of them."""
         return history.after(self.table(name), name, version) if self.exists(name) else []
 
+    def last_commit(self, name: str, key: str) -> Commit | None:
+        """The newest commit whose metadata has `key`."""
+        commits = history.newest_first(self.table(name)) if self.exists(name) else ()
+        return next((commit for commit in commits if key in commit.metadata), None)
+
     def last_metadata(self, name: str, key: str) -> dict[str, Any]:
         """The JSON value of `key` in the newest commit that carries it; empty where none does."""
-        commits = history.newest_first(self.table(name)) if self.exists(name) else ()
-        found = next((commit.metadata[key] for commit in commits if key in commit.metadata), "{}")
-        value: dict[str, Any] = json.loads(found)
+        found = self.last_commit(name, key)
+        value: dict[str, Any] = json.loads(found.metadata[key]) if found else {}
         return value
 
 
@@ -309,9 +325,9 @@ def in_predicate(column: str, values: Iterable[str]) -> str:
     return f"{column} IN ({', '.join(repr(value) for value in values)})"
 
 
-def locked(lake: Lake, name: str, wait: bool = True) -> AbstractContextManager[None]:
-    """One process of this machine at a time does `name`; without `wait` LakeError where another does."""
-    return leased(lake.root, name, wait)
+def locked(lake: Lake, name: str, wait: bool = True, *, shared: bool = False) -> AbstractContextManager[None]:
+    """One process of this machine at a time does `name` (`shared`: several, but none beside one that does it alone); without `wait` LakeError where another does."""
+    return leased(lake.root, name, wait, shared=shared)
 
 
 def writing(lake: Lake, name: str) -> AbstractContextManager[None]:

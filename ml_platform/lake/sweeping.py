@@ -44,11 +44,11 @@ class Sweep:
     reason: str = ""
 
 
-def find(lake: Lake, name: str, retention: timedelta) -> Sweep:
+def find(lake: Lake, name: str, retention: timedelta, in_flight: timedelta = IN_FLIGHT) -> Sweep:
     """Files of a table that are older than what its versions within the retention need; LakeError where the lake is not local.
 
     A file that a commit has removed goes as soon as no kept version names it. One that no commit of the log names may still be on its way
-    into one: it stays for the retention, and for IN_FLIGHT at least.
+    into one: it stays for the retention, and for `in_flight` at least.
     """
     if "://" in lake.root:
         raise LakeError(f"{lake.root} is no local folder: retention works on local lakes only")
@@ -57,7 +57,7 @@ def find(lake: Lake, name: str, retention: timedelta) -> Sweep:
     # at the version that was looked at: what a writer replaces meanwhile is still in force there
     live = set(lake.table(name, log.newest).get_add_actions()["path"].to_pylist())
     named, ever = log.named_since(live, keep), log.ever_named()
-    aged = now - max(retention, IN_FLIGHT)
+    aged = now - max(retention, in_flight)
     dead = [
         path
         for path, relative in _data_files(log.folder)

@@ -16,13 +16,12 @@ from pydantic import SecretStr
 from ml_platform.contracts import ContractError, Contracts, SourceContract
 from ml_platform.database_pull import Pull
 from ml_platform.lake import Lake
-from ml_platform.lake.store import locked
 from ml_platform.landing import LandingStore
 from ml_platform.pull.cutting import NEVER, DropDays, Rows, Tail, unseen
 from ml_platform.pull.database import VARIABLE, Database, Look, PullError, origin_of
 from ml_platform.pull.filing import Filing, Landed
 from ml_platform.pull.typed import table_of
-from ml_platform.pull.unfinished import workshop
+from ml_platform.pull.unfinished import pulling, workshop
 from ml_platform.pull.windows import Coverage, Names, coverage, micros_of
 from ml_platform.transient import TransientError, retried
 
@@ -68,7 +67,7 @@ class Puller:
 
     def run(self) -> PullReport:
         """Land what is new; nothing where nothing is. Others that pull this source wait. PullError, with what has landed so far in landing."""
-        with locked(self.lake, f"pull-{self.contract.name}"):
+        with pulling(self.lake, self.contract.name):
             files = list[Landed]()
             try:
                 retried(

@@ -7,15 +7,20 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ml_platform.lake import Lake
-from ml_platform.lake.store import folder
+from ml_platform.lake.store import folder, locked
 from ml_platform.pull.typed import texts
+
+
+def pulling(lake: Lake, source: str) -> AbstractContextManager[None]:
+    """One process of this machine at a time pulls a source."""
+    return locked(lake, f"pull-{source}")
 
 
 @contextmanager

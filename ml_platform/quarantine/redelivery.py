@@ -12,9 +12,11 @@ from itertools import groupby
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ml_platform.bronze import Bronze
 from ml_platform.contracts import SourceContract
+from ml_platform.erasure.persons import Persons
 from ml_platform.formats import Opened
 from ml_platform.ingestion import Ingestion
 from ml_platform.lake import TableSpec
@@ -44,11 +46,13 @@ def redeliver(
     contract = door.contract
     rows = {number: {**_fields(raw), **corrections} for number, raw in raws.items()}
     broken = {number: words for number, row in rows.items() if (words := _lacks(row, contract))}
-    accepted = [contract_rows(contract)]
+    accepted, persons = [contract_rows(contract)], Persons.erased(door.lake, contract)
     for opened in _opened({number: row for number, row in rows.items() if number not in broken}, contract):
         screened = screen(opened, contract, drop.drop_day)
         bronze.admit(screened.new, screened.accepted.num_rows)
-        accepted.append(screened.accepted)
+        erased = persons.among(screened.accepted)
+        broken |= dict.fromkeys(screened.accepted.filter(erased)["row_number"].to_pylist(), "its person was erased")
+        accepted.append(screened.accepted.filter(pc.invert(erased)))
         broken |= {
             row["row_number"]: f"it breaks the contract: {rule_in_words(row['rule'], contract)}"
             for row in screened.refused.to_pylist()

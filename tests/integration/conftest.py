@@ -31,6 +31,7 @@ OF_THE_RUN = {
         "first_seen_at",
         "settled_at",
         "ingested_at",
+        "touched_at",
         "quarantined_at",
         "published_at",
         "decided_at",

@@ -97,6 +97,7 @@ def set_in(*path: str, value: object) -> Change:
             set_in("weather", "panel", "covariates", value=[{"name": "temperature", "kind": "share", "column": "celsius"}]),
             "is a share, which needs a lookup there that takes one of zone, meter",
         ),
+        (set_in("meters", "personal", value=["zone"]), "'zone' is declared as a person's key"),
         (set_in("weather", "panel", value={}), "covariate 'temperature': use none, since there are none"),
     ],
 )  # fmt: skip

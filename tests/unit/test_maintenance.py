@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from ml_platform.calendar import Calendar
 from ml_platform.cli import app
 from ml_platform.contracts import SourceContract
 from ml_platform.ingestion import Ingestion
-from ml_platform.lake import GoneError, Lake, LakeError, TableSpec, ledger, logs, sweeping
+from ml_platform.lake import GoneError, Lake, LakeError, TableSpec, erasures, ledger, logs, sweeping
 from ml_platform.lake.compaction import MANY
 from ml_platform.lake.history import INPUTS_KEY
 from ml_platform.lake.names import SERIES_PANEL
@@ -323,6 +324,16 @@ def test_two_at_once_do_not_collide(corrected: Lake, home: Path) -> None:
         care(corrected, home).apply()
     assert corrected.read(SPEC.name, version=1).num_rows == 1
     assert care(corrected, home).apply()
+
+
+def test_retention_waits_for_an_erasure(corrected: Lake, home: Path) -> None:
+    with ThreadPoolExecutor(1) as others:
+        with locked(corrected, erasures.LOCK):
+            applied = others.submit(care(corrected, home).apply)
+            with pytest.raises(TimeoutError):
+                applied.result(timeout=0.5)
+            assert corrected.read(SPEC.name, version=1).num_rows == 1
+        assert applied.result(timeout=30)
 
 
 def test_every_applied_run_leaves_a_row(lake: Lake, home: Path) -> None:

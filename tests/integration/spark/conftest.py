@@ -129,11 +129,11 @@ class Town:
     def lake(self) -> Lake:
         return Lake(str(self.root / "lake"))
 
-    def land(self, source: str, name: str, *lines: str) -> None:
-        """Put a file there; each is a second newer than the one before."""
+    def land(self, source: str, name: str, *lines: str, more: str = "") -> None:
+        """Put a file there, with `more` columns in its header; each is a second newer than the one before."""
         path = self.root / "landing" / source / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n".join([HEADERS[source], *lines]) + "\n")
+        path.write_text("\n".join([HEADERS[source] + more, *lines]) + "\n")
         at = datetime(2024, 6, 1, tzinfo=UTC).timestamp() + next(SECONDS)
         os.utime(path, (at, at))
 
@@ -142,7 +142,8 @@ class Town:
         one.run(one.due(YEARS.first, YEARS.last))
 
     def preparation(self, source: str) -> Preparation:
-        return Preparation(self.lake, self.contracts, self.contracts[source], self.engine, progress=self.said.append)
+        contract, series = self.contracts[source], self.config.series
+        return Preparation(self.lake, self.contracts, contract, self.engine, progress=self.said.append, series=series)
 
     def prepare(self, *sources: str) -> list[PreparationReport]:
         """Ingest all, then prepare in this order; balance is checked after each."""
@@ -154,10 +155,13 @@ class Town:
         return reports
 
     def balance(self, source: str) -> None:
-        """R5: per drop, the fates of its rows add up to what the ledger says was loaded, also where it was replaced."""
+        """R5: per drop, the fates of its rows add up to what the ledger says was loaded and erased, also where it was replaced."""
         fates = self.lake.read("ops/row_fates", where=pc.field("source") == source).to_pylist()
         for row in ledger.of_source(self.lake, source):
-            assert sum(f["rows"] for f in fates if f["drop_id"] == row.drop_id) == row.rows_loaded, (row, fates)
+            assert sum(f["rows"] for f in fates if f["drop_id"] == row.drop_id) == row.rows_loaded + row.rows_erased, (
+                row,
+                fates,
+            )
         contract = self.contracts[source]
         kept = self.lake.count(f"silver/{contract.silver}")
         assert sum(f["rows"] for f in fates if f["fate"] == "kept") == kept

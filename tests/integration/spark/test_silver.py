@@ -302,6 +302,18 @@ def test_a_corrected_time_in_another_month_supersedes_the_first(town: Any) -> No
     assert town.fates("readings") == {"kept": 3, "superseded(replaced_drop)": 1}
 
 
+def test_a_row_that_was_superseded_from_another_month_stays_so(town: Any) -> None:
+    """When its own month is made anew for other rows, the newer row of its key lies in a month that is not."""
+    town.land("meters", "meters.csv", *METERS)
+    town.land("readings", "readings_2024-01-31.csv", reading(1, "2024-01-31T15:00:00Z"))
+    town.land("readings", "readings_2024-02-01.csv", reading(1, "2024-02-01T15:00:00Z"))
+    town.prepare("meters", "readings")
+    town.land("readings", "readings_2024-01-30.csv", reading(9, "2024-01-30T15:00:00Z"))
+    (_, report) = town.prepare("meters", "readings")
+    assert report.months == ("2024-01",)
+    assert [(row["reading_id"], row["month"]) for row in town.silver("readings")] == [(1, "2024-02"), (9, "2024-01")]
+
+
 @pytest.mark.parametrize("rewrite", ["no longer excluded", "time zone"])
 def test_another_contract_makes_all_months_anew(town: Any, make_town: Any, rewrite: str) -> None:
     change = {"no longer excluded": ("values: [TEST,", "values: ["), "time zone": ("America/New_York", "UTC")}[rewrite]

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from ml_platform import backlog
 from ml_platform.contracts import Contracts
 from ml_platform.delivery import Delivery
-from ml_platform.lake import decisions, ledger
+from ml_platform.lake import decisions, erasures, ledger
 from ml_platform.lake.history import INPUTS_KEY
 from ml_platform.lake.schemas import PROMOTED_RELEASE, PUBLISHED
 from ml_platform.preparation import silver_spec
@@ -278,6 +278,22 @@ def test_a_drop_that_a_release_changed_is_brought_to_silver(home):
     assert request(result).tags["ml_platform/work"] == "silver for 1 drops"
     home.instance.add_run(dg.DagsterRun("ingest", status=dg.DagsterRunStatus.STARTED))
     assert skipped(home.tick()), "that run may be on its way to silver"
+
+
+def test_an_erasure_that_was_cut_off_is_asked_for(home):
+    home.land_days("2017-02-01")
+    home.settle()
+    who = dict.fromkeys(("column", "digest", "requested_by", "reason"), "x")
+    one = erasures.Erasure(
+        "e1", "sales", **who, place="lake", requested_at=datetime.now(UTC), completed_at=None, rows={}
+    )
+    erasures.record(home.lake, one)
+    erasures.record(home.lake, replace(one, erasure_id="e2", place="landing"))
+    result = home.tick()
+    assert request(result).tags["ml_platform/work"] == "1 erasures"
+    assert days(result) == ("2017-02-01", "2017-02-01")
+    erasures.complete(home.lake, one)
+    assert skipped(home.tick())
 
 
 def test_a_silver_that_cannot_be_made_is_asked_for_until_patience_ends(home):
