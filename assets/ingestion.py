@@ -4,16 +4,28 @@ Belongs here: wiring drops to ingestion. Does not belong here: what becomes of a
 """
 
 from collections import Counter
+from functools import cache
 from typing import Any
 
 import dagster as dg
 
-from assets.metadata import Events, check_specs, counts, guarded, picture, table_definition, table_metadata
+from assets.metadata import (
+    Events,
+    check_specs,
+    counts,
+    guarded,
+    open_refusals,
+    picture,
+    table_definition,
+    table_metadata,
+    warning_specs,
+)
 from assets.partitions import POLICY, days_in
-from ml_platform import plots
+from ml_platform import drop_warnings, plots_drops
 from ml_platform.contracts import SourceContract
-from ml_platform.ingestion import CHECKS, IngestionReport
-from ml_platform.lake import Lake, ledger
+from ml_platform.drop_warnings import DropHistory, drop_history
+from ml_platform.ingestion import CHECKS, Ingestion, IngestionReport
+from ml_platform.lake import ledger
 from resources.configuration import ConfigurationResource
 from resources.lake import LakeResource
 from resources.landing import LandingResource
@@ -32,7 +44,7 @@ def bronze_asset(source: SourceContract, days: dg.DailyPartitionsDefinition) -> 
         description=f"{source.description} Rows as landed, with drop, row number and time of ingestion.",
         partitions_def=days if daily else None,
         backfill_policy=POLICY if daily else None,
-        check_specs=check_specs(source.bronze, CHECKS),
+        check_specs=[*check_specs(source.bronze, CHECKS), *warning_specs(source.bronze, drop_warnings.CHECKS)],
         metadata=table_definition(
             source.bronze_spec, {name: column.description for name, column in source.columns.items()}
         ),
@@ -46,25 +58,36 @@ def bronze_asset(source: SourceContract, days: dg.DailyPartitionsDefinition) -> 
     ) -> Events:
         contract, store = configuration.contracts()[source.name], lake.vend()
         ingestion = landing.ingestion(store, contract, context.run.run_id, spark.suite_rows, context.log.info)
+        zeros = contract.panel.target and configuration.forecast().missing == "zero"
+        history = cache(lambda: _history(ingestion, zeros=zeros))
         asked = days_in(context) if daily else [ingestion.calendar.first, ingestion.calendar.last]
         yield from guarded(
             context,
             lambda: ingestion.run(ingestion.due(asked[0], asked[-1])),
             CHECKS,
-            lambda report: _metadata(store, contract, report),
+            lambda report: _metadata(ingestion, report, history()),
+            lambda report: history().checks({row.drop_day for row in report.rows}),
         )
 
     return bronze
 
 
-def _metadata(lake: Lake, source: SourceContract, report: IngestionReport) -> dict[str, Any]:
+def _history(ingestion: Ingestion, *, zeros: bool) -> DropHistory:
+    """What the ledger says of the source's days, once the run has committed."""
+    rows = ledger.table_of(ingestion.lake, ingestion.contract.name)
+    return drop_history(rows, ingestion.contract, ingestion.calendar, zeros=zeros)
+
+
+def _metadata(ingestion: Ingestion, report: IngestionReport, history: DropHistory) -> dict[str, Any]:
+    lake, source = ingestion.lake, ingestion.contract
     refused = [f"{row.path}: {row.reason}" for row in report.rows if row.state == ledger.QUARANTINED]
     found = {
         "drops_settled": len(report.rows),
         "drops_by_state": counts(Counter(row.state for row in report.rows)),
         **{name: report.total(name) for name in ("rows_in", "rows_loaded", "rows_quarantined", "rows_duplicate")},
         "refused_files": dg.MetadataValue.md("\n".join(f"- {line}" for line in refused[:50]) or "none"),
+        "open_refusals": open_refusals(lake, source.name, "bronze"),
     }
     if report.rows:
-        found["ledger_balance"] = picture(plots.ledger_balance(ledger.table_of(lake, source.name)))
+        found["drops_per_day"] = picture(plots_drops.drops_per_day(ledger.table_of(lake, source.name), history))
     return table_metadata(lake, source.bronze_spec.name, **found)

@@ -14,6 +14,7 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from ml_platform.columns import Column, Identifier, Strict, TimeZone
+from ml_platform.expect import Expect
 from ml_platform.file_format import Format
 from ml_platform.lake.schemas import INSTANT
 from ml_platform.lake.store import TableSpec
@@ -119,6 +120,7 @@ class SourceContract(Strict):
     drift: Literal["freeze", "evolve", "rescue"] = Field(
         default="freeze", description="what a file with other columns than these becomes"
     )
+    expect: Expect = Expect()
     panel: Panel = Panel()
 
     @model_validator(mode="after")
@@ -210,8 +212,8 @@ class SourceContract(Strict):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes where the contract changes: silver tables made under another one are made anew."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+        """Changes where the contract of its rows changes: silver tables made under another one are made anew."""
+        return hashlib.sha256(self.model_dump_json(exclude={"expect"}).encode()).hexdigest()[:16]
 
 
 class Contracts(Strict):

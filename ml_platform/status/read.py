@@ -112,6 +112,11 @@ def refusals(quarantine: pa.Table) -> tuple[Refusal, ...]:
     return tuple(sorted(found, key=lambda one: (-one.count, one.source, one.rule)))
 
 
+def refusals_at(lake: Lake, source: str, stage: str) -> tuple[Refusal, ...]:
+    """The same of one source and stage."""
+    return tuple(one for one in refusals(_table(lake, names.QUARANTINE)) if (one.source, one.stage) == (source, stage))
+
+
 def _when(row: Mapping[str, Any]) -> tuple[str, str, int]:
     return str(row["quarantined_at"]), str(row.get("path")), row["row_number"] or 0
 
