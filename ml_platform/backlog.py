@@ -4,7 +4,6 @@ Belongs here: drops without a ledger row, drops that silver has not seen, and co
 """
 
 import time
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -93,8 +92,3 @@ def unpublished(lake: Lake, complete: Iterable[date]) -> list[date]:
         return []
     shown = {pointer.as_of for pointer in published(lake)}
     return sorted(day for day in complete if day >= champion.as_of and day not in shown)
-
-
-def waiting(lake: Lake, landing: Path, contracts: Contracts) -> dict[str, int]:
-    """Files per source that lie there and are not in the ledger."""
-    return dict(Counter(drop.source for drop in look(lake, landing, contracts).drops))

@@ -30,6 +30,7 @@ def errors_in_words(command: Callable[P, R]) -> Callable[P, R]:
         from ml_platform.landing import LandingError
         from ml_platform.quarantine import QuarantineError
         from ml_platform.samples.complete_journey import SampleError
+        from ml_platform.status.files import NoSuchFileError
 
         try:
             return command(*args, **kwargs)
@@ -42,6 +43,7 @@ def errors_in_words(command: Callable[P, R]) -> Callable[P, R]:
             LakeError,
             LandingError,
             LaunchError,
+            NoSuchFileError,
             QuarantineError,
             SampleError,
             SettingsError,

@@ -96,6 +96,12 @@ def complete_days(lake: Lake, source: str, drops_per_day: int) -> list[date]:
     return sorted(day for day, drops in days.items() if drops >= drops_per_day)
 
 
+def unprojected(lake: Lake, source: str, bronze: str) -> list[Commit]:
+    """Bronze commits with ledger rows that the ledger does not know yet, oldest first."""
+    known = max((row.table_version for row in of_source(lake, source)), default=-1)
+    return [commit for commit in lake.commits_after(bronze, known) if LEDGER_KEY in commit.metadata]
+
+
 def project(lake: Lake, source: str, bronze: str) -> int:
     """Complete ledger, quarantine and decisions from the bronze commits they do not know yet; return how many commits that were.
 
@@ -104,8 +110,7 @@ def project(lake: Lake, source: str, bronze: str) -> int:
     with locked(lake, "project"):  # two that complete the same commit at once would both add its rows
         lake.migrate(LEDGER)
         lake.migrate(QUARANTINE)
-        known = max((row.table_version for row in of_source(lake, source)), default=-1)
-        commits = [c for c in lake.commits_after(bronze, known) if LEDGER_KEY in c.metadata]
+        commits = unprojected(lake, source, bronze)
         for commit in commits:
             _project_one(lake, bronze, commit)
         decisions.apply(lake, source)

@@ -16,6 +16,7 @@ from ml_platform.status.model import (
     SourceStatus,
     Status,
     Verdict,
+    Waiting,
 )
 from ml_platform.status.read import read_status, refusals_at, scores
 
@@ -31,6 +32,7 @@ __all__ = [
     "SourceStatus",
     "Status",
     "Verdict",
+    "Waiting",
     "read_status",
     "refusals_at",
     "scores",

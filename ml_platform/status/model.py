@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
+from ml_platform.drop_warnings import DropWarning
+
 
 @dataclass(frozen=True)
 class SourceStatus:
@@ -138,11 +140,22 @@ class PublishedStatus:
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """Landed files of a source that are not settled, why, and since when the oldest of them lies there."""
+
+    source: str
+    why: str
+    files: int
+    since: datetime
+
+
+@dataclass(frozen=True)
 class Status:
     """A home at one moment. Parts whose tables do not exist yet are empty or None.
 
-    `missing_days`: days between the first and the newest complete one that are not complete. `unpublished`: complete days since the champion's without published forecasts. `waiting`: landed files per source that are not in the ledger yet;
-    `undeclared`: folders under landing/ that no contract declares.
+    `missing_days`: days between the first and the newest complete one that are not complete. `unpublished`: complete days since the champion's without published forecasts. `waiting`: landed files that no run has settled;
+    `undeclared`: folders under landing/ that no contract declares. `warnings`: odd drops of the newest days, and missing days.
+    `lagging`: drops per source that silver has not seen. `cut_off`: bronze commits per source that a crash kept from the ledger.
     """
 
     sources: tuple[SourceStatus, ...] = ()
@@ -159,8 +172,11 @@ class Status:
     missing_days: tuple[date, ...] = ()
     unpublished: tuple[date, ...] = ()
     alerts: tuple[Alert, ...] = ()
-    waiting: Mapping[str, int] = field(default_factory=dict)
+    waiting: tuple[Waiting, ...] = ()
     undeclared: tuple[str, ...] = ()
+    warnings: tuple[DropWarning, ...] = ()
+    lagging: Mapping[str, int] = field(default_factory=dict)
+    cut_off: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def newest_arrival(self) -> datetime | None:

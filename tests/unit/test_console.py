@@ -6,6 +6,8 @@ import pytest
 from rich.console import Console
 
 from ml_platform import console as show
+from ml_platform.console_status import show_status
+from ml_platform.drop_warnings import ROWS, DropWarning
 from ml_platform.status import (
     Alert,
     Fate,
@@ -18,6 +20,7 @@ from ml_platform.status import (
     SourceStatus,
     Status,
     Verdict,
+    Waiting,
 )
 
 DAY, THEN = date(2017, 12, 17), datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -44,7 +47,10 @@ STATUS = Status(
     alerts=(Alert(THEN, "score", "0123", "forecasts", "no space left\nTraceback"),),
     missing_days=(date(2017, 12, 3),),
     unpublished=(date(2017, 12, 18), date(2017, 12, 19)),
-    waiting={"meter": 1200},
+    waiting=(Waiting("meter", "not read yet", 1200, THEN),),
+    warnings=(DropWarning("meter", ROWS, DAY, "1,994 rows, usual is 2,296 to 4,515"),) * 7,
+    lagging={"meter": 2},
+    cut_off={"meter": 1},
     undeclared=("metre",),
 )
 
@@ -52,7 +58,7 @@ STATUS = Status(
 def shown(status: Status) -> str:
     console = Console(width=160, highlight=False)
     with console.capture() as captured:
-        show.show_status(console, status)
+        show_status(console, status)
     return captured.get()
 
 
@@ -81,7 +87,12 @@ def shown(status: Status) -> str:
         "2026-01-02 03:04:05 score forecasts no space left",
         "Forecasts lag: 2 complete days up to 2017-12-19 are not published",
         "Days without a complete delivery: 1 between the first and the newest (2017-12-03)",
-        "Files wait under landing/ (1,200 meter)",
+        "Files wait: 1,200 of meter, not read yet, the oldest since 2026-01-02 03:04:05 UTC",
+        "meter Sun 2017-12-17 1,994 rows, usual is 2,296 to 4,515",
+        "and 2 more",
+        "Silver lags behind bronze (drops: 2 meter)",
+        "A crash cut commits off from the ledger (1 meter)",
+        "Refusals are open: 1, most of them empty_file: `ml-platform quarantine list --source meter --rule empty_file`",
         "Folders without a contract under landing/: metre",
         "Newest complete day 2017-12-17; newest drop settled 2026-01-02 03:04:05 UTC",
     ],
