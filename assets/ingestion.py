@@ -23,7 +23,7 @@ from assets.metadata import (
 from assets.partitions import POLICY, days_in
 from ml_platform import drop_warnings, plots_drops
 from ml_platform.contracts import SourceContract
-from ml_platform.drop_warnings import DropHistory, drop_history
+from ml_platform.drop_warnings import DropHistory, read_history
 from ml_platform.ingestion import CHECKS, Ingestion, IngestionReport
 from ml_platform.lake import ledger
 from resources.configuration import ConfigurationResource
@@ -59,7 +59,7 @@ def bronze_asset(source: SourceContract, days: dg.DailyPartitionsDefinition) -> 
         contract, store = configuration.contracts()[source.name], lake.vend()
         ingestion = landing.ingestion(store, contract, context.run.run_id, spark.suite_rows, context.log.info)
         zeros = contract.panel.target and configuration.forecast().missing == "zero"
-        history = cache(lambda: _history(ingestion, zeros=zeros))
+        history = cache(lambda: read_history(store, contract, ingestion.calendar, zeros=zeros))
         asked = days_in(context) if daily else [ingestion.calendar.first, ingestion.calendar.last]
         yield from guarded(
             context,
@@ -70,12 +70,6 @@ def bronze_asset(source: SourceContract, days: dg.DailyPartitionsDefinition) -> 
         )
 
     return bronze
-
-
-def _history(ingestion: Ingestion, *, zeros: bool) -> DropHistory:
-    """What the ledger says of the source's days, once the run has committed."""
-    rows = ledger.table_of(ingestion.lake, ingestion.contract.name)
-    return drop_history(rows, ingestion.contract, ingestion.calendar, zeros=zeros)
 
 
 def _metadata(ingestion: Ingestion, report: IngestionReport, history: DropHistory) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from ml_platform.checks import CheckResult
 from ml_platform.contracts import SourceContract
 from ml_platform.drop_history import Band, Figures, Flags, Numbers, expected, figures, overdue, usual
 from ml_platform.expect import Expect
+from ml_platform.lake import Lake, ledger
+from ml_platform.lake.schemas import LEDGER
 
 ROWS, REFUSED, MAKE, FRESH = "usual_rows", "usual_refusals", "usual_files", "freshness"
 CHECKS = (ROWS, REFUSED, MAKE, FRESH)
@@ -77,14 +79,23 @@ class DropHistory:
         return CheckResult(name, True, f"not judged: {why}" if why else "none of these days is odd", counted)
 
 
+def read_history(
+    lake: Lake, contract: SourceContract, calendar: Calendar, now: datetime | None = None, *, zeros: bool = False
+) -> DropHistory:
+    """`drop_history` of the ledger as it stands; without one, of no rows."""
+    known = lake.exists(LEDGER.name)
+    rows = ledger.table_of(lake, contract.name) if known else LEDGER.schema.empty_table()
+    return drop_history(rows, contract, calendar, now, zeros=zeros)
+
+
 def drop_history(
-    ledger: pa.Table, contract: SourceContract, calendar: Calendar, now: datetime | None = None, *, zeros: bool = False
+    rows: pa.Table, contract: SourceContract, calendar: Calendar, now: datetime | None = None, *, zeros: bool = False
 ) -> DropHistory:
     """Judge every drop day of a source by the ones before it, from its rows of ops/ledger alone.
 
     `zeros`: whether a day without its files counts as an observed zero, which its warning says then.
     """
-    found = figures(ledger, contract, calendar)
+    found = figures(rows, contract, calendar)
     tests = _tests(found, contract.expect) if contract.expect.warn else []
     absent = list(_absent(found, contract, calendar, now or datetime.now(UTC), zeros)) if contract.expect.warn else []
     odd = [DropWarning(contract.name, one.check, *place) for one in tests for place in one.odd(found)]

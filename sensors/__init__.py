@@ -13,6 +13,7 @@ from ml_platform.contracts import Contracts
 from ml_platform.settings import Settings
 from sensors.alerts import run_failures
 from sensors.data_drops import data_drops
+from sensors.freshness import silent_feeds
 from sensors.jobs import build_jobs
 from sensors.quarantine_job import quarantine_job
 from sensors.schedules import daily_retraining
@@ -33,5 +34,5 @@ def build_triggers(settings: Settings, contracts: Contracts) -> Triggers:
     return Triggers(
         [*jobs.values(), quarantine_job()],
         [daily_retraining(jobs["retrain"], settings, contracts)],
-        [data_drops(jobs["score"], settings, contracts), run_failures(settings)],
+        [data_drops(jobs["score"], settings, contracts), silent_feeds(settings, contracts), run_failures(settings)],
     )

@@ -11,8 +11,8 @@ from datetime import datetime
 
 from ml_platform import backlog
 from ml_platform.contracts import Contracts
-from ml_platform.drop_warnings import DropWarning, drop_history
-from ml_platform.lake import Lake, ledger, names
+from ml_platform.drop_warnings import DropWarning, read_history
+from ml_platform.lake import Lake, ledger
 from ml_platform.landing import Drop, undeclared
 from ml_platform.preparation import INPUTS_KEY
 from ml_platform.settings import Settings
@@ -50,10 +50,7 @@ def waiting(lake: Lake, settings: Settings, contracts: Contracts) -> Iterator[Wa
 
 def warnings(lake: Lake, settings: Settings, contracts: Contracts, now: datetime | None = None) -> list[DropWarning]:
     """Odd drops of the newest days of every source, and days that are missing, the newest first."""
-    if not lake.exists(names.LEDGER):
-        return []
-    tables = ((source, ledger.table_of(lake, source.name)) for source in contracts.sources)
-    histories = [drop_history(rows, source, settings.calendar, now) for source, rows in tables]
+    histories = [read_history(lake, source, settings.calendar, now) for source in contracts.sources]
     return sorted((one for history in histories for one in history.recent()), key=lambda one: one.day, reverse=True)
 
 
