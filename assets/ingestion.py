@@ -32,8 +32,13 @@ from resources.landing import LandingResource
 from resources.spark import SparkResource
 
 
-def bronze_asset(source: SourceContract, days: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
-    """`raw_<source>`: rows as landed, with the ledger rows of their drops in the same commit."""
+def bronze_asset(
+    source: SourceContract, days: dg.DailyPartitionsDefinition, *, zeros: bool = False
+) -> dg.AssetsDefinition:
+    """`raw_<source>`: rows as landed, with the ledger rows of their drops in the same commit.
+
+    `zeros`: whether a day without a file counts as observed zeros.
+    """
     daily = source.kind == "events"
 
     @dg.asset(
@@ -58,7 +63,6 @@ def bronze_asset(source: SourceContract, days: dg.DailyPartitionsDefinition) -> 
     ) -> Events:
         contract, store = configuration.contracts()[source.name], lake.vend()
         ingestion = landing.ingestion(store, contract, context.run.run_id, spark.suite_rows, context.log.info)
-        zeros = contract.panel.target and configuration.forecast().missing == "zero"
         history = cache(lambda: read_history(store, contract, ingestion.calendar, zeros=zeros))
         asked = days_in(context) if daily else [ingestion.calendar.first, ingestion.calendar.last]
         yield from guarded(

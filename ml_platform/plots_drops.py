@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ml_platform import plots
@@ -107,32 +108,42 @@ def fate_balance(ledger: pa.Table, fates: pa.Table) -> str:
 
     `ledger`: rows of ops/ledger of one source; `fates`: its rows of ops/row_fates with stage silver.
     """
-    drops = plots.pandas_of(ledger)
-    bronze = {("bronze", part, ""): int(drops[f"rows_{part}"].sum()) for part in PARTS}
-    grouped = fates.group_by(["fate", "rule"]).aggregate([("rows", "sum")]).to_pylist()
-    silver = {("silver", row["fate"], row["rule"] or ""): row["rows_sum"] for row in grouped}
-    silver = dict(sorted(silver.items(), key=lambda one: -one[1]))
-    shown = {name: rows for name, rows in (bronze | silver).items() if rows}
-    figure, (axis,) = plots.blank(8, 0.28 * max(len(shown), 3) + 1.0)
-    places = np.arange(len(shown))[::-1]
-    bars = axis.barh(places, list(shown.values()), color=[FATE_COLOURS.get(fate, LIGHT) for _, fate, _ in shown])
-    totals = {"bronze": int(drops["rows_in"].sum()), "silver": bronze["bronze", "loaded", ""]}
-    shares = [f" {rows:,} ({rows / max(totals[stage], 1):.2%})" for (stage, _, _), rows in shown.items()]
-    axis.bar_label(bars, labels=shares, fontsize=8)
-    axis.set_yticks(
-        places, [f"{stage}: {fate}{f' ({rule})' if rule else ''}" for stage, fate, rule in shown], fontsize=8
-    )
-    axis.set_xscale("log")
+    bronze, silver = _at_bronze(ledger), _at_silver(fates)
+    totals = {"bronze": pc.sum(ledger["rows_in"]).as_py() or 0, "silver": bronze["loaded", ""]}
+    shown = [
+        (stage, *name, rows)
+        for stage, found in (("bronze", bronze), ("silver", silver))
+        for name, rows in found.items()
+        if rows
+    ]
+    figure, (axis,) = plots.blank(8, 0.28 * max(len(shown), 3) + 1.1)
+    places, counts = np.arange(len(shown))[::-1], [rows for *_, rows in shown]
+    bars = axis.barh(places, counts, color=[FATE_COLOURS.get(fate, LIGHT) for _, fate, _, _ in shown])
+    axis.bar_label(bars, [f" {rows:,} ({rows / max(totals[stage], 1):.2%})" for stage, *_, rows in shown], fontsize=8)
+    names = [f"{stage}: {fate}{f' ({rule})' if rule else ''}" for stage, fate, rule, _ in shown]
+    axis.set_yticks(places, names, fontsize=8)
+    if shown:
+        axis.set_xscale("log")
     axis.margins(x=0.2)
     axis.set_xlabel("rows, logarithmic (shares: of rows in at bronze, of loaded rows at silver)", fontsize=8)
     axis.set_title(_sums(totals, sum(bronze.values()), sum(silver.values())), fontsize=8, loc="left")
     return plots.markdown(figure, "What became of the rows")
 
 
+def _at_bronze(ledger: pa.Table) -> dict[tuple[str, str], int]:
+    return {(part, ""): pc.sum(ledger[f"rows_{part}"]).as_py() or 0 for part in PARTS}
+
+
+def _at_silver(fates: pa.Table) -> dict[tuple[str, str], int]:
+    """Rows by fate and rule, the most first."""
+    grouped = fates.group_by(["fate", "rule"]).aggregate([("rows", "sum")]).sort_by([("rows_sum", "descending")])
+    return {(row["fate"], row["rule"] or ""): row["rows_sum"] for row in grouped.to_pylist()}
+
+
 def _sums(totals: dict[str, int], bronze: int, silver: int) -> str:
-    """Both sums in words; a difference is named."""
+    """Both sums in words, a line each; a difference is named."""
     loaded = _accounted("loaded rows", totals["silver"], silver)
-    return f"{_accounted('rows in', totals['bronze'], bronze)}; {loaded}"
+    return f"{_accounted('rows in', totals['bronze'], bronze)}\n{loaded}"
 
 
 def _accounted(what: str, whole: int, found: int) -> str:

@@ -92,7 +92,7 @@ def fates(*rows: tuple[str, str | None, int]) -> pa.Table:
 @pytest.mark.parametrize(
     ("kept", "words"),
     [
-        (890, "1,000 rows in, each accounted for; 900 loaded rows, each accounted for"),
+        (890, "1,000 rows in, each accounted for\n900 loaded rows, each accounted for"),
         (880, "900 loaded rows, 890 ACCOUNTED FOR, 10 not yet"),
         (900, "900 loaded rows, 910 ACCOUNTED FOR, 10 too many"),
     ],
@@ -110,6 +110,7 @@ def test_the_balance_says_what_does_not_add_up(drawn: list[Figure], kept: int, w
     ]
 
 
-def test_a_balance_before_silver_is_a_picture_too() -> None:
-    ledger = pa.Table.from_pylist([drop(0)], schema=LEDGER.schema)
+@pytest.mark.parametrize("rows", [[], [drop(0, 0)], [drop(0)]])
+def test_a_balance_before_silver_is_a_picture_too(rows: list[dict[str, Any]]) -> None:
+    ledger = pa.Table.from_pylist(rows, schema=LEDGER.schema)
     assert plots_drops.fate_balance(ledger, ROW_FATES.schema.empty_table()).startswith("![What became")
