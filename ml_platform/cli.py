@@ -4,28 +4,23 @@ Belongs here: options, help that teaches, exit codes. Does not belong here: anyt
 started as a subprocess.
 """
 
-import json
 import os
 import signal
 import sys
 import time
 from contextlib import closing
-from dataclasses import asdict
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from ml_platform import __version__, cli_quarantine
+from ml_platform import __version__, cli_quarantine, cli_status
 from ml_platform import console as show
 from ml_platform.cli_errors import errors_in_words
 from ml_platform.launch import Job, Plan, find_project, log_path, require_project, run_jobs
 from ml_platform.settings import Settings, read_settings
-
-if TYPE_CHECKING:
-    from ml_platform.status import Status
 
 DAY = ["%Y-%m-%d"]
 
@@ -80,7 +75,7 @@ def demo() -> None:
     _land_sample(settings, console, watch, sample.LAST_DAY)
     _run(settings, project, console, watch, plans)
     console.print()
-    show_status(console, _status(settings))
+    show_status(console, cli_status.read_home(settings))
     show.show_seconds(console, watch)
     _show_next_steps(settings, console, time.monotonic() - started)
 
@@ -215,53 +210,7 @@ def land(
         console.print("nothing to land: those days are landed already, or the sample has ended (2017-12-31)")
 
 
-@app.command()
-@errors_in_words
-def status(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
-    file: Annotated[str, typer.Option(help="What became of this file: its path below landing/, or its name.")] = "",
-) -> None:
-    """Show ledger, quarantine, odd drops, fleet, errors, release and freshness; or one file with all its versions.
-
-    Example: `ml-platform status`, for scripts `ml-platform status --json | jq .complete_day`,
-    `ml-platform status --file sales_2017-03-01.csv`
-    """
-    from ml_platform.console_status import show_status
-
-    settings, console = read_settings(), show.terminal()
-    if file:
-        _show_files(settings, console, file, as_json=as_json)
-        return
-    found = _status(settings)
-    if as_json:
-        typer.echo(json.dumps(asdict(found), default=str, indent=2, ensure_ascii=False))
-    else:
-        console.print(f"Home {settings.root}", markup=False)
-        show_status(console, found)
-
-
-def _show_files(settings: Settings, console: Console, name: str, *, as_json: bool) -> None:
-    from ml_platform.console_file import show_file
-    from ml_platform.contract_files import load_contracts
-    from ml_platform.status.files import file_status
-
-    found = file_status(name, settings, load_contracts(settings.configs))
-    if as_json:
-        typer.echo(json.dumps([asdict(one) for one in found], default=str, indent=2, ensure_ascii=False))
-    else:
-        for one in found:
-            show_file(console, one)
-
-
-def _status(settings: Settings) -> "Status":
-    from ml_platform.contract_files import load_contracts
-    from ml_platform.lake import Lake
-    from ml_platform.status import read_status
-    from ml_platform.status.ingestion import with_ingestion
-
-    lake, contracts = Lake(settings.lake), load_contracts(settings.configs)
-    found = read_status(lake, contracts.target.name, contracts.target.drops_per_day)
-    return with_ingestion(found, settings, contracts)
+app.command()(cli_status.status)
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """Errors of the command line: words and an exit code in the place of a traceback.
 
-Belongs here: which errors name the thing and the way out themselves. Does not belong here: commands (cli, cli_quarantine).
+Belongs here: which errors name the thing and the way out themselves. Does not belong here: commands (cli, cli_status, cli_quarantine).
 """
 
 import functools
