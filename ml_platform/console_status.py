@@ -205,7 +205,7 @@ def _to_do(status: "Status") -> Iterator[str]:
 
 def _behind(status: "Status") -> Iterator[str]:
     """What ingestion has not come to yet, or did not come to."""
-    for one in status.waiting:
+    for one in status.due:
         since = (
             f"since {one.since:%Y-%m-%d %H:%M:%S} UTC"
             if one.files == 1

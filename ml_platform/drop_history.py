@@ -23,6 +23,7 @@ Flags = NDArray[np.bool_]
 
 WEEK = 7
 DAY = np.timedelta64(1, "D")
+AHEAD = np.timedelta64(366, "D")
 TOGETHER = 7  # days that come within an hour: more of them are a replay or a first load, whose lag says nothing
 HOUR = np.timedelta64(1, "h")
 HABIT = 0.75  # share of its same weekdays with files from which a day is expected
@@ -76,11 +77,8 @@ def figures(ledger: pa.Table, contract: SourceContract, calendar: Calendar) -> F
     """Figures of one source from its rows of ops/ledger, in any order; without rows all arrays are empty."""
     drops = _dated(ledger)
     if contract.kind == "snapshot":
-        kept = drops[drops["state"].isin([LOADED, REPLACED, QUARANTINED])].sort_values("settled_at", kind="stable")
-        place = np.arange(len(kept))
-        return _figures(
-            kept.assign(place=place), drops.iloc[:0], kept["drop_day"].to_numpy("datetime64[D]"), 1, contract, calendar
-        )
+        return _of_snapshot(drops, contract, calendar)
+    drops = _inside(drops, calendar)
     newest = drops[drops["state"].isin([LOADED, QUARANTINED])].sort_values("settled_at", kind="stable")
     newest = newest.drop_duplicates("path", keep="last")
     came = newest["drop_day"].to_numpy("datetime64[D]")
@@ -92,10 +90,24 @@ def figures(ledger: pa.Table, contract: SourceContract, calendar: Calendar) -> F
     return _figures(placed, drops, days, season, contract, calendar)
 
 
+def _of_snapshot(drops: pd.DataFrame, contract: SourceContract, calendar: Calendar) -> Figures:
+    """Every delivery is a place; their days are those of their arrival, and say nothing of lateness."""
+    kept = drops[drops["state"].isin([LOADED, REPLACED, QUARANTINED])].sort_values("settled_at", kind="stable")
+    days = kept["drop_day"].to_numpy("datetime64[D]")
+    return _figures(kept.assign(place=np.arange(len(kept))), drops.iloc[:0], days, 1, contract, calendar)
+
+
 def _dated(ledger: pa.Table) -> pd.DataFrame:
     drops: pd.DataFrame = ledger.to_pandas(date_as_object=False)
     undated = drops["reason"].fillna("").astype(str).str.startswith(UNDATED) & (drops["state"] == QUARANTINED)
     return drops[~undated]
+
+
+def _inside(drops: pd.DataFrame, calendar: Calendar) -> pd.DataFrame:
+    """Drops of the calendar's days and of plans up to a year ahead: one file of the year 0207 must not make a history of 1,800 years."""
+    days = drops["drop_day"].to_numpy("datetime64[D]")
+    first, last = np.datetime64(calendar.first), np.datetime64(calendar.last) + AHEAD
+    return drops[(days >= first) & (days <= last)]
 
 
 def _figures(

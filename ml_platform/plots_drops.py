@@ -29,7 +29,7 @@ DETAIL = 13  # seasons (weeks) that are drawn with their usual range
 def drops_per_day(ledger: pa.Table, history: DropHistory) -> str:
     """Rows per drop day with the usual range and the odd days marked: the newest weeks, then all; below them files by state.
 
-    `ledger`: the rows of ops/ledger of one source. Drops whose day is none of the source's (refused by name) are counted, not drawn.
+    `ledger`: the rows of ops/ledger of one source. Drops whose day is none of the calendar's, or whose name was refused, are counted, not drawn.
     """
     drops, known = plots.pandas_of(ledger), history.figures.days
     there = np.isin(drops["drop_day"].to_numpy("datetime64[D]"), known)
@@ -61,11 +61,12 @@ def _rows(axis: "Axes", drops: pd.DataFrame, history: DropHistory, *, band: bool
 
 def _files(axis: "Axes", drops: pd.DataFrame, undated: int) -> None:
     wide = pd.crosstab(drops["drop_day"], drops["state"]).sort_index()
-    _stacked(axis, wide.reindex(columns=[one for one in STATES if one in wide.columns]), "files")
+    order = [*(one for one in STATES if one in wide.columns), *(one for one in wide.columns if one not in STATES)]
+    _stacked(axis, wide[order], "files")
     axis.set_ylabel("files per drop day", fontsize=8)
     axis.locator_params(axis="y", integer=True)
     if undated:
-        axis.plot([], [], " ", label=f"and {undated:,} refused by their names, without a day")
+        axis.plot([], [], " ", label=f"and {undated:,} whose day is none of the calendar")
     plots.legend(axis)
 
 
@@ -76,7 +77,7 @@ def _stacked(axis: "Axes", wide: pd.DataFrame, unit: str) -> float:
     for part in [name for name in wide.columns if wide[name].any()]:
         values = wide[part].to_numpy(float)
         label = f"{part}: {int(values.sum()):,} {unit}"
-        axis.bar(days, values, bottom=base, width=0.9 * width, color=STATE_COLOURS[part], label=label)
+        axis.bar(days, values, bottom=base, width=0.9 * width, color=STATE_COLOURS.get(part, LIGHT), label=label)
         base = base + values
     if len(days):
         edge = np.timedelta64(round(2 * width) + (3 if len(days) < 3 else 0), "D")

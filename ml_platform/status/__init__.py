@@ -6,6 +6,7 @@ anything.
 
 from ml_platform.status.model import (
     Alert,
+    Due,
     Fate,
     FleetStatus,
     PublishedStatus,
@@ -16,12 +17,12 @@ from ml_platform.status.model import (
     SourceStatus,
     Status,
     Verdict,
-    Waiting,
 )
 from ml_platform.status.read import read_status, refusals_at, scores
 
 __all__ = [
     "Alert",
+    "Due",
     "Fate",
     "FleetStatus",
     "PublishedStatus",
@@ -32,7 +33,6 @@ __all__ = [
     "SourceStatus",
     "Status",
     "Verdict",
-    "Waiting",
     "read_status",
     "refusals_at",
     "scores",

@@ -16,7 +16,7 @@ from ml_platform.lake import Lake, ledger
 from ml_platform.landing import Drop, undeclared
 from ml_platform.preparation import INPUTS_KEY
 from ml_platform.settings import Settings
-from ml_platform.status.model import Status, Waiting
+from ml_platform.status.model import Due, Status
 
 WHY = {ledger.QUARANTINED: "released from quarantine", ledger.DUPLICATE: "what they doubled was replaced"}
 NEW, CHANGED = "not read yet", "changed since they were read"
@@ -25,9 +25,11 @@ NEW, CHANGED = "not read yet", "changed since they were read"
 def with_ingestion(status: Status, settings: Settings, contracts: Contracts, now: datetime | None = None) -> Status:
     """The state with what landing folder and contracts add to it."""
     lake = Lake(settings.lake)
+    found = tuple(due(lake, settings, contracts))
     return replace(
         status,
-        waiting=tuple(waiting(lake, settings, contracts)),
+        waiting={name: sum(one.files for one in found if one.source == name) for name in {one.source for one in found}},
+        due=found,
         undeclared=tuple(undeclared(settings.landing, {source.name for source in contracts.sources})),
         warnings=tuple(warnings(lake, settings, contracts, now)),
         lagging=lagging(lake, contracts),
@@ -35,7 +37,7 @@ def with_ingestion(status: Status, settings: Settings, contracts: Contracts, now
     )
 
 
-def waiting(lake: Lake, settings: Settings, contracts: Contracts) -> Iterator[Waiting]:
+def due(lake: Lake, settings: Settings, contracts: Contracts) -> Iterator[Due]:
     """Files that lie there and are not settled, by source and reason, and since when the oldest of them does."""
     found: dict[tuple[str, str], list[Drop]] = {}
     settled = [row for source in contracts.sources for row in ledger.of_source(lake, source.name)]
@@ -45,7 +47,7 @@ def waiting(lake: Lake, settings: Settings, contracts: Contracts) -> Iterator[Wa
         why = known.get(drop.drop_id) or known.get(drop.path) or NEW
         found.setdefault((drop.source, why), []).append(drop)
     for (source, why), drops in sorted(found.items()):
-        yield Waiting(source, why, len(drops), min(drop.arrived_at for drop in drops))
+        yield Due(source, why, len(drops), min(drop.arrived_at for drop in drops))
 
 
 def warnings(lake: Lake, settings: Settings, contracts: Contracts, now: datetime | None = None) -> list[DropWarning]:

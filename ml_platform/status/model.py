@@ -140,7 +140,7 @@ class PublishedStatus:
 
 
 @dataclass(frozen=True)
-class Waiting:
+class Due:
     """Landed files of a source that are not settled, why, and since when the oldest of them lies there."""
 
     source: str
@@ -153,7 +153,8 @@ class Waiting:
 class Status:
     """A home at one moment. Parts whose tables do not exist yet are empty or None.
 
-    `missing_days`: days between the first and the newest complete one that are not complete. `unpublished`: complete days since the champion's without published forecasts. `waiting`: landed files that no run has settled;
+    `missing_days`: days between the first and the newest complete one that are not complete. `unpublished`: complete days since the champion's without published forecasts. `waiting`: landed files per source that are not in the ledger yet;
+    `due`: the same by source and reason;
     `undeclared`: folders under landing/ that no contract declares. `warnings`: odd drops of the newest days, and missing days.
     `lagging`: drops per source that silver has not seen. `cut_off`: bronze commits per source that a crash kept from the ledger.
     """
@@ -172,7 +173,8 @@ class Status:
     missing_days: tuple[date, ...] = ()
     unpublished: tuple[date, ...] = ()
     alerts: tuple[Alert, ...] = ()
-    waiting: tuple[Waiting, ...] = ()
+    waiting: Mapping[str, int] = field(default_factory=dict)
+    due: tuple[Due, ...] = ()
     undeclared: tuple[str, ...] = ()
     warnings: tuple[DropWarning, ...] = ()
     lagging: Mapping[str, int] = field(default_factory=dict)

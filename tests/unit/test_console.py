@@ -10,6 +10,7 @@ from ml_platform.console_status import show_status
 from ml_platform.drop_warnings import ROWS, DropWarning
 from ml_platform.status import (
     Alert,
+    Due,
     Fate,
     FleetStatus,
     PublishedStatus,
@@ -20,7 +21,6 @@ from ml_platform.status import (
     SourceStatus,
     Status,
     Verdict,
-    Waiting,
 )
 
 DAY, THEN = date(2017, 12, 17), datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -47,7 +47,8 @@ STATUS = Status(
     alerts=(Alert(THEN, "score", "0123", "forecasts", "no space left\nTraceback"),),
     missing_days=(date(2017, 12, 3),),
     unpublished=(date(2017, 12, 18), date(2017, 12, 19)),
-    waiting=(Waiting("meter", "not read yet", 1200, THEN),),
+    waiting={"meter": 1200},
+    due=(Due("meter", "not read yet", 1200, THEN),),
     warnings=(DropWarning("meter", ROWS, DAY, "1,994 rows, usual is 2,296 to 4,515"),) * 7,
     lagging={"meter": 2},
     cut_off={"meter": 1},

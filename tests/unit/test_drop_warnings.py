@@ -249,6 +249,13 @@ def test_only_what_is_in_force_counts() -> None:
     assert found.figures.days[-1].item() == START + timedelta(days=59)
 
 
+@pytest.mark.parametrize("odd_day", [date(1, 1, 1), date(207, 1, 5), date(9999, 12, 31)])
+def test_a_mistyped_year_makes_no_history_of_centuries(odd_day: date) -> None:
+    rows = [*(drop(day) for day in days(60)), {**drop(START, 7, name="x"), "drop_day": odd_day}]
+    found = judged(rows, now=datetime(2024, 3, 1, tzinfo=UTC))
+    assert (found.warnings, len(found.figures.days)) == ((), 60)
+
+
 def test_a_day_of_two_files_is_there_with_the_second() -> None:
     source = contract(drops_per_day=2)
     rows = [drop(day, name=name, late=late) for day in days(60) for name, late in (("a", 0.1), ("b", 0.3))]

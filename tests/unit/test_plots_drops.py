@@ -73,7 +73,7 @@ def test_odd_and_missing_days_are_marked_and_axes_named(drawn: list[Figure]) -> 
 
 def test_a_file_without_a_day_is_counted_and_does_not_stretch_the_axis(drawn: list[Figure]) -> None:
     draw([*(drop(n) for n in range(5)), drop(900, 0, state="quarantined", reason="unknown_format: no name matches")])
-    assert "and 1 refused by their names, without a day" in told(drawn[0])
+    assert "and 1 whose day is none of the calendar" in told(drawn[0])
     first, last = drawn[0].axes[0].get_xlim()
     assert last - first < 30
 

@@ -76,12 +76,12 @@ def run(*arguments: str) -> tuple[int, str]:
 
 def test_what_waits_is_named_with_its_reason(home: Settings) -> None:
     first = land(home, FIRST)
-    assert [(one.why, one.files) for one in state(home).waiting] == [(NEW, 1)]
+    assert [(one.why, one.files) for one in state(home).due] == [(NEW, 1)]
     ingest(home)
-    assert state(home).waiting == ()
+    assert state(home).waiting == {}
     first.write_text(first.read_text() + f"more,{FIRST},1\n")
     land(home, FIRST + timedelta(days=1))
-    assert [(one.source, one.why, one.files) for one in state(home).waiting] == [
+    assert [(one.source, one.why, one.files) for one in state(home).due] == [
         ("loads", CHANGED, 1),
         ("loads", NEW, 1),
     ]
