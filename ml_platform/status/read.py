@@ -113,8 +113,9 @@ def refusals(quarantine: pa.Table) -> tuple[Refusal, ...]:
 
 
 def refusals_at(lake: Lake, source: str, stage: str) -> tuple[Refusal, ...]:
-    """The same of one source and stage."""
-    return tuple(one for one in refusals(_table(lake, names.QUARANTINE)) if (one.source, one.stage) == (source, stage))
+    """The same of one source and stage; the rest of the quarantine is not read."""
+    own = (pc.field("source") == source) & (pc.field("stage") == stage) & (pc.field("state") == OPEN)
+    return refusals(lake.read(names.QUARANTINE, where=own)) if lake.exists(names.QUARANTINE) else ()
 
 
 def _when(row: Mapping[str, Any]) -> tuple[str, str, int]:
