@@ -55,8 +55,8 @@ check: lint types imports ## lint, types and imports
 bench: $(STAMP) ## speed and accuracy, by hand and on a quiet machine
 	@if [ -f bench/__main__.py ]; then $(BIN)/python -m bench; else echo "bench/ does not exist yet"; exit 1; fi
 
-faults: $(STAMP) ## the fault-injection tests alone
-	@if [ -d tests/faults ]; then $(BIN)/python -m pytest tests/faults $(PYTEST_ARGS); else echo "tests/faults does not exist yet"; exit 1; fi
+faults: $(STAMP) ## fault injection: kills, two writers, broken storage, full disks, hostile deliveries (ten minutes)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --faults $(PYTEST_ARGS)
 
 env: $(STAMP) ## only make .venv
 	@:

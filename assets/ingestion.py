@@ -83,6 +83,10 @@ def _metadata(ingestion: Ingestion, report: IngestionReport, history: DropHistor
         "drops_settled": len(report.rows),
         "drops_by_state": counts(Counter(row.state for row in report.rows)),
         **{name: report.total(name) for name in ("rows_in", "rows_loaded", "rows_quarantined", "rows_duplicate")},
+        "files_left": dg.MetadataValue.md(
+            "\n".join(f"- {one.path} ({one.reason}): {one.words}" for one in report.left[:50]) or "none"
+        ),
+        "files_left_count": len(report.left),
         "refused_files": dg.MetadataValue.md("\n".join(f"- {line}" for line in refused[:50]) or "none"),
         "open_refusals": open_refusals(lake, source.name, "bronze"),
     }

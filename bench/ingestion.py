@@ -24,6 +24,7 @@ from ml_platform.contracts import SourceContract
 from ml_platform.expectations import import_great_expectations
 from ml_platform.ingestion import Ingestion
 from ml_platform.lake import Lake
+from ml_platform.landing import LocalLanding
 
 FIRST = date(2024, 1, 1)
 CENT = pa.scalar(Decimal("0.01"))
@@ -100,7 +101,7 @@ def plain(paths: list[Path], kind: str, target: Path) -> int:
 
 def whole(landing: Path, kind: str, target: Path) -> int:
     """Everything that the platform does before a row is in bronze."""
-    one = Ingestion(Lake(str(target)), landing, contract(kind), "bench", Calendar(FIRST, None))
+    one = Ingestion(Lake(str(target)), LocalLanding(landing), contract(kind), "bench", Calendar(FIRST, None))
     return one.run(one.due(FIRST, FIRST + timedelta(days=999))).total("rows_loaded")
 
 

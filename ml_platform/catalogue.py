@@ -43,7 +43,13 @@ def catalogue_as_of(inputs: PanelInputs, as_of: date) -> pa.Table:
     Training, judging, releasing and scoring of a day ask for the same one: it is made once per version of the history.
     """
     name = inputs.history_spec.name
-    asked = (inputs.lake.uri(name), inputs.lake.version(name), inputs.config.model_dump_json(), inputs.shards, as_of)
+    asked = (
+        inputs.lake.uri(name),
+        inputs.lake.content_version(name),
+        inputs.config.model_dump_json(),
+        inputs.shards,
+        as_of,
+    )
     if asked not in _MADE:
         while len(_MADE) >= REMEMBERED:
             _MADE.pop(next(iter(_MADE)))

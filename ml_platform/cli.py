@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from ml_platform import __version__, cli_quarantine, cli_status
+from ml_platform import __version__, cli_pull, cli_quarantine, cli_retention, cli_status
 from ml_platform import console as show
 from ml_platform.cli_errors import errors_in_words
 from ml_platform.launch import Job, Plan, find_project, log_path, require_project, run_jobs
@@ -33,6 +33,8 @@ app = typer.Typer(
     "Everything lies below ML_PLATFORM_HOME (default `.platform`). Begin with `ml-platform doctor`, then `ml-platform demo`.",
 )
 app.add_typer(cli_quarantine.app, name="quarantine")
+app.command()(cli_pull.pull)
+app.command()(cli_retention.retention)
 
 
 def _print_version(wanted: bool) -> None:
@@ -80,18 +82,19 @@ def demo() -> None:
     _show_next_steps(settings, console, time.monotonic() - started)
 
 
-def _land_sample(settings: Settings, console: Console, watch: show.Stopwatch, last_day: date) -> list[Path]:
+def _land_sample(settings: Settings, console: Console, watch: show.Stopwatch, last_day: date) -> list[str]:
+    from ml_platform.landing import open_landing
     from ml_platform.samples.complete_journey import SOURCES, land_until, require_sources
 
     require_sources(settings.configs)
-    started = time.monotonic()
+    started, landing = time.monotonic(), open_landing(settings)
     with show.landing_progress(console) as progress:
         tasks = {source: progress.add_task(f"landing {source}", total=None) for source in SOURCES}
         report = lambda source, done, total: progress.update(tasks[source], completed=done, total=total)  # noqa: E731
-        written = land_until(settings.landing, last_day, progress=report)
+        written = land_until(landing, last_day, progress=report)
     seconds = time.monotonic() - started
     watch.note("land", "whole run", seconds)
-    console.print(f"{seconds:7.1f} s  {'land':8}  {len(written)} files written to {settings.landing}")
+    console.print(f"{seconds:7.1f} s  {'land':8}  {len(written)} files written to {landing.locate()}")
     return written
 
 
@@ -189,16 +192,17 @@ def land(
     if sum(map(bool, (files, sample_days, until))) != 1:
         raise typer.BadParameter("choose one: files of yours with --source, or --sample-days, or --until DAY")
     from ml_platform.contract_files import load_contracts
-    from ml_platform.landing import land_files
+    from ml_platform.landing import land_files, open_landing
     from ml_platform.samples import complete_journey as sample
 
     settings, console = read_settings(), show.terminal()
+    landing = open_landing(settings)
     if files and source:
         contract = load_contracts(settings.configs)[source]
-        written = land_files(settings.landing, contract, files, anyway=anyway)
+        written = land_files(landing, contract, files, anyway=anyway)
     elif sample_days:
         sample.require_sources(settings.configs)
-        written = sample.land_next(settings.landing, sample_days)
+        written = sample.land_next(landing, sample_days)
     else:
         assert until is not None
         written = _land_sample(settings, console, show.Stopwatch(), until.date())

@@ -1,6 +1,6 @@
 """Errors of the command line: words and an exit code in the place of a traceback.
 
-Belongs here: which errors name the thing and the way out themselves. Does not belong here: commands (cli, cli_status, cli_quarantine).
+Belongs here: which errors name the thing and the way out themselves. Does not belong here: commands (cli, cli_status, cli_pull and so on).
 """
 
 import functools
@@ -27,10 +27,12 @@ def errors_in_words(command: Callable[P, R]) -> Callable[P, R]:
         from ml_platform.forecasting.config import ConfigError
         from ml_platform.gate import GateError
         from ml_platform.lake import LakeError
-        from ml_platform.landing import LandingError
+        from ml_platform.landing import LandingError, StorageError
+        from ml_platform.pull import PullError
         from ml_platform.quarantine import QuarantineError
         from ml_platform.samples.complete_journey import SampleError
         from ml_platform.status.files import NoSuchFileError
+        from ml_platform.transient import TransientError
 
         try:
             return command(*args, **kwargs)
@@ -44,9 +46,12 @@ def errors_in_words(command: Callable[P, R]) -> Callable[P, R]:
             LandingError,
             LaunchError,
             NoSuchFileError,
+            PullError,
             QuarantineError,
             SampleError,
             SettingsError,
+            StorageError,
+            TransientError,
             OSError,
         ) as why:
             typer.echo(f"ml-platform: {why}", err=True)

@@ -160,12 +160,13 @@ def _contracts(settings: Settings) -> "Contracts":
 def _quarantine(settings: Settings) -> "Quarantine":
     from ml_platform.ingestion import Ingestion
     from ml_platform.lake import Lake
+    from ml_platform.landing import open_landing
     from ml_platform.quarantine import Quarantine
 
     def door(contract: "SourceContract") -> "Ingestion":
         return Ingestion(
             Lake(settings.lake),
-            settings.landing,
+            open_landing(settings),
             contract,
             RUN_ID,
             settings.calendar,

@@ -1,6 +1,6 @@
 """`ml-platform status`: the state of a home, or of one file.
 
-Belongs here: options, help that teaches. Does not belong here: reading the state (status), rendering (console_status, console_file).
+Belongs here: options, help that teaches. Does not belong here: reading the state (status), rendering (console_status, console_events, console_file).
 """
 
 import json
@@ -28,6 +28,7 @@ def status(
     Example: `ml-platform status`, for scripts `ml-platform status --json | jq .complete_day`,
     `ml-platform status --file sales_2017-03-01.csv`
     """
+    from ml_platform.console_events import show_events
     from ml_platform.console_status import show_status
 
     settings, console = read_settings(), terminal()
@@ -36,10 +37,11 @@ def status(
         return
     found = read_home(settings)
     if as_json:
-        _echo_json(asdict(found))
+        _echo_json(asdict(found) | {"waiting": found.waiting})
     else:
         console.print(f"Home {settings.root}", markup=False)
         show_status(console, found)
+        show_events(console, found)
 
 
 def _show_files(settings: Settings, console: Console, name: str, *, as_json: bool) -> None:
@@ -56,7 +58,7 @@ def _show_files(settings: Settings, console: Console, name: str, *, as_json: boo
 
 
 def read_home(settings: Settings) -> "Status":
-    """The state of a home with its contracts and its landing folder."""
+    """The state of a home with its contracts and its landing area."""
     from ml_platform.contract_files import load_contracts
     from ml_platform.lake import Lake
     from ml_platform.status import read_status

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from ml_platform.console import printable
+from ml_platform.console_status import way_out
 
 if TYPE_CHECKING:
     from ml_platform.lake.ledger import LedgerRow
@@ -29,9 +30,10 @@ def show_file(console: Console, file: "FileStatus") -> None:
 
 
 def _lines(version: "Version") -> Iterator[str]:
+    if version.waits:
+        yield f"waits ({version.waits.reason}): {version.waits.words}; {way_out(due=version.waits.due)}"
     row = version.settled
     if row is None:
-        yield "waits: it was not read yet; `make ui` takes it up, or `ml-platform run score`"
         return
     yield f"{row.state} at bronze{f': {row.reason}' if row.reason else ''}"
     yield f"drop day {row.drop_day}; first seen {row.first_seen_at:%Y-%m-%d %H:%M:%S} UTC, settled {row.settled_at:%Y-%m-%d %H:%M:%S} UTC, attempt {row.attempt}"

@@ -1,6 +1,7 @@
 """The state of a home in the terminal: tables, and what is to be done.
 
-Belongs here: rendering with rich what status has read. Does not belong here: reading the lake (status), one file (console_file).
+Belongs here: rendering with rich what status has read. Does not belong here: reading the lake (status), storage events (console_events),
+one file (console_file).
 """
 
 from collections.abc import Iterator, Mapping
@@ -205,13 +206,9 @@ def _to_do(status: "Status") -> Iterator[str]:
 
 def _behind(status: "Status") -> Iterator[str]:
     """What ingestion has not come to yet, or did not come to."""
-    for one in status.due:
-        since = (
-            f"since {one.since:%Y-%m-%d %H:%M:%S} UTC"
-            if one.files == 1
-            else f"the oldest since {one.since:%Y-%m-%d %H:%M:%S} UTC"
-        )
-        yield f"[yellow]Files wait[/]: {one.files:,} of {one.source}, {one.why}, {since}: `make ui` takes them up, or `ml-platform run score`"
+    for one in status.waiting_files:
+        since = f"{'' if one.files == 1 else 'the oldest '}since {one.since:%Y-%m-%d %H:%M:%S} UTC"
+        yield f"[yellow]Files wait[/]: {escape(printable(one.words))}, {since}: {way_out(due=one.due)}"
     if status.cut_off:
         yield f"[yellow]A crash cut commits off from the ledger[/] ({_counted(status.cut_off)}): the next run completes them, `ml-platform run ingest`"
     if status.lagging:
@@ -224,6 +221,15 @@ def _behind(status: "Status") -> Iterator[str]:
         )
     if status.warnings:
         yield "[yellow]Drops are odd[/]: ask who delivers; limits and holidays are in `expect` of the contract, see docs/sources.md"
+
+
+def way_out(*, due: bool) -> str:
+    """How the waiting of files ends."""
+    return (
+        "due, `make ui` or `ml-platform run score` reads it"
+        if due
+        else "not due yet, docs/sources.md (deliveries) says how it ends"
+    )
 
 
 def _counted(counts: Mapping[str, int]) -> str:

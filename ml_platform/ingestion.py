@@ -9,6 +9,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -16,22 +17,26 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ml_platform import expectations, landing
+from ml_platform import expectations
 from ml_platform.bronze import Bronze
 from ml_platform.calendar import Calendar
 from ml_platform.checks import READER_VERSION, CheckResult, merged, reader_version, require
 from ml_platform.contracts import SourceContract
+from ml_platform.failpoints import reach
 from ml_platform.formats import Limits, UnreadableError, open_drop
-from ml_platform.lake import Lake, LakeError, TableSpec, ledger
+from ml_platform.lake import AlreadyCommittedError, Lake, LakeError, TableSpec, announcements, ledger
+from ml_platform.lake.compaction import compact
 from ml_platform.lake.files import Files
 from ml_platform.lake.ledger import LedgerRow
-from ml_platform.lake.store import folder, in_predicate
-from ml_platform.landing import Drop
+from ml_platform.lake.store import in_predicate, locked
+from ml_platform.landing import Changed, Drop, LandingStore, Readiness, StorageError, Vanished, in_words, list_drops
 from ml_platform.rules import screen
-from ml_platform.settlement import Batch, InForce, Read, first_seen, settle
+from ml_platform.settlement import CHANGED, UNREACHABLE, Batch, InForce, Left, Read, first_seen, settle
+from ml_platform.transient import TransientError, is_own, retried
 
 READERS = 2
 AHEAD_BYTES = 256 << 20
+GIVE_UP = 10  # files in a row that cannot be reached
 # what Arrow and Python say of odd content: whatever a file holds, it stops no other
 NO_ROWS = (pa.ArrowException, ValueError, TypeError, OverflowError)
 CHECKS = ("row_balance", READER_VERSION, expectations.NAME)
@@ -45,7 +50,7 @@ class Ingestion:
     """
 
     lake: Lake
-    landing: Path
+    landing: LandingStore
     contract: SourceContract
     run_id: str
     calendar: Calendar
@@ -55,9 +60,12 @@ class Ingestion:
     limits: Limits = field(default_factory=Limits)
 
     def due(self, first: date, last: date) -> list[Drop]:
-        """Drops of the days `first` to `last` that are not settled, and every one whose day the calendar does not hold."""
+        """Drops of the days `first` to `last` that are whole and not settled, and every one whose day the calendar does not hold."""
         known = InForce.read(self.lake, self.contract)
-        drops = [drop for drop in landing.list_drops(self.landing, self.contract) if not known.settled(drop)]
+        open_ones = (drop for drop in list_drops(self.landing, self.contract) if not known.settled(drop))
+        drops, held = Readiness(self.landing, self.contract).split(open_ones)
+        if held:
+            self.progress(f"files that wait, not due yet: {in_words(held)}")
         if self.contract.kind == "snapshot":
             return drops
         return [
@@ -66,17 +74,24 @@ class Ingestion:
 
     def run(self, drops: Iterable[Drop]) -> "IngestionReport":
         """Bring drops into bronze, batch by batch; checks.Blocked before the commit of a batch that fails a check."""
-        bronze = self.bronze()
-        bronze.store(self.lake)
-        self.recover()
-        # with what `recover` found: the drops were listed before it
-        in_force, report = InForce.read(self.lake, self.contract), IngestionReport()
-        for batch in self._batches([drop for drop in drops if not in_force.settled(drop)], in_force, bronze):
-            report = report.with_batch(batch, self.bring(batch, bronze))
-            self.progress(
-                f"{self.contract.name}: {len(report.rows)} drops, {report.total('rows_loaded'):,} rows loaded"
-            )
+        with self.turn():
+            bronze, report = self.bronze(), IngestionReport()
+            bronze.store(self.lake)
+            self.recover()
+            in_force = InForce.read(self.lake, self.contract)
+            in_force.announced = announcements.sequencers(self.lake, self.contract.name)
+            reach("ingestion.listed")
+            # the drops were listed before the turn began
+            for batch in self._batches([drop for drop in drops if not in_force.settled(drop)], in_force, bronze):
+                report = report.with_batch(batch, self.bring(batch, bronze) if batch.settled else ())
+                self.progress(f"{self.contract.name}: {report.words()}")
+            if report.rows and (reason := compact(self.lake, bronze.spec.name).reason):
+                self.progress(f"{bronze.spec.name} keeps its small files: {reason}")
         return report
+
+    def turn(self) -> AbstractContextManager[None]:
+        """One process of this machine at a time settles drops of a source: what is in force must not change meanwhile."""
+        return locked(self.lake, f"source-{self.contract.name}")
 
     def bronze(self) -> Bronze:
         """The source's table as it stands."""
@@ -101,34 +116,61 @@ class Ingestion:
         return ledger.project(self.lake, self.contract.name, self.contract.bronze_spec.name)
 
     def _batches(self, drops: Iterable[Drop], in_force: InForce, bronze: Bronze) -> Iterator[Batch]:
-        """Drops are read ahead in threads (Arrow works outside the interpreter's lock) and settled in order."""
-        batch = Batch()
+        """Drops are read ahead in threads (Arrow works outside the interpreter's lock) and settled in order.
+
+        StorageError, after the last batch, where one drop after the other cannot be reached: then it is the landing area.
+        """
+        batch, lost = Batch(), list[Left]()
         with ThreadPoolExecutor(READERS) as readers:
             for read in _ahead(readers, self._read, drops):
+                if isinstance(read, Left):
+                    batch.left.append(read)
+                    lost = [*lost, read] if read.reason == UNREACHABLE else []
+                    if len(lost) == GIVE_UP:
+                        break
+                    continue
+                lost = []
                 batch.add(settle(read, in_force, self.contract, bronze))
+                reach("ingestion.read")
                 if batch.row_count >= self.batch_rows:
                     yield batch
                     batch = Batch()
-        if batch.settled:
+        if batch.settled or batch.left:
             yield batch
+        if len(lost) == GIVE_UP:
+            raise StorageError(f"{GIVE_UP} files in a row could not be read, they stay due: {lost[-1].words}")
 
-    def _read(self, drop: Drop) -> Read:
-        """Open and screen a drop; a file that vanished or cannot become rows is refused as a whole."""
-        row, path = first_seen(drop, self.run_id), self.landing / drop.path
+    def _read(self, drop: Drop) -> Read | Left:
+        """Open and screen a drop; a file that vanished or cannot become rows is refused as a whole, one that may be whole later is left."""
+        row = first_seen(drop, self.run_id)
         if misnamed := self._misnamed(drop):
             return Read(row, misnamed)
         try:
-            self.limits.require_bytes(path.stat().st_size)
-            row = replace(row, content_sha256=_sha256(path))
-            return Read(row, screen(open_drop(path, self.contract, self.limits), self.contract, drop.day))
-        except FileNotFoundError:
+            self.limits.require_bytes(drop.length)
+            return retried(lambda: self._opened(drop, row), f"reading {drop.path}")
+        except (Changed, TransientError) as why:
+            return Left(drop.path, CHANGED if isinstance(why, Changed) else UNREACHABLE, str(why))
+        except (Vanished, FileNotFoundError):
             return Read(row, UnreadableError("vanished", "the file was gone when it was read"))
         except OSError as why:
+            if is_own(why):
+                raise
             return Read(row, UnreadableError("unreadable", f"the file cannot be read: {why.strerror or why}"))
         except UnreadableError as why:
             return Read(row, why)
-        except NO_ROWS as why:
-            return Read(row, UnreadableError("unreadable", f"the file cannot become rows: {why}"))
+
+    def _opened(self, drop: Drop, row: LedgerRow) -> Read:
+        """What the listed version holds, or why it holds no rows; the store's word that it was this version comes last."""
+        with self.landing.fetch(drop) as path:
+            row = replace(row, content_sha256=_sha256(path))
+            if drop.promised_sha256 not in (None, row.content_sha256):
+                return Read(row, _not_as_promised(drop, row))
+            try:
+                return Read(row, screen(open_drop(path, self.contract, self.limits), self.contract, drop.day))
+            except UnreadableError as why:
+                return Read(row, why)
+            except NO_ROWS as why:
+                return Read(row, UnreadableError("unreadable", f"the file cannot become rows: {why}"))
 
     def _misnamed(self, drop: Drop) -> UnreadableError | None:
         """Why a file's name alone refuses it. A plan may lie ahead of the calendar; what happened cannot."""
@@ -166,18 +208,22 @@ class Ingestion:
         """One Delta commit with the rows, the drops' transaction ids and their ledger rows; then the projections."""
         ids = [one.row.drop_id for one in batch.settled]
         transactions = [one.row.transaction for one in batch.settled]
-        if self.lake.committed(spec.name, transactions):
-            raise LakeError(
-                f"{spec.name}: another run has just ingested some of these drops: start this run again, it will find them settled"
-            )
         rows = list(
             {row.drop_id: row for row in [*(one.row for one in batch.settled), *batch.replaced_rows()]}.values()
         )
         metadata = {**more, ledger.LEDGER_KEY: ledger.to_metadata(rows), ledger.REFUSED_KEY: self._stage(batch)}
-        if gone := [row.drop_id for row in batch.replaced_rows()]:
-            self.lake.replace(spec, data, in_predicate("drop_id", [*ids, *gone]), transactions, metadata)
-        else:
-            self.lake.append(spec, data, transactions, metadata, files)
+        reach("ingestion.before_commit")
+        gone = [row.drop_id for row in batch.replaced_rows()]
+        try:
+            if gone:
+                self.lake.replace(spec, data, in_predicate("drop_id", [*ids, *gone]), transactions, metadata)
+            else:
+                self.lake.append(spec, data, transactions, metadata, files)
+        except AlreadyCommittedError as why:
+            raise LakeError(
+                f"{spec.name}: another run has just ingested some of these drops: start this run again, it will find them settled"
+            ) from why
+        reach("ingestion.after_commit")
         self.recover()
 
     def _stage(self, batch: Batch) -> str:
@@ -186,21 +232,29 @@ class Ingestion:
         if not refused.num_rows:
             return ""
         name = f"_refused/{uuid.uuid4().hex}.parquet"
-        path = folder(self.lake, self.contract.bronze_spec.name) / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(refused, path)
+        files = self.lake.filesystem(self.contract.bronze_spec.name)
+        files.create_dir("_refused")
+        pq.write_table(refused, name, filesystem=files)
+        reach("ingestion.refusals_staged")
         return name
 
 
 @dataclass(frozen=True)
 class IngestionReport:
-    """What a run brought in: a ledger row per drop, and the checks over all batches."""
+    """What a run brought in: a ledger row per drop, the checks over all batches, and the drops that are as due as before."""
 
     rows: tuple[LedgerRow, ...] = ()
     checks: tuple[CheckResult, ...] = ()
+    left: tuple[Left, ...] = ()
 
     def with_batch(self, batch: Batch, checks: Iterable[CheckResult]) -> "IngestionReport":
-        return IngestionReport((*self.rows, *(one.row for one in batch.settled)), merged((*self.checks, *checks)))
+        rows = (*self.rows, *(one.row for one in batch.settled))
+        return IngestionReport(rows, merged((*self.checks, *checks)), (*self.left, *batch.left))
+
+    def words(self) -> str:
+        settled = f"{len(self.rows)} drops, {self.total('rows_loaded'):,} rows loaded"
+        names = ", ".join(f"{one.path} ({one.reason})" for one in self.left[:3])
+        return f"{settled}; {len(self.left)} left for the next look: {names}" if self.left else settled
 
     def total(self, column: str) -> int:
         return sum(getattr(row, column) for row in self.rows)
@@ -219,9 +273,9 @@ def expected(contract: SourceContract, names: Iterable[str]) -> expectations.Exp
     )
 
 
-def _ahead(pool: Executor, work: Callable[[Drop], Read], drops: Iterable[Drop]) -> Iterator[Read]:
+def _ahead(pool: Executor, work: Callable[[Drop], Read | Left], drops: Iterable[Drop]) -> Iterator[Read | Left]:
     """Results in the order of the drops, with a few of them under way, fewer where they are large: memory stays bounded."""
-    waiting: deque[tuple[int, Future[Read]]] = deque()
+    waiting: deque[tuple[int, Future[Read | Left]]] = deque()
     for drop in drops:
         while waiting and sum(length for length, _ in waiting) + drop.length > AHEAD_BYTES:
             yield waiting.popleft()[1].result()
@@ -230,6 +284,14 @@ def _ahead(pool: Executor, work: Callable[[Drop], Read], drops: Iterable[Drop]) 
             yield waiting.popleft()[1].result()
     while waiting:
         yield waiting.popleft()[1].result()
+
+
+def _not_as_promised(drop: Drop, row: LedgerRow) -> UnreadableError:
+    return UnreadableError(
+        "manifest_mismatch",
+        f"its SHA-256 is {row.content_sha256}, the manifest of its folder says {drop.promised_sha256}: "
+        "send the file again, or correct the manifest and release the file",
+    )
 
 
 def _sha256(path: Path) -> str:

@@ -13,7 +13,7 @@ from datetime import date
 from ml_platform import backlog
 from ml_platform.contracts import Contracts
 from ml_platform.lake import Lake, ledger
-from ml_platform.landing import Drop, list_drops
+from ml_platform.landing import Drop, list_drops, open_landing
 from ml_platform.launch import Job, LaunchError, Plan
 from ml_platform.settings import Settings
 
@@ -74,7 +74,7 @@ class Planner:
     def _due_days(self, complete: list[date]) -> list[date]:
         """What the drop sensor would ask for: days of new drops, complete days without published forecasts, and the newest complete one."""
         lake, calendar = Lake(self.settings.lake), self.settings.calendar
-        found = backlog.look(lake, self.settings.landing, self.contracts, seconds=math.inf, most=sys.maxsize)
+        found = backlog.look(lake, open_landing(self.settings), self.contracts, seconds=math.inf, most=sys.maxsize)
         behind = backlog.unprepared(lake, self.contracts)
         late = backlog.days_behind(behind, complete, self.contracts, calendar) if behind else []
         new = backlog.days_of(found.drops, complete, self.contracts, calendar)
@@ -91,13 +91,14 @@ class Planner:
             )
         names = ", ".join(f"{one.name}/{one.path}" for one in self.contracts.sources if one.kind == "events")
         raise PlanError(
-            f"nothing has landed below {self.settings.landing} that is named as a contract wants it ({names}): "
+            f"nothing has landed below {open_landing(self.settings).locate()} that is named as a contract wants it ({names}): "
             "`ml-platform land --source NAME FILE...`"
         )
 
     def _dated_drops(self) -> list[Drop]:
         """Drops with a day in their name; a snapshot comes along with any day."""
-        drops = (list_drops(self.settings.landing, one) for one in self.contracts.sources if one.kind == "events")
+        landing = open_landing(self.settings)
+        drops = (list_drops(landing, one) for one in self.contracts.sources if one.kind == "events")
         return [drop for found in drops for drop in found if drop.named]
 
     def _complete_days(self) -> list[date]:

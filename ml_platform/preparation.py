@@ -16,18 +16,19 @@ from ml_platform import expectations
 from ml_platform.accounts import UNDATED, counted_fates, replaced_fates, silver_refusals, totals
 from ml_platform.checks import READER_VERSION, CheckResult, reader_version, require
 from ml_platform.contracts import Contracts, SourceContract
+from ml_platform.failpoints import reach
 from ml_platform.fates import deduplicated, held_back, ruled
 from ml_platform.lake import Lake, TableSpec, decisions, ledger
-from ml_platform.lake.ledger import LOADED
+from ml_platform.lake.history import INPUTS_KEY
+from ml_platform.lake.ledger import LOADED, LedgerRow
 from ml_platform.lake.schemas import LEDGER, QUARANTINE, ROW_FATES
 from ml_platform.lake.staging import Staging
-from ml_platform.lake.store import in_predicate
+from ml_platform.lake.store import in_predicate, locked
 from ml_platform.spark import session
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-INPUTS_KEY = "ml_platform.inputs"
 MONTHS_KEY = "ml_platform.months"
 CHECKS = ("row_fates", "unique_key", READER_VERSION, expectations.NAME)
 
@@ -70,7 +71,11 @@ class Preparation:
         return silver_spec(self.contract, self.contracts)
 
     def run(self) -> PreparationReport:
-        """Make the months that new or replaced drops touch; checks.Blocked before the commit where a check fails."""
+        """Make the months that new or replaced drops touch, one process at a time; checks.Blocked before the commit where a check fails."""
+        with locked(self.lake, f"make-{self.contract.silver}"):
+            return self._run()
+
+    def _run(self) -> PreparationReport:
         table = self.lake.ensure(self.spec)
         ledger.project(self.lake, self.contract.name, self.contract.bronze_spec.name)
         inputs, before = self._inputs(), self.lake.last_metadata(self.spec.name, INPUTS_KEY)
@@ -80,13 +85,16 @@ class Preparation:
         self.progress(f"{self.contract.silver}: {'all' if touched is None else len(touched)} months")
         staging = Staging.open(self.lake, self.spec)
         self._judged(touched).write.partitionBy("fate", "month").mode("overwrite").parquet(staging.path)
+        reach("silver.staged")
         fates = counted_fates(staging, self.contract)
         months = sorted({*fates["period"].to_pylist(), *self._known_months(None)}) if touched is None else touched
         checks = require(f"table {self.spec.name}", self._checks(staging, fates, self._rows(touched)))
         # projections first: a crash before the commit leaves the inputs unrecorded, so that the next run makes both anew
         self._project(fates, staging, months)
+        reach("silver.accounts_written")
         metadata = {INPUTS_KEY: json.dumps(inputs), MONTHS_KEY: json.dumps(months)}
         version = staging.commit(months, metadata, "fate=kept")
+        reach("silver.committed")
         for other in ("fate=quarantined", "fate=excluded", "fate=superseded", "fate=duplicate"):
             staging.discard(other)
         return PreparationReport(tuple(months), totals(fates), version, checks)
@@ -98,7 +106,7 @@ class Preparation:
 
     def _inputs(self) -> dict[str, Any]:
         lookups = {
-            one.source: self.lake.version(f"silver/{self.contracts[one.source].silver}")
+            one.source: self.lake.content_version(f"silver/{self.contracts[one.source].silver}")
             for one in self.contract.lookups
         }
         return {
@@ -112,8 +120,10 @@ class Preparation:
         """Months of the drops that changed since the last commit; None for all, where contract or lookups changed."""
         if not before or {**before, "bronze": None} != {**inputs, "bronze": None}:
             return None
-        changed = self._changed_drops(int(before["bronze"] or 0))
-        rows = self._dated(self._read_bronze()).where(is_in("drop_id", changed))
+        newer = self._changed_drops(int(before["bronze"] or 0))
+        changed, days = [row.drop_id for row in newer], sorted({f"{row.drop_day}" for row in newer})
+        # by day first: bronze is partitioned by it, and ids prune nothing
+        rows = self._dated(self._read_bronze().where(is_in("drop_day", days)).where(is_in("drop_id", changed)))
         months = {row["month"] for row in rows.select("month").distinct().collect()} | self._known_months(changed)
         return sorted(months | self._months_of_keys(rows, changed))
 
@@ -142,10 +152,9 @@ class Preparation:
             return int(self._bronze(months).count())
         return sum(row.rows_loaded for row in ledger.of_source(self.lake, self.contract.name) if row.state == LOADED)
 
-    def _changed_drops(self, bronze_version: int) -> list[str]:
-        return [
-            row.drop_id for row in ledger.of_source(self.lake, self.contract.name) if row.table_version > bronze_version
-        ]
+    def _changed_drops(self, bronze_version: int) -> list[LedgerRow]:
+        known = ledger.of_source(self.lake, self.contract.name)
+        return [row for row in known if row.table_version > bronze_version]
 
     def _table(self, name: str) -> "DataFrame":
         return session(self.engine).read.format("delta").load(self.lake.uri(name))

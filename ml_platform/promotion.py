@@ -18,7 +18,7 @@ from ml_platform.evaluation import FLEET, evaluate, store_evaluation
 from ml_platform.forecasting import ForecastConfig
 from ml_platform.gate import Decision, GateConfig, decide
 from ml_platform.lake import Lake, LakeError, names, schemas
-from ml_platform.preparation import INPUTS_KEY
+from ml_platform.lake.history import INPUTS_KEY
 from ml_platform.registry import Champion, Registry, Release, ReleaseContents, champion_as_of
 
 INPUTS = ("gold/series_panel", names.CANDIDATE_FLEET, names.FOLD_METRICS)

@@ -5,19 +5,23 @@ of the environment (`ML_PLATFORM_*`). Does not belong here: what a feed looks li
 """
 
 import os
+import re
 from datetime import date
 from pathlib import Path
 from urllib.parse import urlparse
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError as UnreadableSetting
 
+from ml_platform.addresses import BlobAddress, QueueAddress
 from ml_platform.calendar import Calendar
 
 PACKAGED_CONFIGS = Path(__file__).parent / "configs"
 PREFIX = "ML_PLATFORM_"
 NO_END = ("", "none", "null")  # what a person or a template writes for "no last day"
+URLS = 'a JSON object of names and URLs, such as {"shop": "postgresql+psycopg://user:password@host/database"}'
 
 
 class SettingsError(ValueError):
@@ -56,7 +60,19 @@ class Settings(BaseSettings):
     max_columns: int = Field(default=2_000, ge=1, description="columns of one landed file, and of a bronze table")
     max_cell_bytes: int = Field(default=1 << 20, ge=1, description="bytes of one text in a landed file")
     max_expanded_bytes: int = Field(default=4 << 30, ge=1, description="bytes of one landed file once it is unpacked")
+    retention_days: int = Field(default=30, ge=7, description="days for which old versions of tables can be read")
     sensor_seconds: int = Field(default=10, ge=1, description="pause between two looks at the landing folder")
+    landing_url: str = Field(
+        default="", description="a container of blob storage; empty: the folder `landing` of the home"
+    )
+    storage_key: SecretStr | None = Field(default=None, description="key of the account, for Azurite only")
+    events_queue_url: str = Field(
+        default="", description="a storage queue with events of the landing area; empty: none"
+    )
+    listing_seconds: int = Field(default=300, ge=1, description="pause between two full listings beside a queue")
+    databases: dict[str, SecretStr] = Field(
+        default_factory=dict, description="SQLAlchemy URLs of the databases that sources pull from, by their names"
+    )
 
     @field_validator("home", "configs", mode="before")
     @classmethod
@@ -87,6 +103,22 @@ class Settings(BaseSettings):
             raise ValueError(f"no such engine: set {PREFIX}ENGINE to sail, jvm or sc://host:port")
         return value
 
+    @field_validator("landing_url")
+    @classmethod
+    def _landing_url_is_an_address(cls, value: str) -> str:
+        if value:
+            BlobAddress.read(value)
+        return value
+
+    @field_validator("events_queue_url")
+    @classmethod
+    def _events_tell_of_blobs(cls, value: str, info: ValidationInfo) -> str:
+        if value:
+            QueueAddress.read(value)
+            if info.data.get("landing_url") == "":  # not there where it is wrong itself
+                raise ValueError(f"events tell of blobs: set {PREFIX}LANDING_URL to the container where they land, too")
+        return value
+
     @property
     def root(self) -> Path:
         """The home as an absolute path."""
@@ -104,7 +136,12 @@ class Settings(BaseSettings):
 
     @property
     def landing(self) -> Path:
+        """The folder where files arrive, unless they arrive at `landing_address`."""
         return self.root / "landing"
+
+    @property
+    def landing_address(self) -> BlobAddress | None:
+        return BlobAddress.read(self.landing_url) if self.landing_url else None
 
     @property
     def lake(self) -> str:
@@ -137,6 +174,8 @@ def read_settings() -> Settings:
         return Settings()
     except ValidationError as why:
         raise SettingsError("\n".join(_explained(problem) for problem in why.errors())) from None
+    except UnreadableSetting:  # of all settings, only this one is JSON
+        raise SettingsError(f"{PREFIX}DATABASES=(not shown) cannot be used: it must be {URLS}") from None
 
 
 def unknown_variables() -> list[str]:
@@ -146,8 +185,8 @@ def unknown_variables() -> list[str]:
 
 
 def without_secrets(value: object) -> str:
-    """A setting as it may be shown: what follows a semicolon in an address can be a token."""
-    return str(value).split(";")[0]
+    """A setting as it may be shown: what follows a semicolon, a question mark or a hash in an address can be a token, what stands before an @ a password."""
+    return re.sub(r"//[^/@]*@", "//", re.split("[;?#]", str(value))[0])
 
 
 def _explained(problem: ErrorDetails) -> str:
@@ -155,10 +194,13 @@ def _explained(problem: ErrorDetails) -> str:
     origin = "" if isinstance(value, str) else " (the default)"
     ours = problem["type"] == "value_error"
     words = problem["msg"].removeprefix("Value error, ") if ours else f"it must be {_allowed(name)}"
-    return f"{PREFIX}{name.upper()}={without_secrets(value)}{origin} cannot be used: {words}"
+    shown = "(not shown)" if name == "databases" else f"{without_secrets(value)}{origin}"
+    return f"{PREFIX}{name.upper()}={shown} cannot be used: {words}"
 
 
 def _allowed(name: str) -> str:
+    if name == "databases":
+        return URLS
     shape = Settings.model_json_schema()["properties"][name]
     if shape.get("type") == "integer":
         return f"a whole number from {shape['minimum']} {'to ' + str(shape['maximum']) if 'maximum' in shape else 'on'}"

@@ -6,10 +6,11 @@ files (formats, rules), committing (ingestion).
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ml_platform.bronze import Bronze, conformed
 from ml_platform.contracts import SourceContract
@@ -20,6 +21,10 @@ from ml_platform.lake.schemas import INSTANT, QUARANTINE
 from ml_platform.landing import Drop
 from ml_platform.rules import Screened
 
+OPEN_COLUMNS = ("drop_id", "path", "drop_day", "content_sha256", "state", "attempt")
+CHANGED, UNREACHABLE = "changed", "unreachable"
+NEVER = datetime.min.replace(tzinfo=UTC)
+
 
 @dataclass(frozen=True)
 class Read:
@@ -27,6 +32,15 @@ class Read:
 
     row: LedgerRow
     found: Screened | UnreadableError
+
+
+@dataclass(frozen=True)
+class Left:
+    """A drop that a run left as due as it was: in one word why, and in many. It has no ledger row, so that the next look finds it."""
+
+    path: str
+    reason: str
+    words: str
 
 
 @dataclass(frozen=True)
@@ -41,10 +55,11 @@ class Settled:
 
 @dataclass
 class Batch:
-    """Drops that share one commit."""
+    """Drops that share one commit, and those that were left meanwhile."""
 
     settled: list[Settled] = field(default_factory=list)
     row_count: int = 0
+    left: list[Left] = field(default_factory=list)
 
     def add(self, one: Settled) -> None:
         self.settled.append(one)
@@ -67,38 +82,36 @@ class Batch:
 
 @dataclass
 class InForce:
-    """What is in force: the loaded drop of each path, the bytes known per drop day; and every drop's newest row, `open` where it is not final."""
+    """What is in force: the loaded drop of each path, the bytes known per drop day; and every drop's newest row, `open` where it is not final.
+
+    `announced`: sequencers that storage events told, by path and etag.
+    `newest`: when the last drop was settled; the next one is settled later, whatever the clock says, because the newest row of a key wins.
+    """
 
     current: dict[str, LedgerRow]
     first_path: dict[tuple[date, str], str]
     known: dict[str, LedgerRow]
     open: set[str]
+    announced: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    newest: datetime = NEVER
 
     @classmethod
     def read(cls, lake: Lake, contract: SourceContract) -> "InForce":
-        """From the ledger. Open are duplicates of events whose twin was replaced since (their bytes are in force nowhere else), and refused files that a person released."""
+        """From the ledger."""
         known = {row.drop_id: row for row in ledger.of_source(lake, contract.name)}
         current = {row.path: row for row in known.values() if row.state == LOADED}
         there = {(row.drop_day, row.content_sha256): row.path for row in current.values()}
-        released = decisions.released_files(lake, contract.name)
-        again = {
-            row.drop_id for row in known.values() if row.state == QUARANTINED and (row.drop_id, row.attempt) in released
-        }
-        found = cls(current, there, known, again)
-        if contract.kind == "events":
-            found.open |= {row.drop_id for row in known.values() if row.state == DUPLICATE and not found._holds(row)}
-        return found
-
-    def _holds(self, row: LedgerRow) -> bool:
-        return row.path in self.current or (row.drop_day, row.content_sha256) in self.first_path
+        newest = max((row.settled_at for row in known.values()), default=NEVER)
+        return cls(current, there, known, open_again(lake, contract), newest=newest)
 
     def settled(self, drop: Drop) -> bool:
         """Whether nothing is left to do for a drop."""
         return drop.drop_id in self.known and drop.drop_id not in self.open
 
     def again(self, row: LedgerRow) -> LedgerRow:
-        """The row of a drop that is settled once more: another attempt, first seen when it was."""
-        before = self.known.get(row.drop_id)
+        """The row of a drop that is settled now, after all others, with the sequencer that was announced; once more: another attempt, first seen when it was."""
+        before, self.newest = self.known.get(row.drop_id), max(row.settled_at, self.newest + timedelta(microseconds=1))
+        row = replace(row, settled_at=self.newest, sequencer=self.announced.get((row.path, row.etag)))
         return replace(row, attempt=before.attempt + 1, first_seen_at=before.first_seen_at) if before else row
 
     def same_bytes(self, row: LedgerRow, contract: SourceContract) -> str | None:
@@ -125,6 +138,29 @@ class InForce:
             if self.first_path.get((old.drop_day, old.content_sha256)) == old.path:
                 del self.first_path[old.drop_day, old.content_sha256]
         return tuple(old.superseded_by(by.drop_id) for old in gone)
+
+
+def open_again(lake: Lake, contract: SourceContract, rows: pa.Table | None = None) -> set[str]:
+    """Drops whose row is not final: refused files that a person released, and duplicates of events whose twin was replaced since (their bytes are in force nowhere else).
+
+    `rows`: the source's ledger, where it was read before; columns path, drop_day, content_sha256, state, drop_id and attempt.
+    """
+    rows = ledger.columns_of(lake, contract.name, OPEN_COLUMNS) if rows is None else rows
+    released = decisions.released_files(lake, contract.name)
+    refused = rows.filter(pc.field("state") == QUARANTINED) if released else rows.slice(0, 0)
+    found = {row["drop_id"] for row in refused.to_pylist() if (row["drop_id"], row["attempt"] or 1) in released}
+    doubled = rows.filter(pc.field("state") == DUPLICATE)
+    if contract.kind == "events" and doubled.num_rows:
+        loaded = rows.filter(pc.field("state") == LOADED)
+        held = pc.or_(
+            pc.is_in(doubled["path"], loaded["path"]), pc.is_in(_bytes_of_day(doubled), _bytes_of_day(loaded))
+        )
+        found |= set(doubled["drop_id"].filter(pc.invert(held)).to_pylist())
+    return found
+
+
+def _bytes_of_day(rows: pa.Table) -> pa.ChunkedArray:
+    return pc.binary_join_element_wise(rows["drop_day"].cast(pa.string()), rows["content_sha256"], " ")
 
 
 def settle(read: Read, in_force: InForce, contract: SourceContract, bronze: Bronze) -> Settled:

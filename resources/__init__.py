@@ -12,6 +12,7 @@ from resources.compute import ComputeResource
 from resources.configuration import ConfigurationResource
 from resources.lake import LakeResource
 from resources.landing import LandingResource
+from resources.maintenance import MaintenanceResource
 from resources.marts import dbt_resource
 from resources.registry import RegistryResource
 from resources.spark import SparkResource
@@ -22,6 +23,7 @@ __all__ = [
     "ConfigurationResource",
     "LakeResource",
     "LandingResource",
+    "MaintenanceResource",
     "RegistryResource",
     "SparkResource",
     "WarehouseResource",
@@ -33,14 +35,9 @@ def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[Any
     """The resources of one installation, by the names under which assets ask for them."""
     return {
         "configuration": ConfigurationResource(folder=str(settings.configs)),
-        "landing": LandingResource(
-            folder=str(settings.landing),
-            first_day=settings.first_day.isoformat(),
-            last_day=settings.last_day.isoformat() if settings.last_day else None,
-            batch_rows=settings.batch_rows,
-            limits=settings.limits,
-        ),
+        "landing": _landing(settings),
         "lake": LakeResource(root=settings.lake),
+        "maintenance": MaintenanceResource(home=str(settings.root), days=settings.retention_days),
         "spark": SparkResource(engine=settings.engine, shards=settings.shards, suite_rows=settings.suite_rows),
         "compute": ComputeResource(workers=settings.workers),
         "registry": RegistryResource(
@@ -49,3 +46,20 @@ def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[Any
         "warehouse": WarehouseResource(path=str(settings.warehouse)),
         "dbt": dbt_resource(),
     }
+
+
+def _landing(settings: Settings) -> LandingResource:
+    shared: dict[str, Any] = {
+        "first_day": settings.first_day.isoformat(),
+        "last_day": settings.last_day.isoformat() if settings.last_day else None,
+        "batch_rows": settings.batch_rows,
+        "limits": settings.limits,
+    }
+    address = settings.landing_address
+    if address is None:
+        return LandingResource(folder=str(settings.landing), **shared)
+    from resources.landing_blob import BlobLandingResource  # takes Azure's packages
+
+    return BlobLandingResource(
+        folder=address.prefix, account_url=address.account_url, container=address.container, **shared
+    )

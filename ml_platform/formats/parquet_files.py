@@ -14,6 +14,7 @@ from ml_platform.contracts import SourceContract
 from ml_platform.formats.limits import Limits, is_text, widths
 from ml_platform.formats.matching import Match, matched, shaped
 from ml_platform.formats.opened import Opened, UnreadableError
+from ml_platform.transient import is_transient
 
 
 def open_parquet(path: Path, contract: SourceContract, limits: Limits) -> Opened:
@@ -28,7 +29,7 @@ def open_parquet(path: Path, contract: SourceContract, limits: Limits) -> Opened
             _require_room(file, limits)
         table = _read(path, limits, match, contract)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowMemoryError, OSError) as why:
-        if isinstance(why, FileNotFoundError):
+        if isinstance(why, FileNotFoundError) or is_transient(why):
             raise
         raise UnreadableError("unreadable_parquet", f"not a whole Parquet file: {why}") from None
     if table.num_rows != rows:

@@ -3,6 +3,7 @@
 Belongs here: schemas, commits, the ledger and the quarantine. Does not belong here: what a source or a forecast means.
 """
 
-from ml_platform.lake.store import Lake, LakeError, TableSpec
+from ml_platform.lake.errors import AlreadyCommittedError, GoneError, LakeError
+from ml_platform.lake.store import Lake, TableSpec
 
-__all__ = ["Lake", "LakeError", "TableSpec"]
+__all__ = ["AlreadyCommittedError", "GoneError", "Lake", "LakeError", "TableSpec"]

@@ -95,7 +95,7 @@ def statistics(meta: pq.FileMetaData) -> str:
         nulls[name] = sum(s.null_count for s in stats)
         if all(s.has_min_max for s in stats):
             lowest[name], highest[name] = _below(min(s.min for s in stats)), _above(max(s.max for s in stats))
-    known = {name for name, value in lowest.items() if value is not None}
+    known = {name for name, value in lowest.items() if value is not None and highest[name] is not None}
     keep = {"minValues": lowest, "maxValues": highest}
     bounds = {kind: {n: v for n, v in values.items() if n in known} for kind, values in keep.items()}
     return json.dumps({"numRecords": meta.num_rows, **bounds, "nullCount": nulls})
@@ -129,4 +129,4 @@ def _plain(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, bytes):
         return None
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value  # JSON has no word for infinity

@@ -37,6 +37,7 @@ LEDGER = TableSpec(
         first_seen_at=INSTANT,
         settled_at=INSTANT,
         attempt=pa.int64(),
+        sequencer=pa.string(),
     ),
     description="One row per drop with its final state at bronze: a projection of the bronze commits.",
 )
@@ -106,6 +107,51 @@ ALERTS = TableSpec(
     names.ALERTS,
     _schema(raised_at=INSTANT, job=pa.string(), run_id=pa.string(), steps=pa.string(), message=pa.string()),
     description="One row per failed run.",
+)
+
+STORAGE_EVENTS = TableSpec(
+    names.STORAGE_EVENTS,
+    _schema(
+        event_id=pa.string(),
+        source=pa.string(),
+        path=pa.string(),
+        etag=pa.string(),
+        length=pa.int64(),
+        sequencer=pa.string(),
+        api=pa.string(),
+        event_time=INSTANT,
+        received_at=INSTANT,
+        outcome=pa.string(),
+        row_id=pa.string(),
+    ),
+    description="One row per storage event and path that it told of, and what became of it.",
+)
+
+DEAD_LETTERS = TableSpec(
+    names.DEAD_LETTERS,
+    _schema(
+        message_id=pa.string(),
+        text=pa.string(),
+        reason=pa.string(),
+        dequeue_count=pa.int64(),
+        received_at=INSTANT,
+    ),
+    description="Messages that are no storage events, or that came too often: taken out of the queue and kept here.",
+)
+
+MAINTENANCE = TableSpec(
+    names.MAINTENANCE,
+    _schema(
+        table=pa.string(),
+        action=pa.string(),
+        files=pa.int64(),
+        bytes=pa.int64(),
+        versions=pa.int64(),
+        at=INSTANT,
+        run_id=pa.string(),
+        reason=pa.string(),
+    ),
+    description="What retention did: one row per table and action of an applied run, with files, bytes and versions that went.",
 )
 
 PROMOTED_RELEASE = TableSpec(

@@ -17,8 +17,9 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from deltalake.transaction import AddAction
 
+from ml_platform.lake.errors import LakeError
 from ml_platform.lake.files import statistics
-from ml_platform.lake.store import Lake, LakeError, TableSpec, folder
+from ml_platform.lake.store import Lake, TableSpec, folder
 
 PARTITION = re.compile(r"([^/=]+)=([^/]+)")
 

@@ -3,31 +3,49 @@
 Belongs here: reading, appending, replacing and adding files. Does not belong here: which tables exist (schemas) or why.
 """
 
-import fcntl
 import json
+import os
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from datetime import datetime
+from functools import cache, cached_property
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from deltalake import CommitProperties, DeltaTable, Schema, Transaction, WriterProperties, write_deltalake
-from deltalake.exceptions import TableNotFoundError
+from deltalake import (
+    CommitProperties,
+    DeltaTable,
+    PostCommitHookProperties,
+    Schema,
+    Transaction,
+    WriterProperties,
+    write_deltalake,
+)
+from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.fs import DeltaStorageHandler
 from deltalake.transaction import AddAction
+from pyarrow import fs
 
+from ml_platform.lake import history, logs
+from ml_platform.lake.errors import AlreadyCommittedError, LakeError
 from ml_platform.lake.files import Files, written
+from ml_platform.lake.history import Commit
+from ml_platform.lake.leases import leased
 
 SCHEMA_VERSION = "1"
 SCHEMA_VERSION_PROPERTY = "ml_platform.schema_version"
+MARK_KEY = "ml_platform.mark"  # names a commit, so that its writer finds it where the answer was lost
 COMPRESSION = WriterProperties(compression="ZSTD", compression_level=1)
-
-
-class LakeError(RuntimeError):
-    """A table is missing, or data does not have its table's schema."""
+# left to itself delta-rs cuts logs after 30 days, whether or not the platform still has to read them: retention alone does
+HOOKS = PostCommitHookProperties(cleanup_expired_logs=False)
+Transactions = Iterable[str] | Mapping[str, int]
+_WRITES = count(1)
 
 
 @dataclass(frozen=True)
@@ -38,14 +56,6 @@ class TableSpec:
     schema: pa.Schema
     partition_by: tuple[str, ...] = ()
     description: str = ""
-
-
-@dataclass(frozen=True)
-class Commit:
-    """What a commit wrote: the table's version after it, and the metadata that it carries."""
-
-    version: int
-    metadata: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -63,10 +73,14 @@ class Lake:
         return f"{self.root.rstrip('/')}/{name}"
 
     def table(self, name: str, version: int | None = None) -> DeltaTable:
-        """The Delta table; LakeError where it does not exist."""
+        """The Delta table; LakeError where it does not exist, GoneError where it does not have that version (any more)."""
         try:
             return DeltaTable(self.uri(name), version=version, storage_options=self._options)
-        except TableNotFoundError:
+        except DeltaError as why:
+            if version is not None and self.exists(name):
+                raise logs.gone(self.root, name, version) from None
+            if not isinstance(why, TableNotFoundError):
+                raise
             raise LakeError(
                 f"table {name} does not exist at {self.uri(name)}: materialize the asset that writes it first"
             ) from None
@@ -76,6 +90,14 @@ class Lake:
 
     def version(self, name: str) -> int | None:
         return self.table(name).version() if self.exists(name) else None
+
+    def content_version(self, name: str) -> int | None:
+        """The version to compare inputs by: maintenance makes newer ones of the same content."""
+        return history.content_version(self.table(name)) if self.exists(name) else None
+
+    def version_at(self, name: str, moment: datetime) -> int:
+        """The version that was the newest one at `moment`, on a local lake; GoneError where the log does not go back that far."""
+        return logs.read(self.root, name).at(moment)
 
     def dataset(self, name: str, version: int | None = None) -> ds.Dataset:
         return self.table(name, version).to_pyarrow_dataset()
@@ -87,8 +109,13 @@ class Lake:
         where: pc.Expression | None = None,
         version: int | None = None,
     ) -> pa.Table:
-        """Rows of a table; `where` prunes by partitions and statistics. LakeError where the table does not exist."""
-        return self.dataset(name, version).to_table(columns=list(columns) if columns else None, filter=where)
+        """Rows of a table; `where` prunes by partitions and statistics. LakeError where there is no such table, GoneError for a version whose files retention has removed."""
+        try:
+            return self.dataset(name, version).to_table(columns=list(columns) if columns else None, filter=where)
+        except FileNotFoundError:
+            if version is None:
+                raise
+            raise logs.gone(self.root, name, version) from None
 
     def count(self, name: str, where: pc.Expression | None = None) -> int:
         return self.dataset(name).count_rows(filter=where) if self.exists(name) else 0
@@ -109,6 +136,7 @@ class Lake:
                 description=spec.description or None,
                 configuration={SCHEMA_VERSION_PROPERTY: SCHEMA_VERSION},
                 storage_options=self._options,
+                post_commithook_properties=HOOKS,
                 raise_if_key_not_exists=False,
             )
         table = self.table(spec.name)
@@ -119,11 +147,13 @@ class Lake:
         """Add the columns that a newer version of the platform has put at the end of a table; False where there are none, or no table."""
         if not self.exists(spec.name):
             return False
-        table = self.table(spec.name)
-        known = pa.schema(table.schema().to_arrow()).names
-        new = [field for field in spec.schema if field.name not in known]
-        if new:
-            table.alter.add_columns(list(Schema.from_arrow(pa.schema(new)).fields))
+        with writing(self, spec.name):
+            table = self.table(spec.name)
+            known = pa.schema(table.schema().to_arrow()).names
+            new = [field for field in spec.schema if field.name not in known]
+            if new:
+                fields = list(Schema.from_arrow(pa.schema(new)).fields)
+                table.alter.add_columns(fields, post_commithook_properties=HOOKS)
         return bool(new)
 
     def write(self, spec: TableSpec, data: pa.Table) -> Files | None:
@@ -141,24 +171,23 @@ class Lake:
         self,
         spec: TableSpec,
         data: pa.Table,
-        transactions: Iterable[str] = (),
+        transactions: Transactions = (),
         metadata: Mapping[str, str] | None = None,
         files: Files | None = None,
     ) -> int:
         """Add rows in one commit and return its version; `files` of them that `write` has written already are not written again.
 
-        `transactions` are application ids that the commit carries; the caller reads `committed` first, because Delta records
-        a repeated id without refusing it. Without rows the commit still carries ids and metadata.
+        `transactions` are application ids that the commit carries, with a version each or 1. AlreadyCommittedError where the table
+        has one of them: Delta would record it without refusing it. Without rows the commit still carries ids and metadata.
         """
         _require_schema(spec, data.schema, "the data to append")
-        table, properties = self.ensure(spec), _properties(transactions, metadata)
         found = self.write(spec, data) if files is None else files
-        if found is None and data.num_rows:
-            write_deltalake(table, data, mode="append", commit_properties=properties, writer_properties=COMPRESSION)
-        else:
-            table.create_write_transaction(
-                found or [], "append", table.schema(), list(spec.partition_by) or None, commit_properties=properties
-            )
+        with self._commit(spec, transactions, metadata) as (table, options):
+            if found is None and data.num_rows:
+                write_deltalake(table, data, mode="append", **options, writer_properties=COMPRESSION)
+            else:
+                partitions = list(spec.partition_by) or None
+                table.create_write_transaction(found or [], "append", table.schema(), partitions, **options)
         return self.table(spec.name).version()
 
     def replace(
@@ -166,7 +195,7 @@ class Lake:
         spec: TableSpec,
         data: pa.Table,
         where: str,
-        transactions: Iterable[str] = (),
+        transactions: Transactions = (),
         metadata: Mapping[str, str] | None = None,
     ) -> int:
         """Put `data` in the place of the rows that match the SQL predicate `where`, in one commit; return its version.
@@ -174,14 +203,8 @@ class Lake:
         Every row of `data` must match the predicate, else DeltaError and nothing is written.
         """
         _require_schema(spec, data.schema, "the data to replace with")
-        write_deltalake(
-            self.ensure(spec),
-            data,
-            mode="overwrite",
-            predicate=where,
-            commit_properties=_properties(transactions, metadata),
-            writer_properties=COMPRESSION,
-        )
+        with self._commit(spec, transactions, metadata) as (table, options):
+            write_deltalake(table, data, mode="overwrite", predicate=where, **options, writer_properties=COMPRESSION)
         return self.table(spec.name).version()
 
     def adopt(
@@ -195,51 +218,72 @@ class Lake:
 
         `partitions` are values of the table's only partition column. The files' schema has been checked (see `staging`).
         """
-        table = self.ensure(spec)
-        filters = [(spec.partition_by[0], "in", list(partitions))]
-        table.create_write_transaction(
-            list(files),
-            "overwrite",
-            table.schema(),
-            list(spec.partition_by),
-            filters if table.count() else None,
-            commit_properties=_properties((), metadata),
-        )
+        with self._commit(spec, (), metadata) as (table, options):
+            filters = [(spec.partition_by[0], "in", list(partitions))] if table.count() else None
+            by = list(spec.partition_by)
+            table.create_write_transaction(list(files), "overwrite", table.schema(), by, filters, **options)
         return self.table(spec.name).version()
 
-    def committed(self, name: str, transactions: Iterable[str]) -> set[str]:
-        """Those application ids that the table already carries."""
-        if not self.exists(name):
-            return set()
-        table = self.table(name)
-        return {one for one in transactions if table.transaction_version(one) is not None}
+    @contextmanager
+    def _commit(
+        self, spec: TableSpec, transactions: Transactions, metadata: Mapping[str, str] | None
+    ) -> Iterator[tuple[DeltaTable, dict[str, Any]]]:
+        """One commit by one writer at a time. Where it seems to fail, the table says whether it did: it is never written again."""
+        mark, versions = uuid.uuid4().hex, _versions(transactions)
+        with writing(self, spec.name):
+            table = self.ensure(spec)
+            if known := [one for one in versions if (table.transaction_version(one) or 0) >= versions[one]]:
+                raise AlreadyCommittedError(f"table {spec.name} has transactions {known[:3]} already")
+            before = table.version()
+            try:
+                yield table, _options(versions, {**(metadata or {}), MARK_KEY: mark})
+            except (DeltaError, OSError):
+                newer = self.commits_after(spec.name, before)
+                if mark not in (commit.metadata.get(MARK_KEY) for commit in newer):
+                    raise
+
+    def reached(self, name: str, application: str) -> int:
+        """The version of an application id that the table carries; -1 for none."""
+        found = self.table(name).transaction_version(application) if self.exists(name) else None
+        return -1 if found is None else found
+
+    def filesystem(self, name: str) -> fs.FileSystem:
+        """Files below a table's root, for what lies beside its data."""
+        if "://" in self.root:
+            return fs.PyFileSystem(DeltaStorageHandler(self.uri(name), self._options))
+        return fs.SubTreeFileSystem(self.uri(name), fs.LocalFileSystem())
 
     def commits_after(self, name: str, version: int) -> list[Commit]:
-        """Commits newer than `version`, oldest first, with their metadata."""
-        if not self.exists(name):
-            return []
-        table = self.table(name)
-        newer = table.history(table.version() - version) if table.version() > version else []
-        found = [
-            Commit(int(one["version"]), {k: v for k, v in one.items() if k.startswith("ml_platform.")}) for one in newer
-        ]
-        return sorted(found, key=lambda commit: commit.version)
+        """Commits newer than `version`, oldest first, with their metadata; GoneError where the log has lost some of them."""
+        return history.after(self.table(name), name, version) if self.exists(name) else []
 
     def last_metadata(self, name: str, key: str) -> dict[str, Any]:
         """The JSON value of `key` in the newest commit that carries it; empty where none does."""
-        newest = self.version(name)
-        for since in () if newest is None else (newest - 1, -1):  # the newest commit mostly has it, the log is long
-            for commit in reversed(self.commits_after(name, since)):
-                if key in commit.metadata:
-                    value: dict[str, Any] = json.loads(commit.metadata[key])
-                    return value
-        return {}
+        commits = history.newest_first(self.table(name)) if self.exists(name) else ()
+        found = next((commit.metadata[key] for commit in commits if key in commit.metadata), "{}")
+        value: dict[str, Any] = json.loads(found)
+        return value
 
 
-def _properties(transactions: Iterable[str], metadata: Mapping[str, str] | None) -> CommitProperties:
-    return CommitProperties(
-        custom_metadata=dict(metadata or {}), app_transactions=[Transaction(one, 1) for one in sorted(transactions)]
-    )
+def _versions(transactions: Transactions) -> dict[str, int]:
+    return dict(transactions) if isinstance(transactions, Mapping) else dict.fromkeys(transactions, 1)
+
+
+def _options(transactions: Mapping[str, int], metadata: Mapping[str, str]) -> dict[str, Any]:
+    """What every commit is made with: ids and metadata, and that it leaves the log alone.
+
+    One id is of this process: a commit whose answer was lost and that delta-rs tries again is refused by its own first try.
+    """
+    versions = {**transactions, f"writer-{_writer(os.getpid())}": next(_WRITES)}
+    own = [Transaction(*one) for one in sorted(versions.items())]
+    properties = CommitProperties(custom_metadata=dict(metadata), app_transactions=own)
+    return {"commit_properties": properties, "post_commithook_properties": HOOKS}
+
+
+@cache
+def _writer(process: int) -> str:
+    """Another name for every process, also one that was forked."""
+    return f"{process}-{uuid.uuid4().hex[:12]}"
 
 
 def _require_schema(spec: TableSpec, found: pa.Schema, what: str) -> None:
@@ -265,14 +309,11 @@ def in_predicate(column: str, values: Iterable[str]) -> str:
     return f"{column} IN ({', '.join(repr(value) for value in values)})"
 
 
-@contextmanager
-def locked(lake: Lake, name: str) -> Iterator[None]:
-    """One process of this machine at a time does `name`; the system lets go where a process dies. Storage elsewhere has no such lock."""
-    if "://" in lake.root:
-        yield
-        return
-    place = folder(lake, f"ops/.{name}.lock")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with place.open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def locked(lake: Lake, name: str, wait: bool = True) -> AbstractContextManager[None]:
+    """One process of this machine at a time does `name`; without `wait` LakeError where another does."""
+    return leased(lake.root, name, wait)
+
+
+def writing(lake: Lake, name: str) -> AbstractContextManager[None]:
+    """Hold a table for a commit: Delta would refuse one that was prepared while compaction replaced files."""
+    return leased(lake.root, f"writing.{name.replace('/', '.')}")

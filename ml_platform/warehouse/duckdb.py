@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from ml_platform.failpoints import reach
 from ml_platform.forecasting import ForecastConfig
 from ml_platform.lake import Lake, schemas
 from ml_platform.warehouse import contents
@@ -148,7 +149,9 @@ class DuckDBWarehouse:
         new = self._check(lake)
         if new:
             lake.append(schemas.PUBLISHED, contents.pointer_table(new))
+        reach("publish.pointer_written")
         self.staged.replace(self.path)
+        reach("publish.switched")
         return new
 
     def _check(self, lake: Lake) -> list[Pointer]:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ml_platform.lake import ledger
+from ml_platform.landing import LocalLanding
 from ml_platform.registry import Registry, ReleaseError
 from ml_platform.samples import complete_journey as sample
 from ml_platform.series import series_id
@@ -41,9 +42,9 @@ PICTURES = {
 
 def land(settings: Settings, last: date) -> list[Path]:
     """The sample up to a day, with one more customer, a regular: so the gate is passed by a margin and not by the luck of a cut."""
-    written = sample.land_until(settings.landing, last, stores=STORES)
+    written = sample.land_until(LocalLanding(settings.landing), last, stores=STORES)
     for number in range((last - FIRST).days + 1):
-        path = sample.sales_path(settings.landing, day := FIRST + timedelta(days=number))
+        path = settings.landing / sample.sales_path(day := FIRST + timedelta(days=number))
         if path in written or not path.exists():
             _add_regular(path, day)
             written = [*dict.fromkeys([*written, path])]
@@ -152,7 +153,7 @@ def test_assets_show_rows_version_place_and_pictures(chain):
 
 
 def test_rows_in_are_the_rows_that_landed_and_all_have_a_fate(chain):
-    landed = Counter({"products": pq.read_metadata(sample.products_path(chain.platform.settings.landing)).num_rows})
+    landed = Counter({"products": pq.read_metadata(chain.platform.settings.landing / sample.products_path()).num_rows})
     for path in (chain.platform.settings.landing / "sales").iterdir():
         landed["sales"] += len(read(path))
     ledger, fates = chain.lake.read("ops/ledger").to_pylist(), chain.lake.read("ops/row_fates").to_pylist()
@@ -180,7 +181,7 @@ def test_rows_in_are_the_rows_that_landed_and_all_have_a_fate(chain):
 def test_the_panel_holds_what_the_files_hold_series_by_series(chain):
     products = {
         row["product_id"]: row
-        for row in pq.read_table(sample.products_path(chain.platform.settings.landing)).to_pylist()
+        for row in pq.read_table(chain.platform.settings.landing / sample.products_path()).to_pylist()
     }
     wanted: Counter[tuple[str, date]] = Counter()
     newest: dict[tuple[str, str], dict[str, str]] = {}

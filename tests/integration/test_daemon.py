@@ -1,17 +1,14 @@
 """`make ui` itself: webserver, daemon, sensors; a day lands and arrives without a click; a signal ends every process."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
 import psutil
+from served_home import ask, wait
 
 from ml_platform.lake import Lake, ledger
 
@@ -21,26 +18,6 @@ HEADER = "household_id,store_id,basket_id,product_id,quantity,sales_value,transa
 RUNS = "{ runsOrError { ... on Runs { results { jobName status tags { key value } } } } }"
 SENSORS = """{ repositoriesOrError { ... on RepositoryConnection { nodes {
   assetNodes { id } sensors { name sensorState { status ticks(limit: 5) { status } } } schedules { name scheduleState { status } } } } } }"""
-
-
-def ask(port: int, query: str) -> dict:
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/graphql", json.dumps({"query": query}).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        return json.load(answer)["data"]
-
-
-def wait(what: str, test: Callable[[], object], seconds: float) -> object:
-    until, last = time.monotonic() + seconds, None
-    while time.monotonic() < until:
-        try:
-            if last := test():
-                return last
-        except (OSError, KeyError) as why:
-            last = why
-        time.sleep(0.5)
-    raise AssertionError(f"waited {seconds} s for {what}; last answer: {last}")
 
 
 def land(folder: Path, day: date) -> None:

@@ -18,6 +18,7 @@ from ml_platform import doctor, launch
 from ml_platform.cli import app
 from ml_platform.lake import Lake
 from ml_platform.lake.schemas import LEDGER
+from ml_platform.landing import LandingStore
 from ml_platform.launch import Event
 from ml_platform.samples import complete_journey
 from ml_platform.settings import Settings
@@ -61,9 +62,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings)
 def tiny_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sample's loader, told to land one file."""
 
-    def land(landing: Path, last_day: date, progress: complete_journey.Progress) -> list[Path]:
+    def land(landing: LandingStore, last_day: date, progress: complete_journey.Progress) -> list[str]:
         progress("sales", 1, 1)
-        return [landing / f"{last_day}.csv"]
+        return [landing.locate(f"{last_day}.csv")]
 
     monkeypatch.setattr(complete_journey, "land_until", land)
 
@@ -312,7 +313,7 @@ def test_land_names_what_is_wrong(tmp_path: Path, settings: Settings, arguments:
 
 def test_land_sample_days_says_what_it_landed(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
     monkeypatch.setattr(
-        complete_journey, "land_next", lambda landing, days: [landing / f"{n}.csv" for n in range(days)]
+        complete_journey, "land_next", lambda landing, days: [landing.locate(f"{n}.csv") for n in range(days)]
     )
     assert run("land", "--sample-days", "2") == (
         0,

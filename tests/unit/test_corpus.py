@@ -24,6 +24,7 @@ from ml_platform.ingestion import Ingestion
 from ml_platform.lake import Lake
 from ml_platform.lake.ledger import LOADED, QUARANTINED
 from ml_platform.lake.schemas import QUARANTINE
+from ml_platform.landing import LocalLanding
 
 YEAR = (date(2024, 1, 1), date(2024, 12, 31))
 HEAD = b"meter,units,note\n"
@@ -233,7 +234,7 @@ def test_every_broken_file_meets_its_reason(tmp_path: Path, name: str) -> None:
     path.parent.mkdir(parents=True)
     path.write_bytes(broken.content)
     source, lake = contract(**broken.form), Lake(str(tmp_path / "lake"))
-    one = Ingestion(lake, tmp_path / "landing", source, "run", Calendar(*YEAR), limits=SMALL)
+    one = Ingestion(lake, LocalLanding(tmp_path / "landing"), source, "run", Calendar(*YEAR), limits=SMALL)
     (row,) = one.run(one.due(*YEAR)).rows
     refused = lake.read(QUARANTINE.name).to_pylist()
     rules = sorted((one["row_number"], one["rule"]) for one in refused if one["row_number"] is not None)

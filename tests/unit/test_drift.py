@@ -21,6 +21,7 @@ from ml_platform.ingestion import Ingestion
 from ml_platform.lake import Lake, LakeError, ledger
 from ml_platform.lake.ledger import DUPLICATE, LOADED, QUARANTINED, LedgerRow
 from ml_platform.lake.schemas import QUARANTINE
+from ml_platform.landing import LocalLanding
 
 YEAR = (date(2024, 1, 1), date(2024, 12, 31))
 BASE = ["meter", "units", "note", "drop_id", "drop_day", "row_number", "ingested_at"]
@@ -67,7 +68,9 @@ class Source:
         path = self.root / "landing" / "readings" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        one = Ingestion(self.lake, self.root / "landing", self.contract, "run", Calendar(*YEAR), limits=self.limits)
+        one = Ingestion(
+            self.lake, LocalLanding(self.root / "landing"), self.contract, "run", Calendar(*YEAR), limits=self.limits
+        )
         report = one.run(one.due(*YEAR))
         assert all(check.passed for check in report.checks)
         (row,) = report.rows
@@ -238,7 +241,7 @@ def test_files_of_one_batch_evolve_the_table_together(tmp_path: Path) -> None:
         "meter": {"type": "int64"}, "at": {"type": "timestamp"},
     })  # fmt: skip
     source = Source(tmp_path, evolving)
-    one = Ingestion(source.lake, tmp_path / "landing", evolving, "run", Calendar(*YEAR))
+    one = Ingestion(source.lake, LocalLanding(tmp_path / "landing"), evolving, "run", Calendar(*YEAR))
     states = [(row.state, (row.reason or "").split(":")[0]) for row in one.run(one.due(*YEAR)).rows]
     assert states == [(LOADED, ""), (LOADED, ""), (QUARANTINED, "unexpected_columns")]
     assert source.lake.read("bronze/raw_readings").sort_by("meter").select(["red", "blue"]).to_pylist() == [

@@ -52,8 +52,9 @@ def landed(planner: Planner, *names: str) -> None:
 
 def loaded(planner: Planner, *numbers: int) -> None:
     """One loaded drop per number of a day: a day that is named twice is complete."""
+    now = datetime.now(UTC)
     rows = [
-        {"drop_id": str(n), "source": "loads", "drop_day": day(number), "state": "loaded"}
+        {"drop_id": str(n), "source": "loads", "drop_day": day(number), "state": "loaded", "settled_at": now}
         for n, number in enumerate(numbers)
     ]
     Lake(planner.settings.lake).append(LEDGER, pa.Table.from_pylist(rows, schema=LEDGER.schema))

@@ -7,6 +7,7 @@ terminal (test_cli_quarantine).
 import csv
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -26,6 +27,7 @@ from ml_platform.lake import Lake, decisions, ledger
 from ml_platform.lake.ledger import DUPLICATE, LOADED, QUARANTINED, REPLACED
 from ml_platform.lake.schemas import DECISIONS, QUARANTINE
 from ml_platform.lake.store import TableSpec
+from ml_platform.landing import LocalLanding
 from ml_platform.quarantine import (
     Order,
     Outcome,
@@ -94,7 +96,7 @@ class Home:
         return Quarantine(Contracts(sources=tuple(declared)), self.door)
 
     def door(self, contract: SourceContract, calendar: Calendar = YEAR) -> Ingestion:
-        return Ingestion(self.lake, self.root / "landing", contract, "by hand", calendar)
+        return Ingestion(self.lake, LocalLanding(self.root / "landing"), contract, "by hand", calendar)
 
     def under(self, contract: dict[str, Any]) -> "Home":
         return replace(self, contract=SourceContract.model_validate(contract))
@@ -225,7 +227,7 @@ def test_a_row_is_released_once_the_contract_is_relaxed(home: Home) -> None:
     assert home.units() == [-4, 5]
     assert (after.rows_in, after.rows_loaded, after.rows_quarantined) == (2, 2, 0)
     assert (after.attempt, after.transaction, after.table_version) == (2, f"{before.drop_id}#2", version)
-    assert home.lake.committed("bronze/raw_readings", [after.transaction])
+    assert home.lake.reached("bronze/raw_readings", after.transaction) == 1
     (row,) = home.lake.read("bronze/raw_readings", where=pc.field("units") < 0).to_pylist()
     assert (row["row_number"], row["drop_id"], row["drop_day"]) == (3, before.drop_id, date(2024, 1, 5))
     assert row["ingested_at"] > before.settled_at, "it is known from now on"
@@ -569,21 +571,28 @@ def test_a_released_file_whose_run_dies_before_its_ledger_row_is_settled_once(
     assert (home.row().state, home.row().attempt, home.units()) == (LOADED, 2, [5])
 
 
-def test_two_that_release_at_once_do_not_both_commit(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_two_that_release_at_once_one_waits_and_learns_what_was_decided(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home.land(FIFTH, GOOD, MANY)
     home.ingest()
-    record, bring = home.one("not_int64:units"), Ingestion.bring
+    record, bring, later = home.one("not_int64:units"), Ingestion.bring, []
 
-    def late(self: Ingestion, *arguments: Any) -> Any:
-        monkeypatch.setattr(Ingestion, "bring", bring)
-        home.decide(release(units="7"), record)
-        return bring(self, *arguments)
+    with ThreadPoolExecutor(1) as other:
 
-    monkeypatch.setattr(Ingestion, "bring", late)
-    with pytest.raises(RuntimeError, match="another run has just ingested"):
-        home.quarantine.decide(release(units="8"), [record])
+        def meanwhile(self: Ingestion, *arguments: Any) -> Any:
+            monkeypatch.setattr(Ingestion, "bring", bring)
+            later.append(other.submit(home.quarantine.decide, release(units="7"), [record]))
+            wait(later, timeout=0.5)
+            assert not later[0].done()
+            return bring(self, *arguments)
+
+        monkeypatch.setattr(Ingestion, "bring", meanwhile)
+        first = home.quarantine.decide(release(units="8"), [record])
+    assert [one.decided for one in first] == [True]
+    assert [(one.decided, "released already" in one.words) for one in later[0].result()] == [(False, True)]
     home.balance()
-    assert home.units() == [5, 7]
+    assert home.units() == [5, 8]
 
 
 def test_a_release_that_fails_a_check_commits_nothing(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

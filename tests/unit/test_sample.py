@@ -10,6 +10,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
+from ml_platform.landing import LocalLanding
 from ml_platform.samples import complete_journey as sample
 from ml_platform.settings import PACKAGED_CONFIGS
 
@@ -30,7 +31,7 @@ def transactions() -> pd.DataFrame:
 def landing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two stores of the sample, landed to a day in January."""
     folder = tmp_path_factory.mktemp("landing")
-    sample.land_until(folder, UNTIL, stores=STORES)
+    sample.land_until(LocalLanding(folder), UNTIL, stores=STORES)
     return folder
 
 
@@ -111,13 +112,13 @@ def test_no_unfinished_file_is_left(landing: Path) -> None:
 
 def test_what_is_landed_is_not_touched(landing: Path) -> None:
     before = stamps(landing)
-    assert sample.land_until(landing, UNTIL, stores=STORES) == []
+    assert sample.land_until(LocalLanding(landing), UNTIL, stores=STORES) == []
     assert stamps(landing) == before
 
 
 def test_next_days_go_on_where_the_files_end(landing: Path) -> None:
     before = stamps(landing)
-    written = sample.land_next(landing, 2)
+    written = [Path(path) for path in sample.land_next(LocalLanding(landing), 2)]
     assert [p.name for p in written] == ["sales_2017-01-21.csv", "sales_2017-01-22.csv"]
     assert stamps(landing).items() >= before.items()
     assert pacsv.read_csv(written[0])["store_id"].unique().to_pylist() != list(STORES)
@@ -128,14 +129,14 @@ def test_next_days_go_on_where_the_files_end(landing: Path) -> None:
 def test_after_the_last_day_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sample, "business_days", lambda: [date(2017, 12, 31)])
     monkeypatch.setattr(sample, "_land_reference", lambda *_: [])
-    assert [p.name for p in sample.land_next(tmp_path, 5)] == ["sales_2017-12-31.csv"]
-    assert sample.land_next(tmp_path, 5) == []
+    assert [Path(p).name for p in sample.land_next(LocalLanding(tmp_path), 5)] == ["sales_2017-12-31.csv"]
+    assert sample.land_next(LocalLanding(tmp_path), 5) == []
 
 
 def test_progress_counts_up_to_the_total(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[str, int, int]] = []
     monkeypatch.setattr(sample, "_land_reference", lambda *_: [])
-    sample.land_until(tmp_path, date(2017, 1, 3), stores=STORES, progress=lambda *args: seen.append(args))
+    sample.land_until(LocalLanding(tmp_path), date(2017, 1, 3), stores=STORES, progress=lambda *args: seen.append(args))
     assert seen == [("sales", 1, 3), ("sales", 2, 3), ("sales", 3, 3)]
 
 
@@ -145,8 +146,8 @@ def test_a_failed_write_leaves_no_file(tmp_path: Path) -> None:
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        sample._write(tmp_path / "sales" / "sales_2017-01-01.csv", fails)
-    assert list((tmp_path / "sales").iterdir()) == []
+        sample._write(LocalLanding(tmp_path), "sales/sales_2017-01-01.csv", fails)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -161,7 +162,7 @@ def test_a_missing_package_names_the_extra(
 ) -> None:
     monkeypatch.setattr(sample, "find_spec", spec)
     with pytest.raises(sample.SampleError, match=message):
-        sample._land_reference(tmp_path, None, None)
+        sample._land_reference(LocalLanding(tmp_path), None, None)
 
 
 def test_the_sample_fits_the_packaged_contracts_and_no_others(tmp_path: Path) -> None:

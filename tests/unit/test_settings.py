@@ -98,3 +98,38 @@ def test_a_home_without_a_name_is_not_the_current_folder(monkeypatch: pytest.Mon
     monkeypatch.setenv("ML_PLATFORM_HOME", "")
     with pytest.raises(SettingsError, match="ML_PLATFORM_HOME= cannot be used: it names no folder"):
         read_settings()
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://acc.blob.core.windows.net/landing?sv=2026&sig=s3cret",
+        "https://user:s3cret@acc.blob.core.windows.net/landing",
+        "https://acc.blob.core.windows.net/landing#s3cret",
+    ],
+)
+def test_a_token_in_the_address_of_the_landing_area_is_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("ML_PLATFORM_LANDING_URL", address)
+    with pytest.raises(SettingsError, match=r"LANDING_URL=https://.* an address holds no token") as refused:
+        read_settings()
+    assert "s3cret" not in str(refused.value)
+
+
+def test_an_address_that_is_none_says_what_one_looks_like(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ML_PLATFORM_LANDING_URL", "/srv/landing")
+    with pytest.raises(
+        SettingsError, match=r"set it to https://ACCOUNT\.blob\.core\.windows\.net/CONTAINER, or http://127"
+    ):
+        read_settings()
+
+
+def test_a_key_is_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ML_PLATFORM_STORAGE_KEY", "s3cret")
+    settings = read_settings()
+    assert settings.storage_key
+    assert settings.storage_key.get_secret_value() == "s3cret"
+    assert "s3cret" not in f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
+    monkeypatch.setenv("ML_PLATFORM_STORAGE_KEY", "")
+    assert not read_settings().storage_key

@@ -8,7 +8,16 @@ import pyarrow as pa
 import pytest
 
 from ml_platform.lake import Lake, TableSpec
-from ml_platform.lake.schemas import ALERTS, LEDGER, PROMOTED_RELEASE, PUBLISHED, QUARANTINE, ROW_FATES
+from ml_platform.lake.schemas import (
+    ALERTS,
+    DEAD_LETTERS,
+    LEDGER,
+    PROMOTED_RELEASE,
+    PUBLISHED,
+    QUARANTINE,
+    ROW_FATES,
+    STORAGE_EVENTS,
+)
 from ml_platform.settings import Settings
 from ml_platform.status import read_status, refusals_at, scores
 
@@ -247,3 +256,13 @@ def test_failed_runs_and_forecasts_that_lag(lake: Lake) -> None:
     assert status.missing_days == (date(2017, 1, 3), date(2017, 1, 4))
     assert status.unpublished == (NEXT, date(2017, 1, 5))
     assert [one.raised_at for one in status.alerts] == [at(3), at(2), at(1)]
+
+
+def test_events_by_outcome_and_dead_letters_the_newest_first(lake: Lake) -> None:
+    told = [("a", "settled"), ("b", "settled"), ("c", "ignored(marker)")]
+    put(lake, STORAGE_EVENTS, [{"row_id": name, "outcome": outcome} for name, outcome in told])
+    letter = {"text": "?", "reason": "it is no object", "dequeue_count": 1}
+    put(lake, DEAD_LETTERS, [{**letter, "message_id": str(hour), "received_at": at(hour)} for hour in (1, 3, 2)])
+    status = read_status(lake)
+    assert dict(status.events) == {"settled": 2, "ignored(marker)": 1}
+    assert [one.message_id for one in status.dead_letters] == ["3", "2", "1"]

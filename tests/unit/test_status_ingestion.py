@@ -1,7 +1,8 @@
 """What a person sees of ingestion in the terminal: what waits and why, what is odd or lags, and what became of one file."""
 
 import json
-from datetime import date, timedelta
+import os
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,11 @@ from ml_platform.contract_files import load_contracts
 from ml_platform.contracts import Contracts
 from ml_platform.ingestion import Ingestion
 from ml_platform.lake import Lake, ledger
+from ml_platform.landing import LocalLanding
 from ml_platform.settings import Settings
 from ml_platform.status import Status, read_status
-from ml_platform.status.ingestion import CHANGED, NEW, with_ingestion
+from ml_platform.status.ingestion import with_ingestion
+from ml_platform.status.waiting import CHANGED, NEW, RELEASED, TWIN_REPLACED
 
 CONTRACT = """
 name: loads
@@ -33,6 +36,7 @@ key: [site, day]
 time: {column: day}
 panel: {target: true}
 """
+DELIVERED = "landing: {complete: success}\n"
 FIRST = date(2024, 1, 1)
 ODD, GONE = FIRST + timedelta(days=57), FIRST + timedelta(days=58)
 
@@ -55,16 +59,21 @@ def land(home: Settings, day: date, rows: int = 20, **values: object) -> Path:
     return path
 
 
-def ingest(home: Settings) -> None:
+def ingest(home: Settings, only: str = "") -> None:
     contract = load_contracts(home.configs)["loads"]
     calendar = Calendar(home.first_day, home.last_day)
-    door = Ingestion(Lake(home.lake), home.landing, contract, "run-1", calendar)
-    door.run(door.due(home.first_day, calendar.last))
+    door = Ingestion(Lake(home.lake), LocalLanding(home.landing), contract, "run-1", calendar)
+    door.run(drop for drop in door.due(home.first_day, calendar.last) if drop.path.endswith(only))
 
 
 def state(home: Settings) -> Status:
     contracts: Contracts = load_contracts(home.configs)
     return with_ingestion(read_status(Lake(home.lake), "loads"), home, contracts)
+
+
+def waiting(home: Settings) -> dict[str, int]:
+    """Files by the reason why they wait."""
+    return {one.reason: one.files for one in state(home).waiting_files}
 
 
 def run(*arguments: str) -> tuple[int, str]:
@@ -76,15 +85,48 @@ def run(*arguments: str) -> tuple[int, str]:
 
 def test_what_waits_is_named_with_its_reason(home: Settings) -> None:
     first = land(home, FIRST)
-    assert [(one.why, one.files) for one in state(home).due] == [(NEW, 1)]
+    assert waiting(home) == {NEW: 1}
     ingest(home)
-    assert state(home).waiting == {}
+    assert state(home).waiting_files == ()
     first.write_text(first.read_text() + f"more,{FIRST},1\n")
     land(home, FIRST + timedelta(days=1))
-    assert [(one.source, one.why, one.files) for one in state(home).due] == [
-        ("loads", CHANGED, 1),
-        ("loads", NEW, 1),
-    ]
+    assert waiting(home) == {CHANGED: 1, NEW: 1}
+    assert json.loads(run("--json")[1])["waiting"] == {"loads": 2}
+
+
+def test_what_is_not_due_yet_waits_in_the_same_list_and_is_not_counted_as_due(home: Settings) -> None:
+    source = home.configs / "sources" / "loads.yaml"
+    source.write_text(CONTRACT.replace("path: 'loads_{day}*.csv'", "path: '{day}/loads*.csv'") + DELIVERED)
+    older, newer = (home.landing / "loads" / f"{FIRST}" / f"loads_{part}.csv" for part in ("a", "b"))
+    older.parent.mkdir(parents=True)
+    for path, moment in ((older, 86_400), (newer, 2 * 86_400)):
+        path.write_text(f"site,day,load\n{path.name},{FIRST},1\n")
+        os.utime(path, (moment, moment))
+    found = state(home)
+    assert [(one.reason, one.files, one.due) for one in found.waiting_files] == [("no_success", 2, False)]
+    assert (found.waiting, found.waiting_files[0].since) == ({}, datetime(1970, 1, 2, tzinfo=UTC))
+    assert "the oldest since 1970-01-02 00:00:00 UTC: not due yet" in " ".join(run()[1].split())
+    assert "waits (no_success): its folder holds no _SUCCESS yet" in run("--file", older.name)[1]
+    (older.parent / "_SUCCESS").touch()
+    assert (waiting(home), state(home).waiting) == ({NEW: 2}, {"loads": 2})
+    assert "waits (new): it was not read yet" in run("--file", older.name)[1]
+
+
+def test_what_was_settled_and_is_due_again_says_why(home: Settings) -> None:
+    """A file that a person released, and a duplicate whose twin was replaced."""
+    first, again = land(home, FIRST), home.landing / "loads" / f"loads_{FIRST}_again.csv"
+    again.write_bytes(first.read_bytes())
+    empty = home.landing / "loads" / f"loads_{FIRST}_empty.csv"
+    empty.touch()
+    ingest(home)
+    assert state(home).waiting_files == ()
+    (refused,) = json.loads(run("--file", empty.name, "--json")[1])[0]["versions"][0]["refused"]
+    decided = CliRunner().invoke(app, ["quarantine", "release", refused["ids"][0], "--by", "ann", "--reason", "sure"])
+    assert decided.exit_code == 0, decided.output
+    first.write_text(f"site,day,load\nother,{FIRST},1\n")
+    ingest(home, only=first.name)
+    assert waiting(home) == {RELEASED: 1, TWIN_REPLACED: 1}
+    assert "waits (released): it was released from quarantine" in run("--file", empty.name)[1]
 
 
 def test_odd_and_missing_days_and_silver_that_lags(home: Settings) -> None:
@@ -127,7 +169,7 @@ def test_a_file_tells_its_versions_rows_and_refusals(home: Settings) -> None:
     assert "20 rows in = 19 loaded + 1 quarantined + 0 duplicate + 0 erased" in text
     assert "replaced at bronze: replaced by drop" in text
     assert "4 rows in = 4 loaded" in text
-    assert "waits: it was not read yet" in text
+    assert "waits (changed): it changed since it was read; due, `make ui` or" in text
     (shown,) = [line for line in text.splitlines() if "below_minimum:load" in line]
     quarantine_id = shown.split()[-1]
     assert CliRunner().invoke(app, ["quarantine", "show", quarantine_id]).exit_code == 0

@@ -24,6 +24,7 @@ from ml_platform.forecasting.config import ForecastConfig
 from ml_platform.ingestion import Ingestion
 from ml_platform.lake import Lake, ledger
 from ml_platform.lake.names import SERIES_PANEL
+from ml_platform.landing import LocalLanding
 from ml_platform.panel_inputs import PanelInputs
 from ml_platform.preparation import Preparation, PreparationReport
 
@@ -137,7 +138,7 @@ class Town:
         os.utime(path, (at, at))
 
     def ingest(self, source: str) -> None:
-        one = Ingestion(self.lake, self.root / "landing", self.contracts[source], "run", YEARS)
+        one = Ingestion(self.lake, LocalLanding(self.root / "landing"), self.contracts[source], "run", YEARS)
         one.run(one.due(YEARS.first, YEARS.last))
 
     def preparation(self, source: str) -> Preparation:

@@ -3,23 +3,32 @@
 Belongs here: what the panel holds, on the engine sail with real tables. Does not belong here: silver, arrays, models.
 """
 
+import json
 import random
 from collections import Counter, defaultdict
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from ml_platform import features
+from ml_platform import backlog, features
 from ml_platform.catalogue import catalogue_as_of, write_catalogue
 from ml_platform.checks import Blocked
 from ml_platform.contracts import ContractError
 from ml_platform.examples import example_forecasts
 from ml_platform.features import target_per_day
+from ml_platform.lake import TableSpec
+from ml_platform.lake.compaction import compact
+from ml_platform.lake.files import written
+from ml_platform.lake.history import INPUTS_KEY
 from ml_platform.lake.names import SERIES_PANEL
 from ml_platform.lake.schemas import forecasts as forecasts_spec
+from ml_platform.lake.store import folder
+from ml_platform.maintenance import tables, vacuum
+from ml_platform.preparation import MONTHS_KEY
 from ml_platform.series import series_id, shard_of
 
 pytestmark = pytest.mark.integration
@@ -409,3 +418,41 @@ def test_examples_and_volume_are_read_from_the_panel(town: Any) -> None:
     assert set(history["series_id"].to_pylist()) == set(titles)
     assert made.num_rows == 0
     assert all(" / " in title for title in titles.values())
+
+
+def split(town: Any, name: str) -> None:
+    """The same table in more files: each month in one per row."""
+    table = town.lake.table(name)
+    spec = TableSpec(name, pa.schema(table.schema().to_arrow()), ("month",))
+    rows, inputs = town.lake.read(name), town.lake.last_metadata(name, INPUTS_KEY)
+    files = [
+        one for row in range(rows.num_rows) for one in written(rows.slice(row, 1), folder(town.lake, name), ["month"])
+    ]
+    months = rows["month"].unique().to_pylist()
+    town.lake.adopt(spec, files, months, {INPUTS_KEY: json.dumps(inputs), MONTHS_KEY: "[]"})
+
+
+def test_compaction_and_vacuum_make_neither_silver_nor_panel_anew(town: Any) -> None:
+    lines = town_of(days_between(FIRST, AS_OF))
+    town.land("meters", "meters.csv", *METERS)
+    land(town, lines, list(lines))
+    town.prepare("meters")
+    split(town, "silver/meters_current")
+    town.prepare("readings")
+    split(town, "silver/readings_history")
+    town.make_panel(AS_OF, **PLAIN)
+    split(town, SERIES_PANEL)
+    panel, silver = town.panel(), town.silver("readings")
+    compacted = {name: compact(town.lake, name, many=2).files for name in tables(town.lake)}
+    assert min(compacted[name] for name in ("silver/meters_current", "silver/readings_history", SERIES_PANEL)) > 1
+    vacuum(town.lake, tables(town.lake), timedelta(0))
+    versions = {name: town.lake.version(name) for name in tables(town.lake)}
+    assert backlog.unprepared(town.lake, town.contracts) == []
+    assert [report.months for report in town.prepare("meters", "readings")] == [(), ()]
+    assert town.make_panel(AS_OF, **PLAIN).months == ()
+    assert {name: town.lake.version(name) for name in tables(town.lake)} == versions
+    assert town.panel().equals(panel)
+    assert town.silver("readings") == silver
+    town.land("readings", "readings_2024-02-07.csv", "777,1,1,2024-02-05T17:00:00Z,3,3.00")
+    assert town.prepare("readings")[0].months == ("2024-02",), "what is new is seen as before"
+    assert town.make_panel(AS_OF, **PLAIN).months == ("2024-02",)

@@ -19,6 +19,7 @@ from ml_platform.ingestion import Ingestion
 from ml_platform.lake import ledger
 from ml_platform.lake.schemas import QUARANTINE, ROW_FATES
 from ml_platform.lake.staging import Staging
+from ml_platform.landing import LocalLanding
 from ml_platform.quarantine import Order, Quarantine, Selection
 
 pytestmark = pytest.mark.integration
@@ -80,7 +81,7 @@ def decide(town: Any, action: str, rule: str, **corrections: str) -> list[str]:
     """A person's decision on all that is open under a rule; what became of it in words."""
 
     def door(contract: SourceContract) -> Ingestion:
-        return Ingestion(town.lake, town.root / "landing", contract, "by hand", YEARS)
+        return Ingestion(town.lake, LocalLanding(town.root / "landing"), contract, "by hand", YEARS)
 
     found = Selection(source="readings", rule=rule, state="open").read(town.lake)
     order = Order(action, "Ada", "why not", corrections)
@@ -108,7 +109,9 @@ def test_what_was_discarded_stays_so_when_its_month_is_made_anew(town: Any) -> N
     town.prepare("meters", "readings")
     names = town.lake.read(QUARANTINE.name)["quarantine_id"].to_pylist()
     (first, _) = Selection(source="readings").read(town.lake)
-    decided = Quarantine(town.contracts, lambda contract: Ingestion(town.lake, town.root, contract, "by hand", YEARS))
+    decided = Quarantine(
+        town.contracts, lambda contract: Ingestion(town.lake, LocalLanding(town.root), contract, "by hand", YEARS)
+    )
     decided.decide(Order("discard", "Ada", "no meter"), [first])
     assert silver_states(town) == [(3, "discarded", "no meter"), (4, "open", None)]
 
@@ -139,7 +142,7 @@ def test_a_row_released_at_bronze_reaches_silver_in_its_month_alone(town: Any) -
     town.prepare("meters", "readings")
     assert unprepared(town.lake, town.contracts) == []
     found = [one for one in Selection(source="readings").read(town.lake) if "2024-02" in one.path]
-    door = lambda contract: Ingestion(town.lake, town.root / "landing", contract, "by hand", YEARS)  # noqa: E731
+    door = lambda contract: Ingestion(town.lake, LocalLanding(town.root / "landing"), contract, "by hand", YEARS)  # noqa: E731
     (outcome,) = Quarantine(town.contracts, door).decide(Order("release", "Ada", "read again", {"units": "1"}), found)
     assert outcome.decided
     assert [row.path for row in unprepared(town.lake, town.contracts)] == ["readings/readings_2024-02-10.csv"]

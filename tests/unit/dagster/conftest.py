@@ -49,7 +49,8 @@ class Home:
         """Every file that lies there gets its ledger row, as a run would give it."""
         for source in self.contracts.sources:
             known = {row.drop_id for row in ledger.of_source(self.lake, source.name)}
-            drops = [drop for drop in landing.list_drops(self.settings.landing, source) if drop.drop_id not in known]
+            listed = landing.list_drops(landing.open_landing(self.settings), source)
+            drops = [drop for drop in listed if drop.drop_id not in known]
             if drops:
                 ledger.upsert(self.lake, [replace(first_seen(drop, "by hand"), state=state) for drop in drops])
 

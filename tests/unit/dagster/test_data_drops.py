@@ -2,17 +2,23 @@
 
 import functools
 import json
+import uuid
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import dagster as dg
 import pyarrow as pa
 import pytest
+from azure.storage.blob import ContainerClient
+from pydantic import SecretStr
 
 from ml_platform import backlog
+from ml_platform.contracts import Contracts
+from ml_platform.delivery import Delivery
 from ml_platform.lake import decisions, ledger
+from ml_platform.lake.history import INPUTS_KEY
 from ml_platform.lake.schemas import PROMOTED_RELEASE, PUBLISHED
-from ml_platform.preparation import INPUTS_KEY, silver_spec
+from ml_platform.preparation import silver_spec
 from ml_platform.warehouse import DuckDBWarehouse
 from sensors.data_drops import ATTEMPTS, BATCH_TAG, UNFINISHED, Cursor
 
@@ -313,3 +319,40 @@ def test_a_day_after_the_calendar_is_nobodys_newest_day(home):
 def test_names_that_begin_with_a_dot_or_underscore_are_no_drops(home):
     home.land("sales/.sales_2017-02-01.csv.123", "sales/_SUCCESS")
     assert skipped(home.tick())
+
+
+def told(home, **landing):
+    """The home, where files of sales are due by what their contract says of deliveries."""
+    sources = home.contracts.sources
+    sales = home.contracts["sales"].model_copy(update={"landing": Delivery(**landing)})
+    return replace(home, contracts=Contracts(sources=tuple(sales if one.name == "sales" else one for one in sources)))
+
+
+def test_files_that_wait_are_named_in_the_reason_for_skipping(home):
+    home = told(home, complete="success")
+    home.land_days("2017-02-01", "2017-02-02")
+    assert "files that wait, not due yet: 2 of sales (no_success: sales/sales_2017-02-01.csv" in skipped(home.tick())
+    home.land("sales/_SUCCESS")
+    assert days(home.tick()) == ("2017-02-01", "2017-02-02")
+
+
+def test_a_run_says_what_waits_beside_it(home):
+    home = told(home, stable_seconds=600)
+    home.land_days("2017-02-01")
+    home.land("promotions/promotions_2017-01-30_week_05.parquet")
+    tags = request(home.tick()).tags
+    assert tags["ml_platform/work"] == "1 drops"
+    assert tags["ml_platform/waits"].startswith(
+        "1 of sales (unstable: sales/sales_2017-02-01.csv: it changed less than 600 s ago"
+    )
+
+
+def test_what_lands_in_a_container_is_found_there(home, azurite_server):
+    name = f"c{uuid.uuid4().hex}"
+    update = {"landing_url": f"{azurite_server.blob_url}/{name}", "storage_key": SecretStr(azurite_server.key)}
+    cloud = replace(home, settings=home.settings.model_copy(update=update))
+    with ContainerClient(azurite_server.blob_url, name, credential=azurite_server.key) as container:
+        container.create_container()
+        container.upload_blob("sales/sales_2017-02-03.csv", b"x")
+        assert "in the ledger" in skipped(home.tick()), "the folder is another area"
+        assert days(cloud.tick()) == ("2017-02-03", "2017-02-03")

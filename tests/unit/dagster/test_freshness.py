@@ -28,7 +28,7 @@ def came(home, *days: date) -> None:
     rows = []
     for day in days:
         seen = datetime(day.year, day.month, day.day, 6, tzinfo=UTC) + timedelta(days=1)
-        row = first_seen(Drop("sales", f"sales/sales_{day}.csv", "e", 40_000, day, True, seen), "by hand")
+        row = first_seen(Drop("sales", f"sales/sales_{day}.csv", "e", 40_000, day, True, seen, seen), "by hand")
         rows.append(replace(row, first_seen_at=seen, settled_at=seen, rows_in=1000, rows_loaded=1000))
     ledger.upsert(home.lake, rows)
 

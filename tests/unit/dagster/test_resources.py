@@ -1,13 +1,16 @@
 """Resources vend plain objects of the library, made from the settings."""
 
 import os
+import uuid
 from pathlib import Path
 
 import pytest
+from azure.storage.blob import ContainerClient
 
 from ml_platform.compute import LocalCompute
 from ml_platform.forecasting import load_config
 from ml_platform.formats import Limits
+from ml_platform.landing import LocalLanding
 from ml_platform.settings import Settings
 from resources import build_resources, marts
 
@@ -31,9 +34,37 @@ def test_configuration_is_read_when_it_is_asked_for(resources, settings):
 def test_landing_makes_the_ingestion_of_a_source(resources, settings):
     contract, lake = resources["configuration"].contracts()["sales"], resources["lake"].vend()
     made = resources["landing"].ingestion(lake, contract, "run", 5, print)
-    assert (made.landing, made.contract, made.run_id, made.suite_rows) == (settings.landing, contract, "run", 5)
+    assert (made.landing, made.contract, made.run_id, made.suite_rows) == (
+        LocalLanding(settings.landing),
+        contract,
+        "run",
+        5,
+    )
     assert made.batch_rows == settings.batch_rows
     assert made.limits == Limits()
+
+
+def test_an_address_makes_the_landing_area_a_container(azurite_server, tmp_path, monkeypatch):
+    name = f"c{uuid.uuid4().hex}"
+    monkeypatch.setenv("ML_PLATFORM_STORAGE_KEY", azurite_server.key)
+    settings = Settings(
+        home=tmp_path, landing_url=f"{azurite_server.blob_url}/{name}/in", storage_key=azurite_server.key
+    )
+    with ContainerClient(azurite_server.blob_url, name, credential=azurite_server.key) as container:
+        container.create_container()
+        container.upload_blob("in/sales/a.csv", b"a")
+    found = build_resources(settings)
+    contract = found["configuration"].contracts()["sales"]
+    store = found["landing"].ingestion(found["lake"].vend(), contract, "run", 5, print).landing
+    assert [file.path for page in store.pages("sales") for file in page.files] == ["sales/a.csv"]
+    assert azurite_server.key not in f"{found['landing']!r} {found['landing'].model_dump_json()}"
+
+
+def test_an_address_on_azure_is_opened_with_the_identity_of_the_process_and_nobody_logs_in(tmp_path, monkeypatch):
+    monkeypatch.delenv("ML_PLATFORM_STORAGE_KEY", raising=False)
+    url = "https://acc.blob.core.windows.net/landing/in"
+    store = build_resources(Settings(home=tmp_path, landing_url=url))["landing"].vend()
+    assert store.locate("sales/a.csv") == f"{url}/sales/a.csv"
 
 
 def test_limits_of_files_come_from_the_settings(tmp_path):

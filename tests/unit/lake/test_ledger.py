@@ -17,7 +17,7 @@ from ml_platform.ingestion import Ingestion
 from ml_platform.lake import Lake, ledger
 from ml_platform.lake.ledger import LOADED, REPLACED, LedgerRow
 from ml_platform.lake.schemas import LEDGER, QUARANTINE
-from ml_platform.landing import list_drops
+from ml_platform.landing import LocalLanding, list_drops
 
 CONTRACT = SourceContract.model_validate(
     {
@@ -74,7 +74,7 @@ def land(tmp_path: Path, day: str, *lines: str) -> None:
 
 
 def ingest(tmp_path: Path, lake: Lake) -> Ingestion:
-    return Ingestion(lake, tmp_path / "landing", CONTRACT, "run", Calendar(DAY, DAY))
+    return Ingestion(lake, LocalLanding(tmp_path / "landing"), CONTRACT, "run", Calendar(DAY, DAY))
 
 
 def due(one: Ingestion) -> list[str]:
@@ -180,7 +180,7 @@ def test_a_crash_between_quarantine_and_its_staged_file_adds_nothing_twice(
     land(tmp_path, "2024-01-05", "1,2024-01-05T10:00:00Z", "x,2024-01-05T10:00:00Z")
     one = ingest(tmp_path, lake)
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "unlink", lambda self: (_ for _ in ()).throw(Crash()))
+        crash_before(patch, "_unstage")
         with pytest.raises(Crash):
             one.run(list_drops(one.landing, CONTRACT))
     assert lake.count(QUARANTINE.name) == 1

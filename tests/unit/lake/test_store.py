@@ -5,15 +5,17 @@ Belongs here: behaviour of commits on real Delta tables. Does not belong here: w
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from ml_platform.lake import Lake, LakeError, TableSpec
+from ml_platform.lake import AlreadyCommittedError, Lake, LakeError, TableSpec
 from ml_platform.lake.staging import Staging
-from ml_platform.lake.store import SCHEMA_VERSION, SCHEMA_VERSION_PROPERTY
+from ml_platform.lake.store import SCHEMA_VERSION, SCHEMA_VERSION_PROPERTY, Transactions
 
 SCHEMA = pa.schema([("id", pa.int64()), ("name", pa.string())])
 SPEC = TableSpec("silver/things", SCHEMA)
@@ -64,18 +66,51 @@ def test_a_table_on_disk_with_another_schema_is_refused(lake: Lake) -> None:
 
 
 def test_a_commit_carries_its_transactions(lake: Lake) -> None:
-    assert lake.committed(SPEC.name, ["a"]) == set()
+    assert lake.reached(SPEC.name, "a") == -1
     lake.append(SPEC, things(1), ["a", "b"])
-    lake.replace(SPEC, things(2), "id IN (1, 2)", ["c"])
-    assert lake.committed(SPEC.name, ["a", "b", "c", "d"]) == {"a", "b", "c"}
+    lake.replace(SPEC, things(2), "id IN (1, 2)", {"c": 7})
+    assert [lake.reached(SPEC.name, one) for one in "abcd"] == [1, 1, 7, -1]
     assert ids(lake) == [2]
+
+
+@pytest.mark.parametrize("again", [["a"], ["b", "a"], {"c": 7}, {"c": 6}])
+def test_a_transaction_that_the_table_has_is_refused(lake: Lake, again: Transactions) -> None:
+    lake.append(SPEC, things(1), {"a": 1, "c": 7})
+    with pytest.raises(AlreadyCommittedError, match="already"):
+        lake.append(SPEC, things(2), again)
+    with pytest.raises(AlreadyCommittedError, match="already"):
+        lake.replace(SPEC, things(1), "id = 1", again)
+    assert ids(lake) == [1]
+    lake.append(SPEC, things(2), {"c": 8})
+    assert ids(lake) == [1, 2]
+
+
+def test_a_commit_whose_answer_was_lost_is_found_and_one_that_failed_is_not(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake.append(SPEC, things(1))
+    real = DeltaTable.create_write_transaction
+
+    def lost(self: DeltaTable, *arguments: Any, **named: Any) -> None:
+        real(self, *arguments, **named)
+        raise OSError("the connection was cut")
+
+    def failed(self: DeltaTable, *arguments: Any, **named: Any) -> None:
+        raise OSError("the connection was cut")
+
+    monkeypatch.setattr(DeltaTable, "create_write_transaction", lost)
+    assert lake.append(SPEC, things(2)) == 2
+    monkeypatch.setattr(DeltaTable, "create_write_transaction", failed)
+    with pytest.raises(OSError, match="cut"):
+        lake.append(SPEC, things(3))
+    assert ids(lake) == [1, 2]
 
 
 def test_a_commit_without_rows_carries_ids_and_metadata(lake: Lake) -> None:
     lake.append(SPEC, things(1))
     version = lake.append(SPEC, things(), ["only-an-id"], {"ml_platform.note": json.dumps({"x": 1})})
     assert version == 2
-    assert lake.committed(SPEC.name, ["only-an-id"]) == {"only-an-id"}
+    assert lake.reached(SPEC.name, "only-an-id") == 1
     assert lake.last_metadata(SPEC.name, "ml_platform.note") == {"x": 1}
     assert ids(lake) == [1]
 

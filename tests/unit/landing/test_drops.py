@@ -1,4 +1,4 @@
-"""Tests of landing: which files are drops, how they are named and dated, and when a drop is another one."""
+"""Drops in a folder: how they are named and dated, when a drop is another one, and which names may be landed by hand."""
 
 import os
 import time
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ml_platform.contracts import SourceContract
-from ml_platform.landing import Drop, LandingError, land_files, list_drops, undeclared
+from ml_platform.landing import Drop, LandingError, LocalLanding, land_files, list_drops, undeclared
 
 READINGS: dict[str, Any] = {
     "name": "readings",
@@ -37,7 +37,7 @@ def land(landing: Path, name: str, text: str = "x", at: datetime = NOON) -> Path
 
 
 def drops(landing: Path, contract: SourceContract = EVENTS) -> list[Drop]:
-    return list_drops(landing, contract)
+    return list_drops(LocalLanding(landing), contract)
 
 
 def test_a_drop_is_named_and_dated_by_its_path(tmp_path: Path) -> None:
@@ -114,22 +114,22 @@ def test_a_name_that_is_no_text_does_not_hold_up_the_others(tmp_path: Path) -> N
 
 
 def test_a_source_that_has_not_landed_has_no_drops(tmp_path: Path) -> None:
-    assert drops(tmp_path / "none") == drops(tmp_path) == undeclared(tmp_path / "none", set()) == []
+    assert drops(tmp_path / "none") == drops(tmp_path) == undeclared(LocalLanding(tmp_path / "none"), set()) == []
 
 
 def test_folders_that_no_contract_declares_are_found(tmp_path: Path) -> None:
     for name in ("readings/a", "strange/deep/a", "_tmp/a", "empty/_a"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_text("x")
-    assert undeclared(tmp_path, {"readings"}) == ["strange"]
+    assert undeclared(LocalLanding(tmp_path), {"readings"}) == ["strange"]
 
 
 def test_a_path_with_folders_keeps_those_of_the_file(tmp_path: Path) -> None:
     file = tmp_path / "inbox" / "2024-03-01" / "part.csv"
     file.parent.mkdir(parents=True)
     file.write_text("a")
-    assert land_files(tmp_path / "landing", WEATHER, [file]) == [
-        tmp_path / "landing" / "weather" / "2024-03-01" / "part.csv"
+    assert land_files(LocalLanding(tmp_path / "landing"), WEATHER, [file]) == [
+        f"{tmp_path}/landing/weather/2024-03-01/part.csv"
     ]
 
 
@@ -148,13 +148,15 @@ def test_a_name_that_does_not_fit_stops_all_files(
 ) -> None:
     (tmp_path / name).touch()
     with pytest.raises(LandingError, match=f"for example {example}: rename it, or add --anyway"):
-        land_files(tmp_path / "landing", contract, [tmp_path / name])
+        land_files(LocalLanding(tmp_path / "landing"), contract, [tmp_path / name])
     assert not (tmp_path / "landing").exists()
-    assert land_files(tmp_path / "landing", contract, [tmp_path / name], anyway=True)[0].name == name
+    assert land_files(LocalLanding(tmp_path / "landing"), contract, [tmp_path / name], anyway=True)[0].endswith(
+        f"/{name}"
+    )
 
 
 def test_a_hidden_name_is_no_drop(tmp_path: Path) -> None:
     contract = SNAPSHOT.model_copy(update={"path": "*.csv"})
     (tmp_path / "_a.csv").touch()
     with pytest.raises(LandingError, match="rename it"):
-        land_files(tmp_path / "landing", contract, [tmp_path / "_a.csv"])
+        land_files(LocalLanding(tmp_path / "landing"), contract, [tmp_path / "_a.csv"])
