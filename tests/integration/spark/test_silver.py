@@ -16,7 +16,6 @@ from ml_platform.calendar import Calendar
 from ml_platform.checks import Blocked
 from ml_platform.contracts import SourceContract
 from ml_platform.ingestion import Ingestion
-from ml_platform.lake import ledger
 from ml_platform.lake.schemas import QUARANTINE, ROW_FATES
 from ml_platform.lake.staging import Staging
 from ml_platform.landing import LocalLanding
@@ -390,12 +389,10 @@ def test_a_check_that_fails_commits_nothing(town: Any, monkeypatch: pytest.Monke
     town.ingest("readings")
     with monkeypatch.context() as patch:
         if check == "row_fates":
-            patch.setattr(ledger.LedgerRow, "rows_loaded", 7, raising=False)
             patch.setattr(type(town.preparation("readings")), "_rows", lambda *_: 7)
         elif check == "unique_key":
             patch.setattr(preparation, "deduplicated", lambda rows, contract: rows)
         else:
-            patch.setattr(SourceContract, "silver_minimum", 0, raising=False)
             patch.setattr(
                 type(town.preparation("readings")),
                 "_expected",
