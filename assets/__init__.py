@@ -16,10 +16,10 @@ from ml_platform.settings import Settings
 
 def build_assets(settings: Settings, contracts: Contracts, config: ForecastConfig) -> list[dg.AssetsDefinition]:
     """Every asset of one fleet; bronze and silver follow from the contracts."""
-    days = days_of(settings.first_day, settings.last_day)
+    days, zeros = days_of(settings.first_day, settings.last_day), config.missing == "zero"
     inputs = PanelInputs(Lake(settings.lake), contracts, config, settings.engine)  # its schemas; runs have their own
     return [
-        *(ingestion.bronze_asset(source, days) for source in contracts.sources),
+        *(ingestion.bronze_asset(source, days, zeros=zeros and source.panel.target) for source in contracts.sources),
         *(preparation.silver_asset(source, contracts, days) for source in contracts.sources),
         features.catalogue_asset(inputs),
         features.panel_asset(inputs),

@@ -4,16 +4,28 @@ Belongs here: wiring drops to ingestion. Does not belong here: what becomes of a
 """
 
 from collections import Counter
+from functools import cache
 from typing import Any
 
 import dagster as dg
 
-from assets.metadata import Events, check_specs, counts, guarded, picture, table_definition, table_metadata
+from assets.metadata import (
+    Events,
+    check_specs,
+    counts,
+    guarded,
+    open_refusals,
+    picture,
+    table_definition,
+    table_metadata,
+    warning_specs,
+)
 from assets.partitions import POLICY, days_in
-from ml_platform import plots
+from ml_platform import drop_warnings, plots_drops
 from ml_platform.contracts import SourceContract
-from ml_platform.ingestion import CHECKS, IngestionReport
-from ml_platform.lake import Lake, ledger
+from ml_platform.drop_warnings import DropHistory, read_history
+from ml_platform.ingestion import CHECKS, Ingestion, IngestionReport
+from ml_platform.lake import ledger
 from resources.configuration import ConfigurationResource
 from resources.erasure import eraser_of
 from resources.lake import LakeResource
@@ -21,8 +33,13 @@ from resources.landing import LandingResource
 from resources.spark import SparkResource
 
 
-def bronze_asset(source: SourceContract, days: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
-    """`raw_<source>`: rows as landed, with the ledger rows of their drops in the same commit."""
+def bronze_asset(
+    source: SourceContract, days: dg.DailyPartitionsDefinition, *, zeros: bool = False
+) -> dg.AssetsDefinition:
+    """`raw_<source>`: rows as landed, with the ledger rows of their drops in the same commit.
+
+    `zeros`: whether a day without a file counts as observed zeros.
+    """
     daily = source.kind == "events"
 
     @dg.asset(
@@ -33,7 +50,7 @@ def bronze_asset(source: SourceContract, days: dg.DailyPartitionsDefinition) -> 
         description=f"{source.description} Rows as landed, with drop, row number and time of ingestion.",
         partitions_def=days if daily else None,
         backfill_policy=POLICY if daily else None,
-        check_specs=check_specs(source.bronze, CHECKS),
+        check_specs=[*check_specs(source.bronze, CHECKS), *warning_specs(source.bronze, drop_warnings.CHECKS)],
         metadata=table_definition(
             source.bronze_spec, {name: column.description for name, column in source.columns.items()}
         ),
@@ -48,18 +65,21 @@ def bronze_asset(source: SourceContract, days: dg.DailyPartitionsDefinition) -> 
         contract, store = configuration.contracts()[source.name], lake.vend()
         eraser_of(store, configuration, landing, spark, context.run.run_id, context.log.info).complete(source.name)
         ingestion = landing.ingestion(store, contract, context.run.run_id, spark.suite_rows, context.log.info)
+        history = cache(lambda: read_history(store, contract, ingestion.calendar, zeros=zeros))
         asked = days_in(context) if daily else [ingestion.calendar.first, ingestion.calendar.last]
         yield from guarded(
             context,
             lambda: ingestion.run(ingestion.due(asked[0], asked[-1])),
             CHECKS,
-            lambda report: _metadata(store, contract, report),
+            lambda report: _metadata(ingestion, report, history()),
+            lambda report: history().checks({row.drop_day for row in report.rows}),
         )
 
     return bronze
 
 
-def _metadata(lake: Lake, source: SourceContract, report: IngestionReport) -> dict[str, Any]:
+def _metadata(ingestion: Ingestion, report: IngestionReport, history: DropHistory) -> dict[str, Any]:
+    lake, source = ingestion.lake, ingestion.contract
     refused = [f"{row.path}: {row.reason}" for row in report.rows if row.state == ledger.QUARANTINED]
     found = {
         "drops_settled": len(report.rows),
@@ -73,7 +93,8 @@ def _metadata(lake: Lake, source: SourceContract, report: IngestionReport) -> di
         ),
         "files_left_count": len(report.left),
         "refused_files": dg.MetadataValue.md("\n".join(f"- {line}" for line in refused[:50]) or "none"),
+        "open_refusals": open_refusals(lake, source.name, "bronze"),
     }
     if report.rows:
-        found["ledger_balance"] = picture(plots.ledger_balance(ledger.table_of(lake, source.name)))
+        found["drops_per_day"] = picture(plots_drops.drops_per_day(ledger.table_of(lake, source.name), history))
     return table_metadata(lake, source.bronze_spec.name, **found)

@@ -3,7 +3,7 @@
 Belongs here: turning plain results into Dagster's metadata and check results. Does not belong here: computing them.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import dagster as dg
@@ -11,8 +11,10 @@ import pyarrow as pa
 
 from ml_platform.checks import Blocked, CheckResult
 from ml_platform.lake import Lake, TableSpec
+from ml_platform.status import refusals_at
 
 FORECASTING = "team:forecasting"
+SHOWN_RULES = 10
 
 
 class Report(Protocol):
@@ -63,9 +65,26 @@ def counts(values: Mapping[str, int]) -> dg.TableMetadataValue:
     )
 
 
+def open_refusals(lake: Lake, source: str, stage: str) -> dg.MarkdownMetadataValue:
+    """Undecided refusals of a stage by rule, with the command that lists them; values of rows stay out of the UI."""
+    found = refusals_at(lake, source, stage)
+    lines = [
+        f"| {one.rule} | {one.count:,} | `ml-platform quarantine list --source {source} --rule {one.rule}` |"
+        for one in found[:SHOWN_RULES]
+    ]
+    more = [f"\nand {len(found) - SHOWN_RULES} more rules"] if len(found) > SHOWN_RULES else []
+    head = ["| rule | open | look at them |", "|---|---|---|"]
+    return dg.MetadataValue.md("\n".join([*head, *lines, *more]) if found else "none")
+
+
 def check_specs(asset: str, names: Sequence[str]) -> list[dg.AssetCheckSpec]:
     """Blocking checks that run on staged data inside the asset, before its commit."""
     return [dg.AssetCheckSpec(name, asset=asset, blocking=True, description=CHECK_TEXTS[name]) for name in names]
+
+
+def warning_specs(asset: str, names: Sequence[str]) -> list[dg.AssetCheckSpec]:
+    """Checks that warn about what was committed and stop nothing."""
+    return [dg.AssetCheckSpec(name, asset=asset, description=WARNING_TEXTS[name]) for name in names]
 
 
 def materialized(context: dg.AssetExecutionContext, metadata: Mapping[str, Any]) -> dg.MaterializeResult[Any]:
@@ -85,8 +104,12 @@ def guarded(
     run: Callable[[], R],
     names: Sequence[str],
     describe: Callable[[R], Mapping[str, Any]],
+    warn: Callable[[R], Iterable[CheckResult]] = lambda report: (),
 ) -> Events:
-    """Run a stage that checks before it commits: record every check, then materialize, or fail where one blocked the commit."""
+    """Run a stage that checks before it commits: record every check, then materialize, or fail where one blocked the commit.
+
+    `warn`: results of the checks that look at what was committed; they never fail a run.
+    """
     try:
         report = run()
     except Blocked as why:
@@ -98,12 +121,19 @@ def guarded(
         CheckResult(name, True, "nothing has changed since the last commit, whose check holds") for name in names
     ]
     yield from (_check_result(result) for result in report.checks or unchanged)
+    yield from (_check_result(result, dg.AssetCheckSeverity.WARN) for result in warn(report))
     yield materialized(context, describe(report))
 
 
-def _check_result(result: CheckResult) -> dg.AssetCheckResult:
+def _check_result(
+    result: CheckResult, severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
+) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
-        check_name=result.name, passed=result.passed, description=result.description, metadata=dict(result.figures)
+        check_name=result.name,
+        passed=result.passed,
+        severity=severity,
+        description=result.description,
+        metadata=dict(result.figures),
     )
 
 
@@ -123,4 +153,11 @@ CHECK_TEXTS = {
     "reader_version": "The table can be read by every reader (Delta reader version 1).",
     "expectations": "A Great Expectations suite, generated from the contract, on a sample of the staged rows.",
     "coverage": "Every expected series is accounted for, with a reason where it has no model of its own.",
+}
+
+WARNING_TEXTS = {
+    "usual_rows": "The rows of a drop day lie in the range that is usual for its weekday.",
+    "usual_refusals": "No larger share of a day's rows is quarantined or duplicate than usual.",
+    "usual_files": "A day has as many files as usual, and its rows as many bytes.",
+    "freshness": "Days come when they usually come, and none that should be there is missing.",
 }

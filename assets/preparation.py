@@ -7,11 +7,22 @@ from typing import Any
 
 import dagster as dg
 
-from assets.metadata import Events, check_specs, counts, guarded, table_definition, table_metadata
+from assets.metadata import (
+    Events,
+    check_specs,
+    counts,
+    guarded,
+    open_refusals,
+    picture,
+    table_definition,
+    table_metadata,
+)
 from assets.partitions import POLICY
+from ml_platform import plots_drops
+from ml_platform.accounts import fates_of
 from ml_platform.contracts import Contracts, SourceContract
-from ml_platform.lake import Lake
-from ml_platform.preparation import CHECKS, PreparationReport, silver_spec
+from ml_platform.lake import ledger
+from ml_platform.preparation import CHECKS, Preparation, PreparationReport, silver_spec
 from resources.configuration import ConfigurationResource
 from resources.lake import LakeResource
 from resources.spark import SparkResource
@@ -45,11 +56,19 @@ def silver_asset(
         store, declared = lake.vend(), configuration.contracts()
         series = configuration.forecast().series
         preparation = spark.preparation(store, declared, declared[source.name], context.log.info, series)
-        yield from guarded(context, preparation.run, CHECKS, lambda report: _metadata(store, spec.name, report))
+        yield from guarded(context, preparation.run, CHECKS, lambda report: _metadata(preparation, report))
 
     return silver
 
 
-def _metadata(lake: Lake, name: str, report: PreparationReport) -> dict[str, Any]:
-    months = ", ".join(report.months) or "none: nothing had changed"
-    return table_metadata(lake, name, months_made_anew=months, rows_by_fate=counts(report.fates))
+def _metadata(preparation: Preparation, report: PreparationReport) -> dict[str, Any]:
+    lake, source = preparation.lake, preparation.contract.name
+    found = {
+        "months_made_anew": ", ".join(report.months) or "none: nothing had changed",
+        "rows_by_fate": counts(report.fates),
+        "open_refusals": open_refusals(lake, source, "silver"),
+    }
+    if report.months:
+        balance = plots_drops.fate_balance(ledger.table_of(lake, source), fates_of(lake, source))
+        found["balance_of_rows"] = picture(balance)
+    return table_metadata(lake, preparation.spec.name, **found)

@@ -8,8 +8,10 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ml_platform.contracts import SourceContract
+from ml_platform.lake import Lake
 from ml_platform.lake.decisions import OPEN, Decision, quarantine_id, restated
 from ml_platform.lake.ledger import REPLACED, LedgerRow
 from ml_platform.lake.schemas import QUARANTINE, ROW_FATES
@@ -46,6 +48,12 @@ def _fate(source: str, drop_id: str, period: str, fate: str, rule: str | None, r
         "rule": rule or "",
         "rows": rows,
     }
+
+
+def fates_of(lake: Lake, source: str) -> pa.Table:
+    """Row fates of a source at silver, as they stand."""
+    where = (pc.field("source") == source) & (pc.field("stage") == "silver")
+    return lake.read(ROW_FATES.name, where=where) if lake.exists(ROW_FATES.name) else ROW_FATES.schema.empty_table()
 
 
 def totals(fates: pa.Table) -> dict[str, int]:

@@ -16,7 +16,7 @@ from ml_platform.contracts import Contracts, SourceContract
 from ml_platform.lake import Lake, ledger
 from ml_platform.lake.history import INPUTS_KEY
 from ml_platform.lake.ledger import LedgerRow
-from ml_platform.landing import Drop, Held, HeldFiles, LandedFile, LandingStore, Readiness, Waiting, drop_of
+from ml_platform.landing import Drop, LandedFile, LandingStore, Readiness, Waiting, WaitingFiles, Waits, drop_of
 from ml_platform.registry import champion_as_of
 from ml_platform.settlement import OPEN_COLUMNS, open_again
 from ml_platform.warehouse.contents import published
@@ -49,12 +49,12 @@ class Position:
 
 @dataclass(frozen=True)
 class Look:
-    """A bounded look at the landing area: the drops found due, how many files it saw, where the next one goes on (empty: all were seen), and files that wait."""
+    """A bounded look at the landing area: the drops found due, how many files it saw, where the next one goes on (empty: all were seen), and files that are not due yet."""
 
     drops: tuple[Drop, ...]
     seen: int
     position: str = ""
-    held: tuple[HeldFiles, ...] = ()
+    held: tuple[WaitingFiles, ...] = ()
 
     @property
     def due(self) -> dict[str, int]:
@@ -99,9 +99,12 @@ class SeenSource:
         settled = set(rows["drop_id"].to_pylist()) - open_again(lake, contract, rows)
         return cls(contract, settled, Readiness(landing, contract))
 
-    def of(self, file: LandedFile) -> Drop | Held | None:
+    def of(self, file: LandedFile) -> Drop | Waits | None:
         """The drop that a file is, why it waits, or nothing where it is settled."""
-        drop = drop_of(file, self.contract)
+        return self.of_drop(drop_of(file, self.contract))
+
+    def of_drop(self, drop: Drop) -> Drop | Waits | None:
+        """The same of a drop."""
         return None if drop.drop_id in self.settled else self.readiness.of(drop)
 
 

@@ -4,28 +4,23 @@ Belongs here: options, help that teaches, exit codes. Does not belong here: anyt
 started as a subprocess.
 """
 
-import json
 import os
 import signal
 import sys
 import time
 from contextlib import closing
-from dataclasses import asdict, replace
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from ml_platform import cli_erase, cli_pull, cli_quarantine, cli_retention
+from ml_platform import __version__, cli_erase, cli_pull, cli_quarantine, cli_retention, cli_status
 from ml_platform import console as show
 from ml_platform.cli_errors import errors_in_words
 from ml_platform.launch import Job, Plan, find_project, log_path, require_project, run_jobs
 from ml_platform.settings import Settings, read_settings
-
-if TYPE_CHECKING:
-    from ml_platform.status import Status
 
 DAY = ["%Y-%m-%d"]
 
@@ -43,6 +38,21 @@ app.command()(cli_retention.retention)
 app.command()(cli_erase.erase)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ml-platform {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of the program itself; its help stands above."""
+
+
 @app.command()
 @errors_in_words
 def demo() -> None:
@@ -53,6 +63,7 @@ def demo() -> None:
 
     Example: `ml-platform demo && ml-platform status`, then `make ui`.
     """
+    from ml_platform.console_status import show_status
     from ml_platform.plans import require_days
     from ml_platform.samples import complete_journey as sample
 
@@ -67,7 +78,7 @@ def demo() -> None:
     _land_sample(settings, console, watch, sample.LAST_DAY)
     _run(settings, project, console, watch, plans)
     console.print()
-    show.show_status(console, _status(settings))
+    show_status(console, cli_status.read_home(settings))
     show.show_seconds(console, watch)
     _show_next_steps(settings, console, time.monotonic() - started)
 
@@ -204,37 +215,7 @@ def land(
         console.print("nothing to land: those days are landed already, or the sample has ended (2017-12-31)")
 
 
-@app.command()
-@errors_in_words
-def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False) -> None:
-    """Show ledger, quarantine, fleet, errors, release and freshness.
-
-    Example: `ml-platform status`, for scripts `ml-platform status --json | jq .complete_day`
-    """
-    from ml_platform.console_events import show_events
-
-    settings, console = read_settings(), show.terminal()
-    found = _status(settings)
-    if as_json:
-        typer.echo(json.dumps(asdict(found), default=str, indent=2, ensure_ascii=False))
-    else:
-        console.print(f"Home {settings.root}", markup=False)
-        show.show_status(console, found)
-        show_events(console, found)
-
-
-def _status(settings: Settings) -> "Status":
-    from ml_platform.backlog import look
-    from ml_platform.contract_files import load_contracts
-    from ml_platform.lake import Lake
-    from ml_platform.landing import open_landing, undeclared
-    from ml_platform.status import read_status
-
-    lake, contracts, landing = Lake(settings.lake), load_contracts(settings.configs), open_landing(settings)
-    found = read_status(lake, contracts.target.name, contracts.target.drops_per_day)
-    strangers = undeclared(landing, {source.name for source in contracts.sources})
-    seen = look(lake, landing, contracts)
-    return replace(found, waiting=seen.due, held=seen.held, undeclared=tuple(strangers))
+app.command()(cli_status.status)
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """Errors of the command line: words and an exit code in the place of a traceback.
 
-Belongs here: which errors name the thing and the way out themselves. Does not belong here: commands (cli, cli_quarantine, cli_pull).
+Belongs here: which errors name the thing and the way out themselves. Does not belong here: commands (cli, cli_status, cli_pull and so on).
 """
 
 import functools
@@ -32,6 +32,7 @@ def errors_in_words(command: Callable[P, R]) -> Callable[P, R]:
         from ml_platform.pull import PullError
         from ml_platform.quarantine import QuarantineError
         from ml_platform.samples.complete_journey import SampleError
+        from ml_platform.status.files import NoSuchFileError
         from ml_platform.transient import TransientError
 
         try:
@@ -46,6 +47,7 @@ def errors_in_words(command: Callable[P, R]) -> Callable[P, R]:
             LakeError,
             LandingError,
             LaunchError,
+            NoSuchFileError,
             PullError,
             QuarantineError,
             SampleError,

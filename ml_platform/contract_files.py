@@ -18,12 +18,19 @@ Model = TypeVar("Model", bound=BaseModel)
 def load_contracts(folder: Path) -> Contracts:
     """Read `folder`/sources/*.yaml; ContractError names the file, the field and what is wrong with it."""
     files = sorted((folder / "sources").glob("*.yaml"))
+    if misnamed := [str(path) for path in (folder / "sources").glob("[!._]*") if _is_misnamed(path)]:
+        raise ContractError(f"{', '.join(sorted(misnamed))}: a source contract is a file that ends in .yaml: rename it")
     if not files:
         raise ContractError(
             f"no source contracts in {folder / 'sources'}: write one YAML file per source, or set ML_PLATFORM_CONFIGS"
         )
     sources = [validated(SourceContract, read_yaml(path), path) for path in files]
     return validated(Contracts, {"sources": sources}, folder / "sources")
+
+
+def _is_misnamed(path: Path) -> bool:
+    """Whether a file means to be YAML and is not read: nobody would see that its source is missing."""
+    return path.suffix != ".yaml" and path.suffix.lower() in (".yml", ".yaml")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

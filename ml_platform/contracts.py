@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from ml_platform.columns import Column, Identifier, Strict, TimeZone
 from ml_platform.database_pull import Pull
 from ml_platform.delivery import Delivery
+from ml_platform.expect import Expect
 from ml_platform.file_format import Format
 from ml_platform.lake.schemas import INSTANT
 from ml_platform.lake.store import TableSpec
@@ -129,6 +130,7 @@ class SourceContract(Strict):
     drift: Literal["freeze", "evolve", "rescue"] = Field(
         default="freeze", description="what a file with other columns than these becomes"
     )
+    expect: Expect = Expect()
     landing: Delivery = Delivery()
     personal: tuple[str, ...] = Field(default=(), description="columns that hold a person's key, which can be erased")
     panel: Panel = Panel()
@@ -258,8 +260,8 @@ class SourceContract(Strict):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes where the contract changes, but for how files arrive: silver tables made under another one are made anew."""
-        return hashlib.sha256(self.model_dump_json(exclude={"landing", "pull"}).encode()).hexdigest()[:16]
+        """Changes where the contract of its rows changes, not with how files arrive or when they are odd: silver tables made under another one are made anew."""
+        return hashlib.sha256(self.model_dump_json(exclude={"expect", "landing", "pull"}).encode()).hexdigest()[:16]
 
 
 class Contracts(Strict):

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from ml_platform.coverage import Coverage
 from ml_platform.evaluation import FLEET
@@ -74,13 +75,31 @@ class Decision:
 
 
 def load_gate(path: str | Path) -> GateConfig:
-    """Read gate.yaml; an absent file means the defaults. Raises GateError with path and keys."""
+    """Read gate.yaml; an absent file means the defaults. Raises GateError with the path and the key of every fault."""
     if not Path(path).exists():
         return GateConfig()
     try:
-        return GateConfig.model_validate(yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {})
-    except (yaml.YAMLError, ValidationError) as error:
-        raise GateError(f"{path}: {error}; known keys are {', '.join(GateConfig.model_fields)}") from error
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise GateError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(values, dict | None):
+        raise GateError(f"{path}: a gate is a mapping of keys, not {type(values).__name__}; {_known_keys()}")
+    try:
+        return GateConfig.model_validate(values or {})
+    except ValidationError as error:
+        raise GateError("\n".join(f"{path}: {_explained(fault)}" for fault in error.errors())) from error
+
+
+def _known_keys() -> str:
+    return f"known keys are {', '.join(GateConfig.model_fields)}"
+
+
+def _explained(fault: ErrorDetails) -> str:
+    """A fault as its key and what is wrong with it."""
+    key = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        return f"{key}: unknown key; {_known_keys()}"
+    return f"{key}: {fault['input']!r} cannot be used: {fault['msg'].removeprefix('Input ')}"
 
 
 def decide(evaluation: pa.Table, coverage: Coverage, config: GateConfig) -> Decision:

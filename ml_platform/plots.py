@@ -1,6 +1,7 @@
 """Pictures for people who would rather look than read: each function returns Markdown with a PNG inside.
 
-Belongs here: drawing tables that are already computed. Does not belong here: reading the lake, or deciding what is good.
+Belongs here: drawing tables that are already computed, and the frame of every picture. Does not belong here: reading the lake, deciding what
+is good, drops and fates (plots_drops).
 All pictures have a white ground, so that they are readable in a light and in a dark UI, and stay below 60 kB.
 """
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 MAX_BYTES = 60_000
 BLUE, ORANGE, GREY, RED, GREEN, LIGHT = "#2458a6", "#d9822b", "#9aa5b1", "#c23030", "#2e8b57", "#dfe5ec"
 FAMILY_COLOURS = (BLUE, ORANGE, GREEN, "#7a5195", "#bc5090", "#4aa3a2", "#8d6e63", GREY)
-FATES = ("loaded", "quarantined", "duplicate", "erased")
 STATE_COLOURS = {
     "fitted": BLUE,
     "fallback": ORANGE,
@@ -29,6 +29,7 @@ STATE_COLOURS = {
     "loaded": BLUE,
     "duplicate": GREY,
     "erased": LIGHT,
+    "replaced": LIGHT,
 }
 
 
@@ -37,17 +38,17 @@ def example_series(history: pa.Table, forecasts: pa.Table, titles: Mapping[str, 
 
     `history`: series_id, date, target; `forecasts`: series_id, date, mean, lo_<n>, hi_<n>; `titles`: series_id -> what to write above.
     """
-    past, future, chosen = _pandas(history), _pandas(forecasts), list(titles)[:6]
+    past, future, chosen = pandas_of(history), pandas_of(forecasts), list(titles)[:6]
     columns = min(3, len(chosen)) or 1
     rows = -(-len(chosen) // columns) or 1
-    figure, axes = _figure(3.7 * columns, 2.1 * rows + 0.4, rows, columns)
+    figure, axes = blank(3.7 * columns, 2.1 * rows + 0.4, rows, columns)
     for axis, series_id in zip(axes, chosen, strict=False):
         seen = past[past["series_id"] == series_id].dropna(subset="target").sort_values("date").tail(recent)
         _one_series(axis, seen, future[future["series_id"] == series_id].sort_values("date"))
         axis.set_title(titles[series_id], fontsize=8, loc="left")
     for axis in axes[len(chosen) :]:
         axis.set_visible(False)
-    return _markdown(figure, "History and forecast of example series")
+    return markdown(figure, "History and forecast of example series")
 
 
 def _one_series(axis: "Axes", past: pd.DataFrame, future: pd.DataFrame) -> None:
@@ -59,8 +60,8 @@ def _one_series(axis: "Axes", past: pd.DataFrame, future: pd.DataFrame) -> None:
         axis.fill_between(future["date"], low, high, color=BLUE, alpha=0.18, linewidth=0)
     axis.plot(future["date"], future["mean"].astype(float), color=BLUE, linewidth=1.4)
     axis.set_ylim(bottom=0)
-    axis.xaxis.set_major_locator(_dates().AutoDateLocator(minticks=3, maxticks=5))
-    axis.xaxis.set_major_formatter(_dates().ConciseDateFormatter(axis.xaxis.get_major_locator()))
+    axis.xaxis.set_major_locator(dates().AutoDateLocator(minticks=3, maxticks=5))
+    axis.xaxis.set_major_formatter(dates().ConciseDateFormatter(axis.xaxis.get_major_locator()))
 
 
 def error_by_segment(evaluation: pa.Table, *, largest: int = 14) -> str:
@@ -68,22 +69,22 @@ def error_by_segment(evaluation: pa.Table, *, largest: int = 14) -> str:
 
     `evaluation`: rows of gold/fleet_evaluation of one as-of day; the segments with the largest weight are shown.
     """
-    rows = _pandas(evaluation).dropna(subset="weighted_rmsse")
+    rows = pandas_of(evaluation).dropna(subset="weighted_rmsse")
     wide = rows[rows["level"] == "segment"].pivot_table(index="segment", columns="contender", values="weighted_rmsse")
     contenders = {"challenger": BLUE, "champion": ORANGE, _best_floor(rows): GREY}
     shown = {name: colour for name, colour in contenders.items() if name in wide.columns}
     weights = rows[(rows["level"] == "segment") & (rows["contender"] == "challenger")].set_index("segment")["weight"]
     order = weights.sort_values(ascending=False, kind="stable").index[:largest]
     wide = wide.reindex(order[::-1])
-    figure, (axis,) = _figure(8, 0.34 * max(len(wide), 3) + 1.0)
+    figure, (axis,) = blank(8, 0.34 * max(len(wide), 3) + 1.0)
     height = 0.8 / max(len(shown), 1)
     for number, (name, colour) in enumerate(shown.items()):
         places = np.arange(len(wide)) + 0.4 - height * (number + 0.5)
         axis.barh(places, wide[name].to_numpy(float), height, color=colour, label=name.replace("_", " "))
     axis.set_yticks(np.arange(len(wide)), wide.index, fontsize=8)
     axis.set_xlabel("weighted RMSSE, lower is better", fontsize=8)
-    _legend(axis)
-    return _markdown(figure, "Error by segment")
+    legend(axis)
+    return markdown(figure, "Error by segment")
 
 
 def _best_floor(rows: pd.DataFrame) -> str:
@@ -93,23 +94,23 @@ def _best_floor(rows: pd.DataFrame) -> str:
 
 def winners(fleet: pa.Table) -> str:
     """Fitted series by winning family, as bars. `fleet`: columns family and state of gold/candidate_fleet of one as-of day."""
-    rows = _pandas(fleet.select(["family", "state"]))
+    rows = pandas_of(fleet.select(["family", "state"]))
     counts = rows.loc[rows["state"] == "fitted", "family"].value_counts().sort_index().sort_values(kind="stable")
-    figure, (axis,) = _figure(8, 0.36 * max(len(counts), 2) + 0.8)
+    figure, (axis,) = blank(8, 0.36 * max(len(counts), 2) + 0.8)
     colours = dict(zip(sorted(counts.index), FAMILY_COLOURS * 3, strict=False))
     bars = axis.barh(counts.index.astype(str), counts.to_numpy(), color=[colours[name] for name in counts.index])
     axis.bar_label(bars, labels=[f" {count:,} ({count / counts.sum():.0%})" for count in counts], fontsize=8)
     axis.margins(x=0.15)
     axis.set_xlabel("fitted series", fontsize=8)
-    return _markdown(figure, "Winning families")
+    return markdown(figure, "Winning families")
 
 
 def coverage(fleet: pa.Table, *, recent: int = 30) -> str:
     """Series by state, one stacked bar per as-of day. `fleet`: columns as_of and state of gold/candidate_fleet."""
-    rows = _pandas(fleet.select(["as_of", "state"]))
+    rows = pandas_of(fleet.select(["as_of", "state"]))
     wide = pd.crosstab(rows["as_of"], rows["state"]).sort_index().tail(recent)
     wide.index = pd.to_datetime(wide.index).strftime("%Y-%m-%d")
-    figure, (axis,) = _figure(8, 0.3 * max(len(wide), 2) + 1.1)
+    figure, (axis,) = blank(8, 0.3 * max(len(wide), 2) + 1.1)
     left = np.zeros(len(wide))
     for state in sorted(wide.columns, key=_state_order):
         axis.barh(
@@ -122,8 +123,8 @@ def coverage(fleet: pa.Table, *, recent: int = 30) -> str:
         left += wide[state].to_numpy(float)
     axis.invert_yaxis()
     axis.set_xlabel("series (figures: the newest day)", fontsize=8)
-    _legend(axis)
-    return _markdown(figure, "Series by state")
+    legend(axis)
+    return markdown(figure, "Series by state")
 
 
 def _state_order(state: str) -> tuple[int, str]:
@@ -131,62 +132,34 @@ def _state_order(state: str) -> tuple[int, str]:
     return (known.index(state) if state in known else len(known)), state
 
 
-def ledger_balance(ledger: pa.Table) -> str:
-    """Rows per drop day and source: what came in as a line, what became of it as stacked bars that reach the line.
-
-    `ledger`: source, drop_day, rows_in, rows_loaded, rows_quarantined, rows_duplicate, rows_erased of ops/ledger.
-    """
-    rows = _pandas(ledger.select(["source", "drop_day", "rows_in", *(f"rows_{part}" for part in FATES)]))
-    daily = rows.groupby(["source", "drop_day"]).sum().reset_index()
-    daily["drop_day"] = pd.to_datetime(daily["drop_day"])
-    names = sorted(daily["source"].unique())
-    figure, axes = _figure(8, 1.5 * max(len(names), 1) + 0.3, max(len(names), 1))
-    for axis, name in zip(axes, names, strict=False):
-        _one_balance(axis, name, daily[daily["source"] == name].sort_values("drop_day"))
-    return _markdown(figure, "Ledger: rows in, and what became of them")
-
-
-def _one_balance(axis: "Axes", name: str, rows: pd.DataFrame) -> None:
-    base, totals = np.zeros(len(rows)), []
-    days = rows["drop_day"].to_numpy("datetime64[D]")
-    width = float(np.median(np.diff(days).astype(int))) if len(days) > 1 else 1.0
-    for part in FATES:
-        values = rows[f"rows_{part}"].to_numpy(float)
-        axis.bar(days, values, bottom=base, width=width, color=STATE_COLOURS[part])
-        base = base + values
-        totals += [f"{int(values.sum()):,} {part}"] if part == "loaded" or values.any() else []
-    axis.plot(days, rows["rows_in"], color="black", linewidth=0.7, marker="." if len(rows) < 3 else None)
-    axis.set_xlim(days.min() - np.timedelta64(int(4 * width), "D"), days.max() + np.timedelta64(int(4 * width), "D"))
-    axis.margins(y=0.1)
-    axis.set_title(f"{name}: {rows['rows_in'].sum():,} rows in = {' + '.join(totals)}", fontsize=8, loc="left")
-
-
 def volume_per_day(volume: pa.Table, *, value: str = "rows", date: str = "date", what: str = "rows") -> str:
     """One bar per day with the trailing mean of 28 days. `volume`: a date column and a number column."""
-    rows = _pandas(volume.select([date, value])).groupby(date)[value].sum().astype(float).sort_index()
-    figure, (axis,) = _figure(8, 2.4)
+    rows = pandas_of(volume.select([date, value])).groupby(date)[value].sum().astype(float).sort_index()
+    figure, (axis,) = blank(8, 2.4)
     days = pd.to_datetime(rows.index)
     axis.bar(days, rows.to_numpy(), width=1.0, color=LIGHT if len(rows) > 28 else BLUE)
     if len(rows) > 28:
         axis.plot(days, rows.rolling(28, min_periods=7).mean(), color=BLUE, linewidth=1.3, label="mean of 28 days")
-        _legend(axis)
+        legend(axis)
     axis.set_ylabel(what, fontsize=8)
     axis.margins(x=0.01)
-    return _markdown(figure, f"{what.capitalize()} per day")
+    return markdown(figure, f"{what.capitalize()} per day")
 
 
-def _pandas(table: pa.Table) -> pd.DataFrame:
+def pandas_of(table: pa.Table) -> pd.DataFrame:
+    """A table with its dates as instants, which matplotlib draws."""
     frame: pd.DataFrame = table.to_pandas(date_as_object=False)
     return frame
 
 
-def _dates() -> Any:
+def dates() -> Any:
+    """matplotlib.dates, imported where something is drawn."""
     import matplotlib.dates
 
     return matplotlib.dates
 
 
-def _figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple["Figure", "list[Axes]"]:
+def blank(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple["Figure", "list[Axes]"]:
     """A figure without pyplot, which would keep state between runs, and its axes in reading order."""
     from matplotlib.figure import Figure
 
@@ -199,11 +172,13 @@ def _figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tup
     return figure, axes
 
 
-def _legend(axis: "Axes") -> None:
-    axis.legend(fontsize=7, frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=5, borderaxespad=0.2)
+def legend(axis: "Axes") -> None:
+    """What the colours mean, above the picture; nothing where nothing has a name."""
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(fontsize=7, frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=5, borderaxespad=0.2)
 
 
-def _markdown(figure: "Figure", title: str) -> str:
+def markdown(figure: "Figure", title: str) -> str:
     """The figure at the finest resolution that fits."""
     texts = (
         f"![{title}](data:image/png;base64,{base64.b64encode(_png(figure, dpi)).decode()})"

@@ -15,6 +15,7 @@ from ml_platform.settings import Settings
 from sensors.alerts import run_failures
 from sensors.data_drops import data_drops
 from sensors.erasure_job import erasure_job
+from sensors.freshness import silent_feeds
 from sensors.jobs import build_jobs
 from sensors.pulls import pull_job, pulls
 from sensors.quarantine_job import quarantine_job
@@ -40,6 +41,7 @@ def build_triggers(settings: Settings, contracts: Contracts) -> Triggers:
         [daily_retraining(jobs["retrain"], settings, contracts), daily_retention(retention, contracts)],
         [
             data_drops(jobs["score"], settings, contracts),
+            silent_feeds(settings, contracts),
             run_failures(settings),
             *([pulls(contracts)] if pulling else []),
         ],

@@ -117,6 +117,12 @@ def complete_days(lake: Lake, source: str, drops_per_day: int) -> list[date]:
     return sorted(day for day, drops in days.items() if drops >= drops_per_day)
 
 
+def unprojected(lake: Lake, source: str, bronze: str) -> list[Commit]:
+    """Bronze commits with ledger rows that the ledger does not know yet, oldest first."""
+    newer = lake.commits_after(bronze, known_version(lake, source))
+    return [commit for commit in newer if LEDGER_KEY in commit.metadata]
+
+
 def project(lake: Lake, source: str, bronze: str) -> int:
     """Complete ledger, quarantine and decisions from the bronze commits they do not know yet; return how many commits that were.
 
@@ -125,7 +131,7 @@ def project(lake: Lake, source: str, bronze: str) -> int:
     with locked(lake, "project"):  # two that complete the same commit at once would both add its rows
         lake.migrate(LEDGER)
         lake.migrate(QUARANTINE)
-        commits = [c for c in lake.commits_after(bronze, known_version(lake, source)) if LEDGER_KEY in c.metadata]
+        commits = unprojected(lake, source, bronze)
         for commit in commits:
             try:
                 _project_one(lake, bronze, commit)

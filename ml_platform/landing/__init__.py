@@ -17,14 +17,12 @@ from ml_platform.landing.drops import (
 from ml_platform.landing.local import LocalLanding
 from ml_platform.landing.opening import open_landing, require_key
 from ml_platform.landing.protocol import LandingStore, Page
-from ml_platform.landing.readiness import Held, HeldFiles, Readiness, Waiting, in_words
+from ml_platform.landing.readiness import Readiness, Waiting, WaitingFiles, Waits, in_words
 from ml_platform.landing.work import find_drop, land_files, list_drops, undeclared
 
 __all__ = [
     "Changed",
     "Drop",
-    "Held",
-    "HeldFiles",
     "LandedFile",
     "LandingError",
     "LandingStore",
@@ -34,6 +32,8 @@ __all__ = [
     "StorageError",
     "Vanished",
     "Waiting",
+    "WaitingFiles",
+    "Waits",
     "drop_of",
     "find_drop",
     "in_words",

@@ -19,23 +19,30 @@ SUCCESS = "_SUCCESS"
 
 
 @dataclass(frozen=True)
-class Held:
-    """A file that lies there and is not due yet: in one word why, and in many."""
+class Waits:
+    """A file that lies there and is not settled: in one word why, in many, and since when it lies there.
+
+    `due`: nothing keeps it from the next run.
+    """
 
     source: str
     path: str
     reason: str
     words: str
+    since: datetime
+    due: bool = False
 
 
 @dataclass(frozen=True)
-class HeldFiles:
-    """How many files of a source wait for one reason, with the first as an example."""
+class WaitingFiles:
+    """How many files of a source wait for one reason, with the first as an example, and since when the oldest does."""
 
     source: str
     reason: str
     files: int
     example: str
+    since: datetime
+    due: bool = False
 
     @property
     def words(self) -> str:
@@ -46,17 +53,23 @@ class Waiting:
     """Waiting files, counted by source and reason: however many there are, it stays small."""
 
     def __init__(self) -> None:
-        self._counts, self._examples = Counter[tuple[str, str]](), dict[tuple[str, str], str]()
+        self._counts, self._first = Counter[tuple[str, str]](), dict[tuple[str, str], Waits]()
+        self._since = dict[tuple[str, str], datetime]()
 
-    def add(self, one: Held) -> None:
-        self._counts[one.source, one.reason] += 1
-        self._examples.setdefault((one.source, one.reason), f"{one.path}: {one.words}")
+    def add(self, one: Waits) -> None:
+        key = one.source, one.reason
+        self._counts[key] += 1
+        self._first.setdefault(key, one)
+        self._since[key] = min(one.since, self._since.get(key, one.since))
 
-    def files(self) -> tuple[HeldFiles, ...]:
-        return tuple(HeldFiles(*key, count, self._examples[key]) for key, count in self._counts.items())
+    def files(self) -> tuple[WaitingFiles, ...]:
+        return tuple(
+            WaitingFiles(*key, count, f"{first.path}: {first.words}", self._since[key], first.due)
+            for (key, first), count in zip(self._first.items(), self._counts.values(), strict=True)
+        )
 
 
-def in_words(held: Sequence[HeldFiles]) -> str:
+def in_words(held: Sequence[WaitingFiles]) -> str:
     """What waits and why, for people."""
     return "; ".join(one.words for one in held)
 
@@ -78,7 +91,7 @@ class Readiness:
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     _folders: dict[str, Manifest | _Wait | None] = field(default_factory=dict)
 
-    def of(self, drop: Drop) -> Drop | Held:
+    def of(self, drop: Drop) -> Drop | Waits:
         """The drop, with what is promised of its bytes, or why it waits."""
         rest = self.now - drop.changed_at
         if rest < timedelta(seconds=self.contract.landing.stable_seconds):
@@ -91,14 +104,14 @@ class Readiness:
             return self._held(drop, found.reason, found.words)
         return drop if found is None else self._promised(drop, found)
 
-    def split(self, drops: Iterable[Drop]) -> tuple[list[Drop], tuple[HeldFiles, ...]]:
+    def split(self, drops: Iterable[Drop]) -> tuple[list[Drop], tuple[WaitingFiles, ...]]:
         """Those that are due, and those that wait."""
         due, held = list[Drop](), Waiting()
         for one in map(self.of, drops):
-            held.add(one) if isinstance(one, Held) else due.append(one)
+            held.add(one) if isinstance(one, Waits) else due.append(one)
         return due, held.files()
 
-    def _promised(self, drop: Drop, manifest: Manifest) -> Drop | Held:
+    def _promised(self, drop: Drop, manifest: Manifest) -> Drop | Waits:
         promise = manifest.files.get(drop.name)
         if promise is None:
             return self._held(drop, "not_in_manifest", f"{manifests.NAME} of its folder does not name it")
@@ -144,5 +157,5 @@ class Readiness:
         files = (file for page in self.landing.pages(folder) for file in page.files)
         return [file for file in files if file.path.rpartition("/")[0] == folder]
 
-    def _held(self, drop: Drop, reason: str, words: str) -> Held:
-        return Held(self.contract.name, drop.path, reason, words)
+    def _held(self, drop: Drop, reason: str, words: str) -> Waits:
+        return Waits(self.contract.name, drop.path, reason, words, drop.arrived_at)

@@ -17,7 +17,7 @@ from ml_platform.status.model import (
     Status,
     Verdict,
 )
-from ml_platform.status.read import read_status, scores
+from ml_platform.status.read import read_status, refusals_at, scores
 
 __all__ = [
     "Alert",
@@ -32,5 +32,6 @@ __all__ = [
     "Status",
     "Verdict",
     "read_status",
+    "refusals_at",
     "scores",
 ]

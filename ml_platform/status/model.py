@@ -3,12 +3,14 @@
 Belongs here: shapes. Does not belong here: where the figures come from (read) or how they look (console).
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
+from ml_platform.drop_warnings import DropWarning
 from ml_platform.lake.announcements import DeadLetter
-from ml_platform.landing import HeldFiles
+from ml_platform.landing import WaitingFiles
 
 
 @dataclass(frozen=True)
@@ -144,9 +146,11 @@ class PublishedStatus:
 class Status:
     """A home at one moment. Parts whose tables do not exist yet are empty or None.
 
-    `missing_days`: days between the first and the newest complete one that are not complete. `unpublished`: complete days since the champion's without published forecasts. `waiting`: landed files per source that are due and not in the ledger yet;
-    `held`: landed files that are not due yet, by source and reason;
-    `undeclared`: folders under landing/ that no contract declares. `events`: storage events by outcome; `dead_letters`: messages that were none, the newest first.
+    `missing_days`: days between the first and the newest complete one that are not complete. `unpublished`: complete days since the champion's without published forecasts.
+    `waiting_files`: landed files that are not settled, by source and reason. `undeclared`: folders under landing/ that no contract declares.
+    `warnings`: odd drops of the newest days, and missing days.
+    `lagging`: drops per source that silver has not seen. `cut_off`: bronze commits per source that a crash kept from the ledger.
+    `events`: storage events by outcome; `dead_letters`: messages that were none, the newest first.
     """
 
     sources: tuple[SourceStatus, ...] = ()
@@ -163,11 +167,21 @@ class Status:
     missing_days: tuple[date, ...] = ()
     unpublished: tuple[date, ...] = ()
     alerts: tuple[Alert, ...] = ()
-    waiting: Mapping[str, int] = field(default_factory=dict)
-    held: tuple[HeldFiles, ...] = ()
+    waiting_files: tuple[WaitingFiles, ...] = ()
     undeclared: tuple[str, ...] = ()
+    warnings: tuple[DropWarning, ...] = ()
+    lagging: Mapping[str, int] = field(default_factory=dict)
+    cut_off: Mapping[str, int] = field(default_factory=dict)
     events: Mapping[str, int] = field(default_factory=dict)
     dead_letters: tuple[DeadLetter, ...] = ()
+
+    @property
+    def waiting(self) -> dict[str, int]:
+        """How many files of each source the next run takes up."""
+        counts = Counter[str]()
+        for one in self.waiting_files:
+            counts[one.source] += one.files if one.due else 0
+        return dict(+counts)
 
     @property
     def newest_arrival(self) -> datetime | None:

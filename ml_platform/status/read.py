@@ -121,6 +121,12 @@ def refusals(quarantine: pa.Table) -> tuple[Refusal, ...]:
     return tuple(sorted(found, key=lambda one: (-one.count, one.source, one.rule)))
 
 
+def refusals_at(lake: Lake, source: str, stage: str) -> tuple[Refusal, ...]:
+    """The same of one source and stage; the rest of the quarantine is not read."""
+    own = (pc.field("source") == source) & (pc.field("stage") == stage) & (pc.field("state") == OPEN)
+    return refusals(lake.read(names.QUARANTINE, where=own)) if lake.exists(names.QUARANTINE) else ()
+
+
 def _when(row: Mapping[str, Any]) -> tuple[str, str, int]:
     return str(row["quarantined_at"]), str(row.get("path")), row["row_number"] or 0
 

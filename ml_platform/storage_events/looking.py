@@ -12,7 +12,7 @@ from ml_platform.backlog import LEAST, MOST, Look, SeenSource
 from ml_platform.contracts import Contracts, SourceContract
 from ml_platform.lake import Lake, announcements, ledger
 from ml_platform.lake.announcements import GONE, SETTLED, SUPERSEDED, Announcement, ignored
-from ml_platform.landing import Drop, Held, LandingStore, Readiness, Waiting
+from ml_platform.landing import Drop, LandingStore, Readiness, Waiting, Waits
 from ml_platform.settlement import OPEN_COLUMNS, open_again
 
 SECONDS = 10.0
@@ -37,7 +37,7 @@ def look_at_announced(
         found = known[source].judge(path, rows)
         if isinstance(found, Drop):
             due.append(found)
-        elif isinstance(found, Held):
+        elif isinstance(found, Waits):
             held.add(found)
         else:
             ended |= found
@@ -61,7 +61,7 @@ class _Known:
         versions = frozenset(place for name, place in zip(ids, places, strict=True) if name in settled)
         return cls(landing, SeenSource(contract, settled, Readiness(landing, contract)), versions)
 
-    def judge(self, path: str, rows: Sequence[Announcement]) -> Drop | Held | Ended:
+    def judge(self, path: str, rows: Sequence[Announcement]) -> Drop | Waits | Ended:
         """The version that lies at a path and is due, why it waits, or else the outcome of everything that was announced there."""
         if self.versions.issuperset((path, row.etag) for row in rows):
             return {row.row_id: SETTLED for row in rows}

@@ -79,8 +79,11 @@ def test_the_command_line_lands_there_and_tells_what_lies_there(cloud, tmp_path,
     cloud.upload_blob("strange/file.csv", "x")
     code, text = run("status")
     assert code == 0
-    assert "Files wait under landing/ (1 sales)" in text
+    assert "Files wait: 1 of sales (new: " in text
     assert "Folders without a contract under landing/: strange" in text
+    by_name, by_place = (run("status", "--file", text) for text in (mine.name, f"{cloud.url}/sales/{mine.name}"))
+    assert by_name == by_place
+    assert "waits (new): it was not read yet" in by_name[1]
     code, text = run("doctor")
     assert f"landing area: {cloud.url}" in " ".join(text.split())
     assert azurite_server.key not in text

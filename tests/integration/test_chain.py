@@ -32,7 +32,7 @@ NEXT = LAST + timedelta(days=1)
 HORIZON = 14
 REGULARLY = (1126899, 5569471, 951590, 859075, 1076587, 9526410, 871722, 937737)  # of eight categories
 PICTURES = {
-    "raw_sales": {"ledger_balance"},
+    "raw_sales": {"drops_per_day"},
     "series_panel": {"target_per_day"},
     "candidate_fleet": {"winners", "coverage"},
     "fleet_evaluation": {"error_by_segment"},

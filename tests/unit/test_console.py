@@ -7,8 +7,10 @@ from rich.console import Console
 
 from ml_platform import console as show
 from ml_platform.console_events import show_events
+from ml_platform.console_status import show_status
+from ml_platform.drop_warnings import ROWS, DropWarning
 from ml_platform.lake.announcements import DeadLetter
-from ml_platform.landing import HeldFiles
+from ml_platform.landing import WaitingFiles
 from ml_platform.status import (
     Alert,
     Fate,
@@ -47,8 +49,13 @@ STATUS = Status(
     alerts=(Alert(THEN, "score", "0123", "forecasts", "no space left\nTraceback"),),
     missing_days=(date(2017, 12, 3),),
     unpublished=(date(2017, 12, 18), date(2017, 12, 19)),
-    waiting={"meter": 1200},
-    held=(HeldFiles("meter", "no_success", 3, "meter/b[2].csv: its folder holds no _SUCCESS yet"),),
+    waiting_files=(
+        WaitingFiles("meter", "new", 1200, "meter/a[1]\x1b[31m.csv: it was not read yet", THEN, due=True),
+        WaitingFiles("meter", "no_success", 1, "meter/b[2].csv: its folder holds no _SUCCESS yet", THEN),
+    ),
+    warnings=(DropWarning("meter", ROWS, DAY, "1,994 rows, usual is 2,296 to 4,515"),) * 7,
+    lagging={"meter": 2},
+    cut_off={"meter": 1},
     undeclared=("metre",),
     events={"settled": 6, "ignored(marker)": 2},
     dead_letters=(DeadLetter("m", "a [b]\x1b[31m\n c", "event 1 of 1: it is [no] object", 1, THEN),),
@@ -58,7 +65,7 @@ STATUS = Status(
 def shown(status: Status) -> str:
     console = Console(width=160, highlight=False)
     with console.capture() as captured:
-        show.show_status(console, status)
+        show_status(console, status)
     return captured.get()
 
 
@@ -87,8 +94,13 @@ def shown(status: Status) -> str:
         "2026-01-02 03:04:05 score forecasts no space left",
         "Forecasts lag: 2 complete days up to 2017-12-19 are not published",
         "Days without a complete delivery: 1 between the first and the newest (2017-12-03)",
-        "Files wait under landing/ (1,200 meter)",
-        "Files that are not due yet: 3 of meter (no_success: meter/b[2].csv: its folder holds no _SUCCESS yet)",
+        "Files wait: 1,200 of meter (new: meter/a[1]\\x1b[31m.csv: it was not read yet), the oldest since 2026-01-02 03:04:05 UTC: due, `make ui` or `ml-platform run score` reads it",
+        "Files wait: 1 of meter (no_success: meter/b[2].csv: its folder holds no _SUCCESS yet), since 2026-01-02 03:04:05 UTC: not due yet",
+        "meter Sun 2017-12-17 1,994 rows, usual is 2,296 to 4,515",
+        "and 2 more",
+        "Silver lags behind bronze (drops: 2 meter)",
+        "A crash cut commits off from the ledger (1 meter)",
+        "Refusals are open: 1, most of them empty_file: `ml-platform quarantine list --source meter --rule empty_file`",
         "Folders without a contract under landing/: metre",
         "Newest complete day 2017-12-17; newest drop settled 2026-01-02 03:04:05 UTC",
     ],

@@ -254,3 +254,15 @@ def test_a_contract_does_not_change() -> None:
     contracts = Contracts.model_validate({"sources": [READINGS, METERS]})
     with pytest.raises(ValueError, match="frozen"):
         contracts["readings"].name = "x"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", ["more.yml", "more.YAML", "more.Yml"])
+def test_a_contract_with_another_ending_is_refused_and_not_overlooked(tmp_path: Path, name: str) -> None:
+    folder = written(tmp_path, READINGS, METERS)
+    (folder / "sources" / "README.md").write_text("notes")
+    assert len(load_contracts(folder).sources) == 2
+    (folder / "sources" / name).write_text("name: more")
+    with pytest.raises(
+        ContractError, match=rf"sources/{name}: a source contract is a file that ends in \.yaml: rename it"
+    ):
+        load_contracts(folder)

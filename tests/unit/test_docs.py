@@ -11,6 +11,7 @@ from ml_platform.cli import app
 from ml_platform.contracts import SourceContract
 from ml_platform.database_pull import Pull
 from ml_platform.delivery import Delivery
+from ml_platform.expect import Expect
 from ml_platform.file_format import Format
 from ml_platform.forecasting.config import ForecastConfig
 from ml_platform.gate import GateConfig
@@ -39,6 +40,13 @@ def test_every_setting_is_explained(name: str) -> None:
 @pytest.mark.parametrize("name", Format.model_fields)
 def test_every_key_of_a_format_is_explained(name: str) -> None:
     assert re.search(rf"^\| `{name}` \|", text_of("sources.md"), re.MULTILINE)
+
+
+@pytest.mark.parametrize(("name", "field"), Expect.model_fields.items())
+def test_every_limit_of_a_drop_day_and_its_default_is_explained(name: str, field: FieldInfo) -> None:
+    row = re.search(rf"^\| `{name}` \| ([^|]*) \|", text_of("sources.md").split("## Odd drops")[1], re.MULTILINE)
+    assert row, f"docs/sources.md has no row for {name}"
+    assert row[1].strip(" `") == ("none" if field.default == () else str(field.default).lower())
 
 
 @pytest.mark.parametrize("name", Pull.model_fields)

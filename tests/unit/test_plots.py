@@ -23,8 +23,8 @@ PICTURE = re.compile(r"^!\[([^\]]+)\]\(data:image/png;base64,([A-Za-z0-9+/=]+)\)
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures that a test's pictures were made from."""
     figures: list[Figure] = []
-    original = plots._markdown
-    monkeypatch.setattr(plots, "_markdown", lambda figure, title: (figures.append(figure), original(figure, title))[1])
+    original = plots.markdown
+    monkeypatch.setattr(plots, "markdown", lambda figure, title: (figures.append(figure), original(figure, title))[1])
     return figures
 
 
@@ -128,21 +128,6 @@ def test_coverage_stacks_the_states_of_each_day(drawn: list[Figure]) -> None:
     ends = {round(bar.get_x() + bar.get_width(), 6) for bar in axis.patches}
     assert {3.0, 2.0} <= ends, "stacked bars end at the number of series"
     assert "fitted 1" in words(drawn[0])
-
-
-def test_ledger_balance_writes_the_sum_of_each_source(drawn: list[Figure]) -> None:
-    columns = {
-        "source": ["a"] * 60 + ["b"],
-        "drop_day": [*DAYS[:60], DAY],
-        "rows_in": [10] * 61,
-        "rows_loaded": [8] * 61,
-        "rows_quarantined": [2] * 61,
-    }
-    picture(plots.ledger_balance(pa.table(columns | {"rows_duplicate": [0] * 61, "rows_erased": [0] * 61})))
-    assert [axis.get_title(loc="left") for axis in drawn[0].axes] == [
-        "a: 600 rows in = 480 loaded + 120 quarantined",
-        "b: 10 rows in = 8 loaded + 2 quarantined",
-    ]
 
 
 @pytest.mark.parametrize("days", [1, 400])

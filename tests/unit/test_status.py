@@ -19,7 +19,7 @@ from ml_platform.lake.schemas import (
     STORAGE_EVENTS,
 )
 from ml_platform.settings import Settings
-from ml_platform.status import read_status, scores
+from ml_platform.status import read_status, refusals_at, scores
 
 DAY, NEXT = date(2017, 1, 1), date(2017, 1, 2)
 FLEET = pa.schema(
@@ -126,6 +126,15 @@ def test_refusals_by_rule_with_the_newest_example(lake: Lake) -> None:
     )
     found = [(one.rule, one.count, one.example) for one in read_status(lake).refusals]
     assert found == [("type", 2, "b.csv row 9: y"), ("empty", 1, "c.csv")]
+
+
+def test_refusals_of_one_stage_are_those_of_its_source_that_nobody_decided(lake: Lake) -> None:
+    assert refusals_at(lake, "meter", "bronze") == ()
+    row = {"source": "meter", "stage": "bronze", "rule": "type", "path": "meter/a.csv", "state": "open"}
+    others = [{"source": "sites"}, {"stage": "silver"}, {"state": "discarded"}, {"state": "released"}]
+    rows = [{**row, **other, "drop_id": str(n), "quarantined_at": at(1)} for n, other in enumerate([{}, {}, *others])]
+    put(lake, QUARANTINE, rows)
+    assert [(one.rule, one.count) for one in refusals_at(lake, "meter", "bronze")] == [("type", 2)]
 
 
 def test_only_the_newest_fleet_counts(lake: Lake) -> None:

@@ -68,7 +68,7 @@ def test_a_failed_run_leaves_an_alert(home):
 
 
 def test_all_triggers_run_by_default(home):
-    for name in ("data_drops", "run_failures", "daily_retraining"):
+    for name in ("data_drops", "silent_feeds", "run_failures", "daily_retraining"):
         assert home.trigger(name).default_status.value == "RUNNING"
 
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from ml_platform import transient
 from ml_platform.contracts import SourceContract
-from ml_platform.landing import Drop, Held, LandingStore, LocalLanding, Readiness, in_words, list_drops
+from ml_platform.landing import Drop, LandingStore, LocalLanding, Readiness, Waits, in_words, list_drops
 from ml_platform.landing import manifest as manifests
 from ml_platform.landing.manifest import ManifestError, read_manifest
 
@@ -38,7 +38,7 @@ def look(store: LandingStore, source: SourceContract, now: datetime | None = Non
     """Path to `due`, or why it waits."""
     ready = Readiness(store, source, now or datetime.now(UTC))
     found = [ready.of(drop) for drop in list_drops(store, source)]
-    return {one.path: one.reason if isinstance(one, Held) else "due" for one in found}
+    return {one.path: one.reason if isinstance(one, Waits) else "due" for one in found}
 
 
 def promise(data: bytes, **other: Any) -> dict[str, Any]:

@@ -145,9 +145,27 @@ def test_limits_come_from_yaml(tmp_path):
     path.write_text("champion_tolerance: 0.2\n")
     assert load_gate(path).champion_tolerance == 0.2
     assert load_gate(tmp_path / "absent.yaml") == GateConfig()
-    path.write_text("champion_tolerence: 0.2\n")
-    with pytest.raises(GateError, match=r"(?s)gate\.yaml.*champion_tolerence"):
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("champion_tolerence: 0.2", ["champion_tolerence: unknown key; known keys are champion_tolerance, minimum"]),
+        ("maximum_bias: -1", ["maximum_bias: -1 cannot be used: should be greater than or equal to 0"]),
+        ("maximum_bias: much\nminimum_skill: 2", ["maximum_bias: 'much' cannot be used", "minimum_skill: 2 cannot"]),
+        ("- 1", ["a gate is a mapping of keys, not list; known keys are"]),
+        ("a: [", ["not valid YAML"]),
+    ],
+)
+def test_a_gate_that_cannot_be_used_is_told_key_by_key(tmp_path, text, words):
+    path = tmp_path / "gate.yaml"
+    path.write_text(text)
+    with pytest.raises(GateError) as found:
         load_gate(path)
+    for expected in words:
+        assert f"{path}: {expected}" in str(found.value)
+    assert "pydantic" not in str(found.value)
+    assert "GateConfig" not in str(found.value)
 
 
 def test_the_packaged_gate_has_the_promised_limits():
