@@ -15,6 +15,8 @@ PYTHON ?=
 PORT ?= 3000
 PYTEST_ARGS ?=
 WORKERS ?= 2
+# what files, events and pulls can do to ingestion; `make test` runs it too
+HOSTILE := tests/unit/test_corpus.py tests/unit/test_drift.py tests/unit/storage_events tests/unit/landing tests/unit/pull tests/unit/dagster/test_announced_drops.py
 BIN := .venv/bin
 STAMP := .venv/.stamp
 
@@ -57,6 +59,7 @@ bench: $(STAMP) ## speed and accuracy, by hand and on a quiet machine
 
 faults: $(STAMP) ## fault injection: kills, two writers, broken storage, full disks, hostile deliveries (ten minutes)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --faults $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(HOSTILE) $(PYTEST_ARGS)
 
 env: $(STAMP) ## only make .venv
 	@:

@@ -23,12 +23,12 @@ class MemoryQueue:
 
     def receive(self, count: int) -> list[Message]:
         found = [self.visible.popleft() for _ in range(min(count, len(self.visible)))]
-        received = [replace(one, dequeue_count=one.dequeue_count + 1, receipt=f"r{one.dequeue_count}") for one in found]
+        received = [replace(one, dequeue_count=one.dequeue_count + 1, handle=f"r{one.dequeue_count}") for one in found]
         self.hidden |= {one.message_id: one for one in received}
         return received
 
     def delete(self, message: Message) -> None:
-        if self.hidden.get(message.message_id, message).receipt == message.receipt:
+        if self.hidden.get(message.message_id, message).handle == message.handle:
             self.hidden.pop(message.message_id, None)
 
     def hand_back(self) -> None:

@@ -18,7 +18,7 @@ from ml_platform.storage_events.outcomes import Scope
 from ml_platform.storage_events.queue import EventQueue, Message
 
 BATCH, MOST, SECONDS = 256, 5_000, 5.0  # a tick has a minute for everything
-MOST_RECEIPTS = 20  # a message that came so often has never been brought to its end
+MOST_DELIVERIES = 20  # a message that came so often has never been brought to its end
 LONGEST_TEXT = 4_096
 
 
@@ -72,7 +72,7 @@ def _take(messages: Sequence[Message], lake: Lake, scope: Scope, taken: Intake) 
 
 def _read(message: Message, scope: Scope, now: datetime) -> tuple[list[Announcement], str]:
     """Rows that a message makes, and why it is a dead letter (empty: it is none)."""
-    if message.dequeue_count > MOST_RECEIPTS:
+    if message.dequeue_count > MOST_DELIVERIES:
         return [], f"received {message.dequeue_count} times, and never deleted"
     try:
         found = parse(message.text)

@@ -30,12 +30,12 @@ class QueueUnavailableError(RuntimeError):
 
 @dataclass(frozen=True)
 class Message:
-    """A message as it was received for the `dequeue_count`th time; its receipt lets this reader delete it."""
+    """A message as it was received for the `dequeue_count`th time; its handle lets this reader delete it."""
 
     message_id: str
     text: str
     dequeue_count: int
-    receipt: str = field(default="", repr=False)
+    handle: str = field(default="", repr=False)
 
 
 class EventQueue(Protocol):
@@ -85,7 +85,7 @@ class AzureQueue:
 
         def ask() -> None:
             try:
-                self._client.delete_message(message.message_id, message.receipt, **ONCE)
+                self._client.delete_message(message.message_id, message.handle, **ONCE)
             except HttpResponseError as why:
                 if getattr(why, "error_code", None) not in NOT_OURS:
                     raise

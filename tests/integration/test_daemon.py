@@ -41,7 +41,8 @@ def test_a_day_arrives_without_a_click_and_nothing_stays_behind(settings, free_p
         (node,) = wait("the code location", lambda: ask(port, SENSORS)["repositoriesOrError"]["nodes"], 60)
         assert len(node["assetNodes"]) >= 16
         assert {one["name"]: one["scheduleState"]["status"] for one in node["schedules"]} == {
-            "daily_retraining": "RUNNING"
+            "daily_retraining": "RUNNING",
+            "daily_retention": "STOPPED",
         }
 
         def settled() -> bool:

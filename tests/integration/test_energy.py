@@ -18,7 +18,7 @@ FIRST, LAST = date(2024, 3, 1), date(2024, 4, 2)
 HOURS = 24
 METERS = {f"m{number}": ("north", "south")[number % 2] for number in range(6)}
 ROOT = Path(__file__).resolve().parents[2]
-RETAIL = r"(?i)\b(\w*_)?(baskets?|households?|product_id|product_category|sales|retail(er)?s?|shops?|shoppers?|grocer\w*|receipts?|customers?|mailers?)(_\w*)?\b"
+RETAIL = r"(?i)\b(\w*_)?(baskets?|households?|product_id|product_category|sales|retail(er)?s?|shops?|shoppers?|grocer\w*|(?<!pop_)(?<!Pop)receipts?(?!Mismatch)|customers?|mailers?)(_\w*)?\b"
 
 SOURCES = {
     "readings": """

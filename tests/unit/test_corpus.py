@@ -275,7 +275,7 @@ def opened(tmp_path: Path, content: bytes, limits: Limits | None = None, **form:
         ((HEAD + GOOD).replace(b"a\n", b"'a'\n"), {"quote": "'"}),
         ((HEAD + GOOD).decode().encode("utf-16"), {"encoding": "utf-16"}),
         (PACKED, {"compression": "gzip"}),
-        (gzip.compress(HEAD) + gzip.compress(GOOD), {"compression": "gzip"}),
+        (gzip.compress(HEAD, mtime=0) + gzip.compress(GOOD, mtime=0), {"compression": "gzip"}),
         (lines(*({"note": n, "units": u, "meter": m} for m, u, n in [(1, "1.50", "a"), (2, "2.50", "b"), (3, "3.50", "c")])), {"type": "jsonl"}),
         (b'\xef\xbb\xbf{"meter": 1, "units": 1.50, "note": "a"}\n\n{"meter": 2, "units": 2.50, "note": "b"}\r\n{"meter": 3, "units": 3.50, "note": "c"}', {"type": "jsonl"}),
     ],

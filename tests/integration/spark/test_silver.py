@@ -405,7 +405,6 @@ def test_a_check_that_fails_commits_nothing(town: Any, monkeypatch: pytest.Monke
         elif check == "unique_key":
             patch.setattr(preparation, "deduplicated", lambda rows, contract: rows)
         else:
-            patch.setattr(SourceContract, "silver_minimum", 0, raising=False)
             patch.setattr(
                 type(town.preparation("readings")),
                 "_expected",

@@ -6,7 +6,9 @@ from decimal import Decimal
 import duckdb
 import pyarrow as pa
 import pytest
+from fault_worker import KILLED, worker
 
+from ml_platform import failpoints
 from ml_platform.forecasting import ForecastConfig
 from ml_platform.lake import Lake, schemas
 from ml_platform.scoring import forecasts_spec
@@ -14,6 +16,8 @@ from ml_platform.warehouse import DuckDBWarehouse, WarehouseError
 from ml_platform.warehouse.contents import pointer_table
 from ml_platform.warehouse.duckdb import _open
 from ml_platform.warehouse.protocol import Pointer
+
+KILLS = 20
 
 
 @pytest.fixture
@@ -275,3 +279,24 @@ def test_duckdb_never_asks_for_an_extension(house):
     staged = warehouse(house).stage(house.lake, house.config, {house.day: "r1"})
     with _open(staged.path) as sql, pytest.raises(duckdb.Error):
         sql.execute("select * from read_xlsx('x.xlsx')").fetchall()
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("name", [name for name in failpoints.NAMES if name.startswith("publish.")])
+def test_a_publication_that_is_killed_is_completed_by_the_next(house, name):
+    """Twenty times: the process dies, readers see the old day whole or the new one whole, a repetition ends it."""
+    publish(house, house.day, "r1")
+    target, before = warehouse(house), "r1"
+    with worker() as crew:
+        for number in range(KILLS):
+            new = f"k{number}"
+            add_forecasts(house, house.day, new)
+            target.stage(house.lake, house.config, {house.day: new})
+            build_marts(target)
+            assert crew.do("publish", house.home, name) == KILLED
+            shown = ask(target.path, "select distinct release_id, count(*) from marts.forecast_latest group by all")
+            assert shown in ([(before, 168)], [(new, 168)])
+            assert crew.do("publish", house.home) == 0
+            assert ask(target.path, "select distinct release_id from marts.forecast_latest") == [(new,)]
+            assert house.lake.count("ops/published") == number + 2
+            before = new

@@ -193,7 +193,7 @@ def test_a_text_that_no_table_holds_is_spelt_out(desk: Desk) -> None:
 
 def test_a_message_that_never_ends_is_taken_out(desk: Desk) -> None:
     desk.send(*desk.versions(1))
-    for _ in range(intake.MOST_RECEIPTS):
+    for _ in range(intake.MOST_DELIVERIES):
         desk.queue.receive(1)
         desk.queue.hand_back()
     assert desk.drain().dead == 1
@@ -276,7 +276,7 @@ def served(request: pytest.FixtureRequest) -> Iterator[Served]:
         yield Served(
             AzureQueue(f"{server.queue_url}/{name}", SecretStr(server.key)),
             client.send_message,
-            lambda one: client.update_message(one.message_id, one.receipt, visibility_timeout=0),
+            lambda one: client.update_message(one.message_id, one.handle, visibility_timeout=0),
         )
 
 
@@ -289,7 +289,7 @@ def test_a_message_comes_until_it_is_deleted(served: Served) -> None:
     served.again(first)
     (second,) = served.queue.receive(5)
     assert (second.message_id, second.dequeue_count) == (first.message_id, 2)
-    served.queue.delete(first)  # its receipt is not the newest
+    served.queue.delete(first)  # its handle is not the newest
     served.again(second)
     (third,) = served.queue.receive(5)
     served.queue.delete(third)
