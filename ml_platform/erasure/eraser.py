@@ -212,9 +212,8 @@ class Eraser:
     def _forget(self, persons: Persons) -> None:
         """Old versions of the other tables that held the key, and what runs and pulls that died have staged: what a commit names is projected by now."""
         source = persons.contract.name
-        if persons.contract.pull:
-            with pulling(self.lake, source), workshop(self.lake, source):
-                pass  # an empty one, which goes
+        with pulling(self.lake, source), workshop(self.lake, source):
+            pass  # an empty one, which goes: what a killed pull left is gone
         for name in (persons.contract.bronze_spec.name, LEDGER.name, QUARANTINE.name, DECISIONS.name, ALERTS.name):
             scrub(self.lake, name, lambda text: refusals.clean_metadata(text, persons))
 

@@ -393,6 +393,15 @@ def test_an_erasure_waits_for_a_run_and_the_next_run_for_it(town: Any, monkeypat
     assert traces(town, PERSON) == []
 
 
+def test_what_a_killed_pull_left_goes_too(town: Any) -> None:
+    left = town.root / "lake" / "ops" / ".pull-readings" / "rows.parquet"
+    left.parent.mkdir()
+    left.write_bytes(f"{PERSON}".encode())
+    assert [Path(one).name for one in traces(town, PERSON)].count(left.name) == 1
+    eraser(town).erase(request())
+    assert traces(town, PERSON) == []
+
+
 def test_two_at_once_take_turns(town: Any) -> None:
     values = (PERSON, 2, 3, PERSON)
     workers = [threading.Thread(target=eraser(town).erase, args=(request(value),)) for value in values]
