@@ -110,7 +110,7 @@ def fate_balance(ledger: pa.Table, fates: pa.Table) -> str:
     `ledger`: rows of ops/ledger of one source; `fates`: its rows of ops/row_fates with stage silver.
     """
     bronze, silver = _at_bronze(ledger), _at_silver(fates)
-    totals = {"bronze": pc.sum(ledger["rows_in"]).as_py() or 0, "silver": bronze["loaded", ""]}
+    totals = {"bronze": pc.sum(ledger["rows_in"]).as_py() or 0, "silver": bronze["loaded", ""] + bronze["erased", ""]}
     shown = [
         (stage, *name, rows)
         for stage, found in (("bronze", bronze), ("silver", silver))
@@ -126,7 +126,7 @@ def fate_balance(ledger: pa.Table, fates: pa.Table) -> str:
     if shown:
         axis.set_xscale("log")
     axis.margins(x=0.2)
-    axis.set_xlabel("rows, logarithmic (shares: of rows in at bronze, of loaded rows at silver)", fontsize=8)
+    axis.set_xlabel("rows, logarithmic (shares: of rows in at bronze, of loaded and erased rows at silver)", fontsize=8)
     axis.set_title(_sums(totals, sum(bronze.values()), sum(silver.values())), fontsize=8, loc="left")
     return plots.markdown(figure, "What became of the rows")
 
@@ -142,8 +142,8 @@ def _at_silver(fates: pa.Table) -> dict[tuple[str, str], int]:
 
 
 def _sums(totals: dict[str, int], bronze: int, silver: int) -> str:
-    """Both sums in words, a line each; a difference is named."""
-    loaded = _accounted("loaded rows", totals["silver"], silver)
+    """Both sums in words, a line each; a difference is named. What was erased has a fate at silver, too."""
+    loaded = _accounted("loaded and erased rows", totals["silver"], silver)
     return f"{_accounted('rows in', totals['bronze'], bronze)}\n{loaded}"
 
 

@@ -329,7 +329,7 @@ def test_status_of_an_empty_home_says_how_to_begin(settings: Settings) -> None:
 
 
 def test_status_as_words_and_as_json(settings: Settings) -> None:
-    row = {"drop_id": "a", "source": "sales", "drop_day": date(2017, 1, 1), "state": "loaded"}
+    row = {"drop_id": "a", "source": "sales", "drop_day": date(2017, 1, 1), "state": "loaded", "table_version": 0}
     counts = {"rows_in": 1234, "rows_loaded": 1234, "rows_quarantined": 0, "rows_duplicate": 0, "rows_erased": 0}
     Lake(settings.lake).append(LEDGER, pa.Table.from_pylist([row | counts], schema=LEDGER.schema))
     _, text = run("status")

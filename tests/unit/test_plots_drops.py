@@ -92,20 +92,24 @@ def fates(*rows: tuple[str, str | None, int]) -> pa.Table:
 @pytest.mark.parametrize(
     ("kept", "words"),
     [
-        (890, "1,000 rows in, each accounted for\n900 loaded rows, each accounted for"),
-        (880, "900 loaded rows, 890 ACCOUNTED FOR, 10 not yet"),
-        (900, "900 loaded rows, 910 ACCOUNTED FOR, 10 too many"),
+        (860, "1,000 rows in, each accounted for\n900 loaded and erased rows, each accounted for"),
+        (850, "900 loaded and erased rows, 890 ACCOUNTED FOR, 10 not yet"),
+        (870, "900 loaded and erased rows, 910 ACCOUNTED FOR, 10 too many"),
     ],
 )
 def test_the_balance_says_what_does_not_add_up(drawn: list[Figure], kept: int, words: str) -> None:
-    ledger = pa.Table.from_pylist([drop(0, 1000, rows_loaded=900, rows_quarantined=100)], schema=LEDGER.schema)
-    plots_drops.fate_balance(ledger, fates(("kept", "", kept), ("excluded", "unit", 6), ("excluded", "unit", 4)))
+    parts = {"rows_loaded": 870, "rows_quarantined": 100, "rows_erased": 30}
+    ledger = pa.Table.from_pylist([drop(0, 1000, **parts)], schema=LEDGER.schema)
+    told_twice = (("excluded", "unit", 6), ("excluded", "unit", 4))
+    plots_drops.fate_balance(ledger, fates(("kept", "", kept), ("erased", "", 30), *told_twice))
     axis = drawn[0].axes[0]
     assert words in axis.get_title(loc="left")
     assert [label.get_text() for label in axis.get_yticklabels()] == [
         "bronze: loaded",
         "bronze: quarantined",
+        "bronze: erased",
         "silver: kept",
+        "silver: erased",
         "silver: excluded (unit)",
     ]
 
