@@ -38,7 +38,7 @@ def erase(
     Twice: the lake first, then with `--landing` the files that arrived. Exit code 1 where a file has to be looked at by hand. Without options:
     complete what a crash cut off.
 
-    Example: `ml-platform erase --source sales --column household_id --value 2457 --reason "request 17" --dry-run`
+    Example: `ml-platform erase --source visits --column person_id --value 2457 --reason "request 17" --dry-run`
     """
     from ml_platform.erasure.eraser import Request
 

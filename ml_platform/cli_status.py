@@ -26,7 +26,7 @@ def status(
     """Show ledger, quarantine, odd drops, fleet, errors, release and freshness; or one file with all its versions.
 
     Example: `ml-platform status`, for scripts `ml-platform status --json | jq .complete_day`,
-    `ml-platform status --file sales_2017-03-01.csv`
+    `ml-platform status --file readings_2017-03-01.csv`
     """
     from ml_platform.console_events import show_events
     from ml_platform.console_status import show_status

@@ -68,7 +68,7 @@ def file_status(text: str, settings: Settings, contracts: Contracts) -> list[Fil
     if not meant:
         raise NoSuchFileError(
             f"no file '{text}' lies below {landing.locate()}, and the ledger knows none: give its path as `ml-platform status` "
-            "shows it, such as sales/sales_2017-01-01.csv, or its name"
+            "shows it, such as readings/readings_2017-01-01.csv, or its name"
         )
     return [
         _file(
