@@ -11,7 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +43,8 @@ class Worker:
         """As `do`, and kill the child with SIGKILL after some seconds, if it still works then."""
         child = self.start(what, home)
         time.sleep(seconds)
-        os.kill(child, signal.SIGKILL)  # a child that has ended waits for `wait`, its id is nobody else's
+        with suppress(ProcessLookupError):  # it has ended by itself
+            os.kill(child, signal.SIGKILL)
         return self.wait()
 
     def _answer(self) -> int:
