@@ -6,7 +6,7 @@ increment (rules, preparation): a suite looks at a bounded sample.
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from ml_platform.checks import CheckResult
+from ml_platform.columns import Column
 
 NAME = "expectations"
 
@@ -28,6 +29,20 @@ class Expected:
     minimum: Mapping[str, float] = field(default_factory=dict)
     maximum: Mapping[str, float] = field(default_factory=dict)
     allowed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, declared: Mapping[str, Column], columns: Iterable[str], unique: Iterable[str], *filled: str
+    ) -> "Expected":
+        """What `declared` columns promise of a table with `columns`; those of `filled` have values, too."""
+        return cls(
+            columns=tuple(columns),
+            not_null=(*(name for name, column in declared.items() if not column.nullable), *filled),
+            unique=tuple(unique),
+            minimum={name: column.min for name, column in declared.items() if column.min is not None},
+            maximum={name: column.max for name, column in declared.items() if column.max is not None},
+            allowed={name: column.allowed for name, column in declared.items() if column.allowed},
+        )
 
 
 def validate(data: pa.Table, expected: Expected, rows: int, staged: int | None = None) -> CheckResult:

@@ -275,15 +275,7 @@ class IngestionReport:
 
 def expected(contract: SourceContract, names: Iterable[str]) -> expectations.Expected:
     """The suite of a bronze table with the columns `names`, from its contract."""
-    columns = contract.columns.items()
-    return expectations.Expected(
-        columns=tuple(names),
-        not_null=tuple(name for name, column in columns if not column.nullable),
-        unique=("drop_id", "row_number"),
-        minimum={name: column.min for name, column in columns if column.min is not None},
-        maximum={name: column.max for name, column in columns if column.max is not None},
-        allowed={name: column.allowed for name, column in columns if column.allowed},
-    )
+    return expectations.Expected.of(contract.columns, names, ("drop_id", "row_number"))
 
 
 def _ahead(pool: Executor, work: Callable[[Drop], Read | Left], drops: Iterable[Drop]) -> Iterator[Read | Left]:

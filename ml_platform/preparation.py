@@ -20,7 +20,7 @@ from ml_platform.failpoints import reach
 from ml_platform.fates import deduplicated, deleted, held_back, ruled
 from ml_platform.lake import Lake, TableSpec, decisions, erasures, ledger
 from ml_platform.lake.history import INPUTS_KEY, Commit
-from ml_platform.lake.ledger import LOADED, LedgerRow
+from ml_platform.lake.ledger import LOADED
 from ml_platform.lake.schemas import LEDGER, QUARANTINE, ROW_FATES
 from ml_platform.lake.staging import Staging
 from ml_platform.lake.store import in_predicate, locked
@@ -133,7 +133,7 @@ class Preparation:
         return {
             "contract": self.contract.fingerprint,
             # what the ledger knows, and not the table's version: rows are visible by their ledger row
-            "bronze": max((row.table_version for row in ledger.of_source(self.lake, self.contract.name)), default=-1),
+            "bronze": ledger.known_version(self.lake, self.contract.name),
             "lookups": lookups,
         }
 
@@ -141,7 +141,7 @@ class Preparation:
         """Months of the drops that changed since the last commit; None for all, where contract or lookups changed."""
         if not before or {**before, "bronze": None} != {**inputs, "bronze": None}:
             return None
-        newer = self._changed_drops(int(before["bronze"] or 0))
+        newer = ledger.of_source(self.lake, self.contract.name, after_version=int(before["bronze"] or 0))
         changed, days = [row.drop_id for row in newer], sorted({f"{row.drop_day}" for row in newer})
         if self._gone_elsewhere(changed):
             return None
@@ -190,10 +190,6 @@ class Preparation:
         if months is not None:
             return int(self._bronze(months).count())
         return sum(row.rows_loaded for row in ledger.of_source(self.lake, self.contract.name) if row.state == LOADED)
-
-    def _changed_drops(self, bronze_version: int) -> list[LedgerRow]:
-        known = ledger.of_source(self.lake, self.contract.name)
-        return [row for row in known if row.table_version > bronze_version]
 
     def _table(self, name: str) -> "DataFrame":
         return session(self.engine).read.format("delta").load(self.lake.uri(name))
@@ -266,16 +262,8 @@ class Preparation:
         ]
 
     def _expected(self) -> expectations.Expected:
-        columns = self.contract.columns.items()
-        required = [name for name, column in columns if not column.nullable]
-        return expectations.Expected(
-            columns=(*self.spec.schema.names, "fate"),
-            not_null=(*required, "date", "drop_id"),
-            unique=self.contract.key,
-            minimum={name: column.min for name, column in columns if column.min is not None},
-            maximum={name: column.max for name, column in columns if column.max is not None},
-            allowed={name: column.allowed for name, column in columns if column.allowed},
-        )
+        columns = (*self.spec.schema.names, "fate")
+        return expectations.Expected.of(self.contract.columns, columns, self.contract.key, "date", "drop_id")
 
     def _project(self, fates: pa.Table, staging: Staging, months: Sequence[str]) -> None:
         """Row fates and quarantined rows of the months take the place of those known before."""

@@ -142,6 +142,24 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return Settings(home=tmp_path / "home", workers=2)
 
 
+@pytest.fixture
+def home_of(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Settings]:
+    """A home of one declared source by its name and its contract, for the year 2024; its landing folder is there and empty."""
+
+    def made(name: str, contract: str) -> Settings:
+        configs = tmp_path / "configs"
+        (configs / "sources").mkdir(parents=True)
+        (configs / "sources" / f"{name}.yaml").write_text(contract)
+        days = {"FIRST_DAY": "2024-01-01", "LAST_DAY": "2024-12-31"}
+        for setting, value in {"CONFIGS": str(configs), **days}.items():
+            monkeypatch.setenv(f"ML_PLATFORM_{setting}", value)
+        home = Settings(home=settings.home)
+        (home.landing / name).mkdir(parents=True)
+        return home
+
+    return made
+
+
 @pytest.fixture(scope="session")
 def of_home() -> Callable[[str], list[psutil.Process]]:
     """Every other process that works in a home: they all inherit where it lies."""

@@ -147,9 +147,7 @@ def project(lake: Lake, source: str, bronze: str) -> int:
 
 def known_version(lake: Lake, source: str) -> int:
     """The newest version of a source's bronze table that the ledger knows; -1 where it knows none."""
-    if not lake.exists(LEDGER.name):
-        return -1
-    versions = lake.read(LEDGER.name, ["table_version"], pc.field("source") == source)["table_version"]
+    versions = columns_of(lake, source, ["table_version"])["table_version"]
     return int(pc.max(versions).as_py()) if len(versions) else -1
 
 

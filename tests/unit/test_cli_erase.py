@@ -1,6 +1,6 @@
 """`ml-platform erase` as a person types it: what it asks, what it shows, and that the key is nowhere in it."""
 
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from typer.testing import CliRunner
@@ -33,19 +33,10 @@ ASK = ("--source", "loads", "--column", "person", "--reason", "request 17", "--b
 
 
 @pytest.fixture
-def home(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def home(home_of: Callable[[str, str], Settings]) -> Settings:
     """A home whose bronze holds two persons; silver was never made, so that no engine starts."""
-    (tmp_path / "configs" / "sources").mkdir(parents=True)
-    (tmp_path / "configs" / "sources" / "loads.yaml").write_text(CONTRACT)
-    for name, value in (
-        ("CONFIGS", str(tmp_path / "configs")),
-        ("FIRST_DAY", "2024-01-01"),
-        ("LAST_DAY", "2024-12-31"),
-    ):
-        monkeypatch.setenv(f"ML_PLATFORM_{name}", value)
-    home = Settings(home=settings.home)
+    home = home_of("loads", CONTRACT)
     folder = home.landing / "loads"
-    folder.mkdir(parents=True)
     (folder / "loads_2024-01-05.csv").write_text(f"site,day,load,person\na,2024-01-05,5,bob\nb,2024-01-05,6,{PERSON}\n")
     door = _eraser(home).door(load_contracts(home.configs)["loads"])
     door.run(door.due(home.calendar.first, home.calendar.last))

@@ -1,7 +1,7 @@
 """`ml-platform quarantine` as a person types it: what it shows, what it decides, and with which exit code."""
 
 import getpass
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from typer.testing import CliRunner
@@ -32,19 +32,10 @@ EVIL = "[red]a\x1b[31mb\u202ec[/]"
 
 
 @pytest.fixture
-def home(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def home(home_of: Callable[[str, str], Settings]) -> Settings:
     """A home with a good row, two refused ones and a refused file."""
-    (tmp_path / "configs" / "sources").mkdir(parents=True)
-    (tmp_path / "configs" / "sources" / "loads.yaml").write_text(CONTRACT)
-    for name, value in (
-        ("CONFIGS", str(tmp_path / "configs")),
-        ("FIRST_DAY", "2024-01-01"),
-        ("LAST_DAY", "2024-12-31"),
-    ):
-        monkeypatch.setenv(f"ML_PLATFORM_{name}", value)
-    home = Settings(home=settings.home)
+    home = home_of("loads", CONTRACT)
     folder = home.landing / "loads"
-    folder.mkdir(parents=True)
     rows = ["a,2024-01-05,5", "b,2024-01-05,-4", f"c,2024-01-05,{EVIL}", "d,2024-01-05,1"]
     (folder / "loads_2024-01-05.csv").write_text("\n".join(["site,day,load", *rows]) + "\n")
     (folder / "notes.txt").write_text("x")

@@ -8,27 +8,16 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from azure.storage.blob import ContainerClient
+from feeds import READINGS
 
 from ml_platform.contracts import SourceContract
 from ml_platform.emulation.azurite import Azurite
 from ml_platform.landing import LandingStore, LocalLanding
 from ml_platform.landing.blob import BlobLanding
 
-READINGS: dict[str, Any] = {
-    "name": "readings",
-    "kind": "events",
-    "description": "Readings.",
-    "owner": "team:grid",
-    "path": "readings_{day}*.csv",
-    "format": {"type": "csv"},
-    "columns": {"meter": {"type": "int64"}, "at": {"type": "timestamp"}},
-    "key": ["meter", "at"],
-    "time": {"column": "at"},
-}
 STORES = ("local", "azurite")
 
 

@@ -4,24 +4,13 @@ import os
 import time
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
+from feeds import READINGS
 
 from ml_platform.contracts import SourceContract
 from ml_platform.landing import Drop, LandingError, LocalLanding, land_files, list_drops, undeclared
 
-READINGS: dict[str, Any] = {
-    "name": "readings",
-    "kind": "events",
-    "description": "Readings.",
-    "owner": "team:grid",
-    "path": "readings_{day}*.csv",
-    "format": {"type": "csv"},
-    "columns": {"meter": {"type": "int64"}, "at": {"type": "timestamp"}},
-    "key": ["meter", "at"],
-    "time": {"column": "at"},
-}
 EVENTS = SourceContract.model_validate(READINGS)
 SNAPSHOT = SourceContract.model_validate({**READINGS, "kind": "snapshot", "path": "readings.csv"})
 WEATHER = SourceContract.model_validate({**READINGS, "name": "weather", "path": "{day}/part.csv"})

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from feeds import READINGS
 from pydantic import ValidationError
 
 from ml_platform import transient
@@ -15,23 +16,12 @@ from ml_platform.landing import Drop, LandingStore, LocalLanding, Readiness, Wai
 from ml_platform.landing import manifest as manifests
 from ml_platform.landing.manifest import ManifestError, read_manifest
 
-READINGS: dict[str, Any] = {
-    "name": "readings",
-    "kind": "events",
-    "description": "Readings.",
-    "owner": "team:grid",
-    "path": "{day}/part*.csv",
-    "format": {"type": "csv"},
-    "columns": {"meter": {"type": "int64"}, "at": {"type": "timestamp"}},
-    "key": ["meter", "at"],
-    "time": {"column": "at"},
-}
 A, B = "readings/2024-01-05/part-a.csv", "readings/2024-01-05/part-b.csv"
 OTHER = "readings/2024-01-06/part-a.csv"
 
 
 def contract(**landing: Any) -> SourceContract:
-    return SourceContract.model_validate({**READINGS, "landing": landing})
+    return SourceContract.model_validate({**READINGS, "path": "{day}/part*.csv", "landing": landing})
 
 
 def look(store: LandingStore, source: SourceContract, now: datetime | None = None) -> dict[str, str]:
