@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ml_platform import expectations
-from ml_platform.accounts import UNDATED, counted_fates, erased_fates, replaced_fates, silver_refusals, totals
+from ml_platform.accounts import UNDATED, counted_fates, erased_fates, fates_of, replaced_fates, silver_refusals, totals
 from ml_platform.checks import READER_VERSION, CheckResult, reader_version, require
 from ml_platform.contracts import Contracts, SourceContract
 from ml_platform.failpoints import reach
@@ -43,6 +43,14 @@ class PreparationReport:
     fates: dict[str, int]
     version: int
     checks: tuple[CheckResult, ...] = ()
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What is made anew: months of the event, and days of the drops that hold their rows, by which bronze is partitioned."""
+
+    months: tuple[str, ...]
+    drop_days: tuple[str, ...]
 
 
 def silver_spec(contract: SourceContract, contracts: Contracts) -> TableSpec:
@@ -90,19 +98,21 @@ class Preparation:
         before = json.loads(last.metadata[INPUTS_KEY]) if last else {}
         if inputs == before:
             return PreparationReport((), {}, table.version())
-        changed = self._touched(before, inputs)
-        self.progress(f"{self.contract.silver}: {'all' if changed is None else len(changed)} months")
+        scope = self._touched(before, inputs)
+        self.progress(f"{self.contract.silver}: {'all' if scope is None else len(scope.months)} months")
         staging = Staging.open(self.lake, self.spec)
-        self._judged(changed).write.partitionBy("fate", "month").mode("overwrite").parquet(staging.path)
+        self._judged(scope).write.partitionBy("fate", "month").mode("overwrite").parquet(staging.path)
         reach("silver.staged")
         fates = counted_fates(staging, self.contract)
-        months = sorted({*fates["period"].to_pylist(), *self._known_months(None)}) if changed is None else changed
-        checks = require(f"table {self.spec.name}", self._checks(staging, fates, self._rows(changed)))
+        self.progress(f"{self.contract.silver}: {pc.sum(fates['rows']).as_py() or 0:,} rows judged")
+        months = sorted({*fates["period"].to_pylist(), *self._known_months(None)}) if scope is None else scope.months
+        checks = require(f"table {self.spec.name}", self._checks(staging, fates, self._rows(scope)))
         # projections first: a crash before the commit leaves the inputs unrecorded, so that the next run makes both anew
         self._project(fates, staging, months)
         reach("silver.accounts_written")
         touches, expected = self._touches(staging, months, last), table.version() + 1
         touches.record(self.lake, expected)
+        self.progress(f"{self.contract.silver}: checked and accounted for")
         metadata = {INPUTS_KEY: json.dumps(inputs), MONTHS_KEY: json.dumps(months)}
         version = staging.commit(months, metadata, "fate=kept")
         reach("silver.committed")
@@ -137,8 +147,8 @@ class Preparation:
             "lookups": lookups,
         }
 
-    def _touched(self, before: dict[str, Any], inputs: dict[str, Any]) -> list[str] | None:
-        """Months of the drops that changed since the last commit; None for all, where contract or lookups changed."""
+    def _touched(self, before: dict[str, Any], inputs: dict[str, Any]) -> Scope | None:
+        """Months of the drops that changed since the last commit; None for everything, where contract or lookups changed."""
         if not before or {**before, "bronze": None} != {**inputs, "bronze": None}:
             return None
         newer = ledger.of_source(self.lake, self.contract.name, after_version=int(before["bronze"] or 0))
@@ -148,7 +158,8 @@ class Preparation:
         # by day first: bronze is partitioned by it, and ids prune nothing
         rows = self._dated(self._read_bronze().where(is_in("drop_day", days)).where(is_in("drop_id", changed)))
         months = {row["month"] for row in rows.select("month").distinct().collect()} | self._known_months(changed)
-        return sorted(months | self._months_of_keys(rows, changed))
+        found = tuple(sorted(months | self._months_of_keys(rows, changed)))
+        return Scope(found, tuple(sorted({*days, *self._known_days(found)})))
 
     def _gone_elsewhere(self, drops: Sequence[str]) -> bool:
         """Whether rows of these drops had taken others out: where they are gone themselves, nothing says any more which months those lie in."""
@@ -169,11 +180,18 @@ class Preparation:
 
     def _known_months(self, drops: Sequence[str] | None) -> set[str]:
         """Months in which rows (of some drops) have a fate: also those that silver does not hold, because none was kept."""
-        if not self.lake.exists(ROW_FATES.name):
-            return set()
-        own = (pc.field("source") == self.contract.name) & (pc.field("stage") == "silver")
-        known = self.lake.read(ROW_FATES.name, ["drop_id", "period"], own).to_pylist()
-        return {row["period"] for row in known if drops is None or row["drop_id"] in drops} - {UNDATED}
+        known = fates_of(self.lake, self.contract.name)
+        if drops is not None:
+            known = known.filter(pc.is_in(known["drop_id"], pa.array(drops, pa.string())))
+        return set(known["period"].unique().to_pylist()) - {UNDATED}
+
+    def _known_days(self, months: Sequence[str]) -> set[str]:
+        """Drop days of the rows that have a fate in some months."""
+        known = fates_of(self.lake, self.contract.name)
+        known = known.filter(pc.is_in(known["period"], pa.array(months, pa.string())))
+        drops = ledger.columns_of(self.lake, self.contract.name, ["drop_id", "drop_day"])
+        here = drops.filter(pc.is_in(drops["drop_id"], known["drop_id"].combine_chunks()))
+        return set(here["drop_day"].cast(pa.string()).unique().to_pylist())
 
     def _months_of_keys(self, rows: "DataFrame", drops: Sequence[str]) -> set[str]:
         """Other months with the keys of changed rows: a correction can move a row from one month to another."""
@@ -185,10 +203,10 @@ class Preparation:
         same = self._bronze(None).join(keys, list(key), "left_semi")
         return {row["month"] for row in same.select("month").distinct().collect()}
 
-    def _rows(self, months: Sequence[str] | None) -> int:
+    def _rows(self, scope: Scope | None) -> int:
         """Rows that must have a fate: counted in bronze for some months, in the ledger for all."""
-        if months is not None:
-            return int(self._bronze(months).count())
+        if scope is not None:
+            return int(self._bronze(scope).count())
         return sum(row.rows_loaded for row in ledger.of_source(self.lake, self.contract.name) if row.state == LOADED)
 
     def _table(self, name: str) -> "DataFrame":
@@ -198,12 +216,13 @@ class Preparation:
         """Columns of the contract and provenance: what drift has added stays in bronze."""
         return self._table(self.contract.bronze_spec.name).select(*self.contract.bronze_spec.schema.names)
 
-    def _bronze(self, months: Sequence[str] | None) -> "DataFrame":
-        """Rows of drops that the ledger calls loaded, with business date and month."""
+    def _bronze(self, scope: Scope | None) -> "DataFrame":
+        """Rows of drops that the ledger calls loaded, with business date and month; a scope's drop days spare the scan of all others."""
         visible = self._table(LEDGER.name)
         visible = visible.where(f"source = '{self.contract.name}' and state = '{LOADED}'").select("drop_id")
-        rows = self._dated(self._read_bronze().join(visible, "drop_id", "left_semi"))
-        return rows if months is None else rows.where(is_in("month", months))
+        rows = self._read_bronze() if scope is None else self._read_bronze().where(is_in("drop_day", scope.drop_days))
+        rows = self._dated(rows.join(visible, "drop_id", "left_semi"))
+        return rows if scope is None else rows.where(is_in("month", scope.months))
 
     def _dated(self, rows: "DataFrame") -> "DataFrame":
         import pyspark.sql.functions as F
@@ -218,22 +237,22 @@ class Preparation:
             rows = rows.withColumn("date", F.col("drop_day"))
         return rows.withColumn("month", F.date_format("date", "yyyy-MM"))
 
-    def _judged(self, months: Sequence[str] | None) -> "DataFrame":
-        """Every row of the months with `fate` and `rule`, in the table's column order."""
+    def _judged(self, scope: Scope | None) -> "DataFrame":
+        """Every row of the scope with `fate` and `rule`, in the table's column order."""
         discarded = decisions.discarded_at_silver(self.lake, self.contract.name)
-        found = held_back(ruled(self._with_same_keys(months), self.contract, self._current), discarded)
+        found = held_back(ruled(self._with_same_keys(scope), self.contract, self._current), discarded)
         rows = deduplicated(deleted(found, self.contract), self.contract)
-        rows = rows if months is None else rows.where(is_in("month", months))
+        rows = rows if scope is None else rows.where(is_in("month", scope.months))
         return rows.select(*(name for name in self.spec.schema.names if name != "month"), "fate", "month")
 
-    def _with_same_keys(self, months: Sequence[str] | None) -> "DataFrame":
-        """Rows of the months, and those of other months that have a say about them: the ones with their keys."""
-        if months is None or not self._keys_move:
-            return self._bronze(months)
-        every, key = self._bronze(None), list(self.contract.key)
-        own = every.where(is_in("month", months))
-        others = every.where(f"not {is_in('month', months)}").join(own.select(*key).distinct(), key, "left_semi")
-        return own.unionByName(others)
+    def _with_same_keys(self, scope: Scope | None) -> "DataFrame":
+        """Rows of the scope, and those of other months that have a say about them: the ones with their keys."""
+        own = self._bronze(scope)
+        if scope is None or not self._keys_move:
+            return own
+        others = self._bronze(None).where(f"not {is_in('month', scope.months)}")
+        key = list(self.contract.key)
+        return own.unionByName(others.join(own.select(*key).distinct(), key, "left_semi"))
 
     def _current(self, source: str) -> "DataFrame":
         return self._table(f"silver/{self.contracts[source].silver}")

@@ -6,10 +6,12 @@ Belongs here: forwarding HTTP and injecting faults by chance, repeatably. Does n
 import asyncio
 import contextlib
 import json
+import math
 import random
 import re
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,13 +29,14 @@ class Faults:
     """Which requests fail and how: `share` of those whose "METHOD /path" matches `where` meet one of `kinds`, by the chance of `seed`.
 
     busy: a 503 that the server never sees; cut_before: no answer, and the server never sees it; cut_after: no answer, though the server
-    did it; half_answer: half of the answer's bytes.
+    did it; half_answer: half of the answer's bytes. After `seconds` no request fails any more.
     """
 
     share: float = 0.0
     kinds: tuple[Fault, ...] = ("busy",)
     where: str = ""
     seed: int = 0
+    seconds: float | None = None
 
 
 class Chance:
@@ -41,10 +44,12 @@ class Chance:
 
     def __init__(self, faults: Faults) -> None:
         self.faults, self.random, self.injected = faults, random.Random(faults.seed), Counter[str]()
+        self.until = math.inf if faults.seconds is None else time.monotonic() + faults.seconds
 
     def of(self, request: str) -> Fault | None:
         """The fault that a request meets, if any."""
-        if not re.search(self.faults.where, request) or self.random.random() >= self.faults.share:
+        spared = time.monotonic() >= self.until or not re.search(self.faults.where, request)
+        if spared or self.random.random() >= self.faults.share:
             return None
         fault = self.random.choice(self.faults.kinds)
         self.injected[fault] += 1

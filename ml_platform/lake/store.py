@@ -44,6 +44,8 @@ MARK_KEY = "ml_platform.mark"  # names a commit, so that its writer finds it whe
 COMPRESSION = WriterProperties(compression="ZSTD", compression_level=1)
 # left to itself delta-rs cuts logs after 30 days, whether or not the platform still has to read them: retention alone does
 HOOKS = PostCommitHookProperties(cleanup_expired_logs=False)
+# storage that is away for a minute is waited for; for longer, a run fails with its words, where delta-rs alone would try for three minutes
+PATIENCE = {"max_retries": "1000", "retry_timeout": "75s", "backoff_config.max_backoff": "5s"}
 Transactions = Iterable[str] | Mapping[str, int]
 _WRITES = count(1)
 
@@ -67,7 +69,7 @@ class Lake:
 
     @cached_property
     def _options(self) -> dict[str, str] | None:
-        return dict(self.storage_options) or None
+        return {**(PATIENCE if "://" in self.root else {}), **self.storage_options} or None
 
     def uri(self, name: str) -> str:
         return f"{self.root.rstrip('/')}/{name}"

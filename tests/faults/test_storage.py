@@ -1,5 +1,6 @@
 """A lake on storage that answers with errors, not at all, or not to its end: nothing is lost, doubled, or called failed that was done."""
 
+import time
 import uuid
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ml_platform.lake import Lake
 
 pytestmark = pytest.mark.faults
 ROUNDS, MOST_FAILURES = 6, 60
+AWAY_SECONDS = 60
 # delta-rs waits up to 15 s between tries and three minutes in all by default: nobody has to wait for that here
 QUICK = {"backoff_config.init_backoff": "5 ms", "backoff_config.max_backoff": "100 ms"}
 
@@ -95,6 +97,22 @@ def test_storage_that_is_away_is_an_error_and_heals(azurite_server: Azurite, tmp
         proxy.set(Faults())
         for _ in range(3):
             ingest(lake, feed.landing)
+    assert violations(root, feed.landing, feed.history, options=azurite_server.storage_options()) == []
+
+
+def test_a_minute_without_storage_is_outlasted(azurite_server: Azurite, tmp_path: Path) -> None:
+    """With the platform's own patience: the run takes as long as storage is away, and does not fail."""
+    feed, root = Feed(tmp_path, seed=24), container(azurite_server)
+    with fault_proxy(azurite_server.blob_port) as proxy:
+        lake = Lake(root, azurite_server.storage_options(proxy.port))
+        feed.land()
+        ingest(lake, feed.landing)
+        feed.land()
+        proxy.set(Faults(1.0, seconds=AWAY_SECONDS))
+        began = time.monotonic()
+        for _ in range(3):
+            ingest(lake, feed.landing)
+    assert AWAY_SECONDS <= time.monotonic() - began <= 90
     assert violations(root, feed.landing, feed.history, options=azurite_server.storage_options()) == []
 
 

@@ -11,6 +11,7 @@ from fault_checker import COLUMNS, History
 
 from ml_platform.calendar import Calendar
 from ml_platform.contracts import Contracts, SourceContract
+from ml_platform.erasure.eraser import Eraser, Request
 from ml_platform.ingestion import Ingestion
 from ml_platform.lake import Lake
 from ml_platform.landing import LocalLanding
@@ -28,6 +29,7 @@ CONTRACT = SourceContract.model_validate(
         "key": ["meter", "at"],
         "time": {"column": "at"},
         "panel": {"target": True},
+        "personal": ["meter"],
     }
 )
 CALENDAR = Calendar(date(2024, 1, 1), date(2024, 12, 31))
@@ -45,7 +47,22 @@ def ingest(lake: Lake, landing: Path, batch_rows: int = 40) -> None:
 
 def prepare(lake: Lake) -> None:
     """What a run of the silver asset does."""
-    Preparation(lake, Contracts(sources=(CONTRACT,)), CONTRACT, "sail").run()
+    _preparation(lake).run()
+
+
+def erase(lake: Lake, landing: Path, meter: int) -> None:
+    """What the command does; where one before it was cut off, that one first."""
+    eraser = Eraser(
+        lake,
+        Contracts(sources=(CONTRACT,)),
+        lambda contract: ingestion(lake, landing),
+        lambda contract: _preparation(lake),
+    )
+    eraser.erase(Request(CONTRACT.name, "meter", "Ada", "request 17", value=str(meter)))
+
+
+def _preparation(lake: Lake) -> Preparation:
+    return Preparation(lake, Contracts(sources=(CONTRACT,)), CONTRACT, "sail")
 
 
 class Feed:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLED = -signal.SIGKILL
+ERASED = "erase.txt"  # in the home: the key that the order `erase` takes
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,14 @@ def _prepare(home: Path) -> None:
     prepare(Lake(str(home / "lake")))
 
 
+def _erase(home: Path) -> None:
+    from fault_feed import erase
+
+    from ml_platform.lake import Lake
+
+    erase(Lake(str(home / "lake")), home / "landing", int((home / ERASED).read_text()))
+
+
 def _publish(home: Path) -> None:
     from ml_platform.lake import Lake
     from ml_platform.warehouse import DuckDBWarehouse
@@ -90,7 +99,12 @@ def _publish(home: Path) -> None:
     DuckDBWarehouse(home / "warehouse" / "warehouse.duckdb").publish(Lake(str(home / "lake")))
 
 
-ORDERS: dict[str, Callable[[Path], None]] = {"ingest": _ingest, "prepare": _prepare, "publish": _publish}
+ORDERS: dict[str, Callable[[Path], None]] = {
+    "ingest": _ingest,
+    "prepare": _prepare,
+    "erase": _erase,
+    "publish": _publish,
+}
 
 
 def _child(what: str, home: str, failpoint: str, visit: int) -> int:

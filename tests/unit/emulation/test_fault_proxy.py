@@ -61,6 +61,11 @@ def test_the_same_seed_meets_the_same_faults() -> None:
     assert len({*first.injected}) == 2
 
 
+def test_faults_end_after_their_time() -> None:
+    away, back = Chance(Faults(1.0, seconds=60)), Chance(Faults(1.0, seconds=0))
+    assert (away.of("GET /"), back.of("GET /")) == ("busy", None)
+
+
 def test_a_server_that_is_not_there_is_a_cut_connection() -> None:
     with fault_proxy(9) as proxy:
         connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=10)
