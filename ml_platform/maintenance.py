@@ -134,7 +134,7 @@ class Maintenance:
 
 def tables(lake: Lake) -> list[str]:
     """Names of all tables of a local lake."""
-    if "://" in lake.root:
+    if lake.remote:
         raise LakeError(f"{lake.root} is no local folder: retention works on local lakes only")
     root = Path(lake.root)
     return sorted(log.parent.relative_to(root).as_posix() for log in root.glob("*/*/_delta_log"))

@@ -95,7 +95,7 @@ class Eraser:
             return self._complete(source)
 
     def _alone(self) -> AbstractContextManager[None]:
-        if "://" in self.lake.root:
+        if self.lake.remote:
             raise ErasureError(
                 f"the lake {self.lake.root} lies on storage where old versions and logs cannot be erased by this command"
             )

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ml_platform.contracts import Contracts, SourceContract
+from ml_platform.durable import put_in_place
 from ml_platform.erasure.door import without
 from ml_platform.erasure.eraser import Request
 from ml_platform.erasure.persons import ErasureError, Persons, make_secret
@@ -147,7 +148,7 @@ class LandingEraser:
                 if problem := self._difference(path, unfinished, persons, drop):
                     return replace(held, problem=problem)
                 _like(path, unfinished)
-            unfinished.replace(path)
+            put_in_place(unfinished, path)
             return held
         except (Changed, Vanished):
             return replace(held, problem=MEANWHILE)

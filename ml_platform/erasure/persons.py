@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ml_platform.contracts import SourceContract
+from ml_platform.durable import put_in_place
 from ml_platform.lake import Lake, erasures
 from ml_platform.lake.store import folder
 from ml_platform.values import reader
@@ -58,7 +59,7 @@ def make_secret(lake: Lake) -> bytes:
         unfinished = place.with_name(f".{place.name}.{os.getpid()}")
         with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(secrets.token_bytes(32))
-        unfinished.replace(place)
+        put_in_place(unfinished, place)
     return secret_of(lake)
 
 

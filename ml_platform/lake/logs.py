@@ -107,6 +107,14 @@ def read(root: str, name: str) -> Log:
     return Log(folder, tuple(reversed(commits)), tuple(whole))
 
 
+def committed(root: str, name: str, after: int) -> list[Path]:
+    """Files of the commits after version `after`, each commit's data before the log that names it."""
+    folder, found = Path(root) / name, list[Path]()
+    while (log := folder / "_delta_log" / f"{(after := after + 1):020}.json").exists():
+        found += [folder / one for one in sorted(_entry(after, log).added)] + [log]
+    return found
+
+
 def gone(root: str, name: str, version: int) -> GoneError:
     """The error for a version that cannot be read, with those that can."""
     if "://" in root:

@@ -14,6 +14,7 @@ from functools import cache, cached_property
 from itertools import count
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -32,6 +33,7 @@ from deltalake.fs import DeltaStorageHandler
 from deltalake.transaction import AddAction
 from pyarrow import fs
 
+from ml_platform.durable import sync
 from ml_platform.lake import history, logs
 from ml_platform.lake.errors import AlreadyCommittedError, LakeError
 from ml_platform.lake.files import Files, written
@@ -69,7 +71,12 @@ class Lake:
 
     @cached_property
     def _options(self) -> dict[str, str] | None:
-        return {**(PATIENCE if "://" in self.root else {}), **self.storage_options} or None
+        return {**(PATIENCE if self.remote else {}), **self.storage_options} or None
+
+    @property
+    def remote(self) -> bool:
+        """Whether the lake lies on storage that is no local disk."""
+        return "://" in self.root
 
     def uri(self, name: str) -> str:
         return f"{self.root.rstrip('/')}/{name}"
@@ -162,7 +169,11 @@ class Lake:
         """Rows as files below a table's root, which no reader sees before `append` commits them; None where delta-rs has to write."""
         _require_schema(spec, data.schema, "the data to write")
         dated = all(spec.schema.field(name).type == pa.date32() for name in spec.partition_by)
-        return written(data, folder(self, spec.name), spec.partition_by) if dated and "://" not in self.root else None
+        if not dated or self.remote:
+            return None
+        files = written(data, folder(self, spec.name), spec.partition_by)
+        sync(folder(self, spec.name) / one.path for one in files)
+        return files
 
     def discard(self, spec: TableSpec, files: Files | None) -> None:
         """Remove files that no commit will name."""
@@ -232,6 +243,7 @@ class Lake:
 
         `partitions` are values of the table's only partition column. The files' schema has been checked (see `staging`).
         """
+        sync(folder(self, spec.name) / unquote(one.path) for one in files)
         with self._commit(spec, (), metadata) as (table, options):
             filters = [(spec.partition_by[0], "in", list(partitions))] if table.count() else None
             by = list(spec.partition_by)
@@ -255,6 +267,8 @@ class Lake:
                 newer = self.commits_after(spec.name, before)
                 if mark not in (commit.metadata.get(MARK_KEY) for commit in newer):
                     raise
+            if not self.remote:
+                sync(logs.committed(self.root, spec.name, before or -1))  # the table itself with its first commit
 
     def reached(self, name: str, application: str) -> int:
         """The version of an application id that the table carries; -1 for none."""
@@ -263,7 +277,7 @@ class Lake:
 
     def filesystem(self, name: str) -> fs.FileSystem:
         """Files below a table's root, for what lies beside its data."""
-        if "://" in self.root:
+        if self.remote:
             return fs.PyFileSystem(DeltaStorageHandler(self.uri(name), self._options))
         return fs.SubTreeFileSystem(self.uri(name), fs.LocalFileSystem())
 

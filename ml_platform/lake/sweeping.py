@@ -50,7 +50,7 @@ def find(lake: Lake, name: str, retention: timedelta, in_flight: timedelta = IN_
     A file that a commit has removed goes as soon as no kept version names it. One that no commit of the log names may still be on its way
     into one: it stays for the retention, and for `in_flight` at least.
     """
-    if "://" in lake.root:
+    if lake.remote:
         raise LakeError(f"{lake.root} is no local folder: retention works on local lakes only")
     log, now = logs.read(lake.root, name), datetime.now(UTC)
     keep, needed = log.in_force(now - retention), _needed(lake, name, log)

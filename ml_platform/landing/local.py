@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from ml_platform.durable import put_in_place
 from ml_platform.landing.drops import HIDDEN, Changed, Drop, LandedFile, Vanished
 from ml_platform.landing.protocol import PAGE, Page
 from ml_platform.transient import retried
@@ -63,7 +64,7 @@ class LocalLanding:
         unfinished = target.with_name(f".{target.name}.{os.getpid()}")  # no listing takes it for a drop
         try:
             shutil.copyfile(file, unfinished)
-            unfinished.replace(target)
+            put_in_place(unfinished, target)
         finally:
             unfinished.unlink(missing_ok=True)
 

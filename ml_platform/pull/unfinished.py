@@ -26,7 +26,7 @@ def pulling(lake: Lake, source: str) -> AbstractContextManager[None]:
 @contextmanager
 def workshop(lake: Lake, source: str) -> Iterator[Path]:
     """An empty folder for the unfinished files of a source, one pull at a time; what a killed one left is gone."""
-    if "://" in lake.root:
+    if lake.remote:
         with tempfile.TemporaryDirectory(prefix=f"pull-{source}-") as elsewhere:
             yield Path(elsewhere)
         return

@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from ml_platform.durable import put_in_place
 from ml_platform.failpoints import reach
 from ml_platform.forecasting import ForecastConfig
 from ml_platform.lake import Lake, schemas
@@ -150,7 +151,7 @@ class DuckDBWarehouse:
         if new:
             lake.append(schemas.PUBLISHED, contents.pointer_table(new))
         reach("publish.pointer_written")
-        self.staged.replace(self.path)
+        put_in_place(self.staged, self.path)
         reach("publish.switched")
         return new
 

@@ -19,6 +19,8 @@ from sensors.home import PROJECT, claimed
 @pytest.fixture(autouse=True)
 def _signals_are_put_back():
     before = {number: signal.getsignal(number) for number in serve.ENDING}
+    # a shell's background job ignores SIGINT; Dagster does with SIGTERM as with SIGINT, and children would inherit it
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
