@@ -94,13 +94,13 @@ def deduplicated(rows: "DataFrame", contract: SourceContract) -> "DataFrame":
 
     key, greatest = list(contract.key), contract.duplicates.greatest
     counted = rows.where("fate = 'kept'").groupBy(*key).agg(F.count(F.lit(1)).alias("_times"))
-    repeated = counted.where("_times > 1").select(*key).toPandas()
-    if repeated.empty:
+    repeated = counted.where("_times > 1").select(*key).toArrow()  # pandas would make floats of integers with gaps
+    if not repeated.num_rows:
         return rows
     local = rows.sparkSession.createDataFrame
     newest = _newest(
         rows.join(F.broadcast(local(repeated)), key, "left_semi").where("fate = 'kept'"), contract
-    ).toPandas()
+    ).toArrow()
     joined = rows.join(F.broadcast(local(newest)), key, "left")
     again = F.col("_drop_id").isNotNull() & (F.col("fate") == "kept")
     first = (F.col("drop_id") == F.col("_drop_id")) & (F.col("row_number") == F.col("_row_number"))

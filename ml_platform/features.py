@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ml_platform import expectations
+from ml_platform import expectations, panel_fates
 from ml_platform.checks import READER_VERSION, CheckResult, reader_version, require
 from ml_platform.contracts import SourceContract
 from ml_platform.covariates import scope_values, with_covariates
@@ -26,11 +26,20 @@ from ml_platform.lake.staging import Staging
 from ml_platform.panel_inputs import PanelInputs, to_arrow
 from ml_platform.preparation import MONTHS_KEY
 from ml_platform.spark import session
+from ml_platform.touched import ALL, touched_since
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-CHECKS = ("complete_calendar", "target_balance", "no_future_target", "unique_key", READER_VERSION, expectations.NAME)
+CHECKS = (
+    "complete_calendar",
+    "target_balance",
+    "row_fates",
+    "no_future_target",
+    "unique_key",
+    READER_VERSION,
+    expectations.NAME,
+)
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,11 @@ def write_panel(inputs: PanelInputs, as_of: date) -> PanelReport:
     inputs.progress(f"series_panel: {len(grid.months)} months as of {as_of}")
     staging = Staging.open(lake, spec)
     grid.panel(spec).write.partitionBy("month").mode("overwrite").parquet(staging.path)
-    checks = require(f"table {SERIES_PANEL}", _checks(grid, staging))
+    fates = panel_fates.panel_fates(inputs, as_of, grid.first_month)
+    checks = require(
+        f"table {SERIES_PANEL}", [*_checks(grid, staging), panel_fates.balance(inputs, fates, grid.first_month)]
+    )
+    panel_fates.record(inputs, fates, grid.first_month)
     stale = {
         month for month in lake.read(SERIES_PANEL, ["month"])["month"].unique().to_pylist() if month >= grid.first_month
     }
@@ -185,18 +198,38 @@ def _scopes(inputs: PanelInputs, source: SourceContract, as_of: date) -> str:
 
 
 def _first_touched(inputs: PanelInputs, before: dict[str, Any], now: dict[str, Any]) -> str:
-    """The oldest month to make anew; every later one follows, because a series' calendar starts with its first date."""
+    """The oldest month to make anew; every later one follows, because a series' calendar starts with its first date.
+
+    A step of several days lies in the month of its first day, which can be the one before.
+    """
     same = [before.get(name) == now[name] for name in ("config", "scopes")]
     if not all(same) or before["as_of"] > now["as_of"]:
         return ""
     months = [before["as_of"][:7]]
-    for name, version in before["tables"].items():
-        try:
-            newer = inputs.lake.commits_after(f"silver/{name}", version)
-        except GoneError:  # nothing says any more which months changed
-            return ""
-        months += [month for commit in newer for month in json.loads(commit.metadata.get(MONTHS_KEY, "[]"))]
-    return min(months + _newly_known(inputs, before["as_of"], now["as_of"]))
+    try:
+        months += _touched_months(inputs, before["tables"][inputs.target.silver])
+        for source, _ in inputs.covariates:
+            months += _made_months(inputs.lake, source, before["tables"][source.silver])
+    except GoneError:  # nothing says any more what changed
+        return ""
+    oldest = min(months + _newly_known(inputs, before["as_of"], now["as_of"]))
+    return f"{inputs.offset.rollback(pd.Timestamp(oldest)):%Y-%m}" if oldest else ""
+
+
+def _touched_months(inputs: PanelInputs, version: int) -> list[str]:
+    """Months of the dates whose kept rows of the target differ from what they were at a version of silver; '' for all of them."""
+    inputs.lake.commits_after(f"silver/{inputs.target.silver}", version)  # GoneError where the log begins later
+    touched = touched_since(inputs.lake, inputs.target, version)
+    if ALL in touched["change"].to_pylist():
+        return [""]
+    first = pc.min(touched["date"]).as_py()
+    return [f"{first:%Y-%m}"] if first else []
+
+
+def _made_months(lake: Lake, source: SourceContract, version: int) -> list[str]:
+    """Months made anew since a version of silver: since when a covariate is known can change where its values do not."""
+    newer = lake.commits_after(f"silver/{source.silver}", version)
+    return [month for commit in newer for month in json.loads(commit.metadata.get(MONTHS_KEY, "[]"))]
 
 
 def _newly_known(inputs: PanelInputs, before: str, now: str) -> list[str]:

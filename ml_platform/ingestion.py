@@ -31,7 +31,7 @@ from ml_platform.lake import AlreadyCommittedError, Lake, LakeError, TableSpec, 
 from ml_platform.lake.compaction import compact
 from ml_platform.lake.files import Files
 from ml_platform.lake.ledger import LedgerRow
-from ml_platform.lake.store import in_predicate, locked
+from ml_platform.lake.store import in_predicate, locked, source_turn
 from ml_platform.landing import Changed, Drop, LandingStore, Readiness, StorageError, Vanished, in_words, list_drops
 from ml_platform.rules import Screened, screen
 from ml_platform.settlement import CHANGED, UNREACHABLE, Batch, InForce, Left, Read, first_seen, settle
@@ -95,7 +95,7 @@ class Ingestion:
     @contextmanager
     def turn(self) -> Iterator[None]:
         """One process of this machine at a time settles drops of a source, and none beside an erasure: what is in force, or erased, must not change meanwhile."""
-        with locked(self.lake, erasures.LOCK, shared=True), locked(self.lake, f"source-{self.contract.name}"):
+        with locked(self.lake, erasures.LOCK, shared=True), locked(self.lake, source_turn(self.contract.name)):
             yield
 
     def bronze(self) -> Bronze:

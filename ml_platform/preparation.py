@@ -23,7 +23,7 @@ from ml_platform.lake.history import INPUTS_KEY, Commit
 from ml_platform.lake.ledger import LOADED
 from ml_platform.lake.schemas import LEDGER, QUARANTINE, ROW_FATES
 from ml_platform.lake.staging import Staging
-from ml_platform.lake.store import in_predicate, locked
+from ml_platform.lake.store import in_predicate, locked, source_turn
 from ml_platform.spark import session
 from ml_platform.touched import Touches, compared, first_build, is_dated
 
@@ -87,8 +87,11 @@ class Preparation:
             return self.remake()
 
     def remake(self) -> PreparationReport:
-        """As `run`, for an erasure, which holds the lock itself."""
-        with locked(self.lake, f"make-{self.contract.silver}"):
+        """As `run`, for an erasure, which holds the lock itself. No drop of the source is settled between two looks at bronze."""
+        with (
+            locked(self.lake, source_turn(self.contract.name), shared=True),
+            locked(self.lake, f"make-{self.contract.silver}"),
+        ):
             return self._run()
 
     def _run(self) -> PreparationReport:

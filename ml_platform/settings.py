@@ -8,7 +8,7 @@ import os
 import re
 from datetime import date
 from pathlib import Path
-from urllib.parse import urlparse
+from urllib.parse import quote, urlparse
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
@@ -20,6 +20,7 @@ from ml_platform.calendar import Calendar
 
 PACKAGED_CONFIGS = Path(__file__).parent / "configs"
 PREFIX = "ML_PLATFORM_"
+SAIL_READS = "'+&()[]{}=,;@~!$^`?*:|<>\\"  # beside letters and digits, in names of folders above a table
 NO_END = ("", "none", "null")  # what a person or a template writes for "no last day"
 URLS = 'a JSON object of names and URLs, such as {"shop": "postgresql+psycopg://user:password@host/database"}'
 
@@ -98,9 +99,15 @@ class Settings(BaseSettings):
 
     @field_validator("engine")
     @classmethod
-    def _engine_is_known(cls, value: str) -> str:
+    def _engine_is_known(cls, value: str, info: ValidationInfo) -> str:
         if value not in ("sail", "jvm") and urlparse(value).scheme != "sc":
             raise ValueError(f"no such engine: set {PREFIX}ENGINE to sail, jvm or sc://host:port")
+        home = str(info.data.get("home", Path()).expanduser().resolve())
+        if value == "sail" and quote(home, safe="/" + SAIL_READS) != home:
+            raise ValueError(
+                f"the engine sail finds no Delta table below {home!r}: a folder's name there has a blank or another letter than those of "
+                f"English. Set {PREFIX}HOME to a folder without, or {PREFIX}ENGINE to jvm"
+            )
         return value
 
     @field_validator("landing_url")

@@ -346,6 +346,11 @@ def locked(lake: Lake, name: str, wait: bool = True, *, shared: bool = False) ->
     return leased(lake.root, name, wait, shared=shared)
 
 
+def source_turn(source: str) -> str:
+    """The name of the lease under which drops of a source are settled, and its silver is made (shared)."""
+    return f"source-{source}"
+
+
 def writing(lake: Lake, name: str) -> AbstractContextManager[None]:
     """Hold a table for a commit: Delta would refuse one that was prepared while compaction replaced files."""
     return leased(lake.root, f"writing.{name.replace('/', '.')}")

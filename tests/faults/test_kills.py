@@ -63,7 +63,8 @@ def test_kills_at_random_moments_lose_and_double_nothing(tmp_path: Path, crew: W
     feed, killed = Feed(tmp_path, seed=4711), 0
     for _ in range(5 * RANDOM_KILLS):
         feed.land(8)
-        killed += crew.do_for(feed.chance.uniform(0.02, 0.5), "ingest", feed.home) == KILLED
+        order = feed.chance.choice(["ingest", "ingest", "prepare"])
+        killed += crew.do_for(feed.chance.uniform(0.02, 0.5), order, feed.home) == KILLED
         if killed == RANDOM_KILLS:
             break
     assert killed == RANDOM_KILLS

@@ -108,3 +108,15 @@ def test_every_command_of_the_guides_exists() -> None:
         for one in re.findall(r"(?:^|`)make ([a-z]+)", page.read_text(encoding="utf-8"), re.MULTILINE)
     }
     assert used <= targets
+
+
+def test_every_test_that_a_page_names_exists() -> None:
+    defined = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py"))
+    told = {
+        name
+        for page in PAGES
+        for name in re.findall(r"`([\w/.]*\btest_\w+(?:\.py)?)`", page.read_text(encoding="utf-8"))
+    }
+    files = {name for name in told if "/" in name}
+    assert not [name for name in files if not (ROOT / name).exists()]
+    assert not [name for name in told - files if f"def {name}(" not in defined]

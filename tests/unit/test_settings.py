@@ -133,3 +133,11 @@ def test_a_key_is_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "s3cret" not in f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
     monkeypatch.setenv("ML_PLATFORM_STORAGE_KEY", "")
     assert not read_settings().storage_key
+
+
+@pytest.mark.parametrize("name", ["my projects", "Prüfung", "100%"])
+def test_a_home_that_the_engine_cannot_read_is_refused_with_a_way_out(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match=r"finds no Delta table below .*ML_PLATFORM_HOME.*ML_PLATFORM_ENGINE"):
+        Settings(home=tmp_path / name, engine="sail")
+    assert Settings(home=tmp_path / name, engine="jvm").engine == "jvm"
+    assert Settings(home=tmp_path / "a-b_c.d(1)+[x]~@", engine="sail").root.name == "a-b_c.d(1)+[x]~@"

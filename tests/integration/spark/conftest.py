@@ -156,7 +156,8 @@ class Town:
 
     def balance(self, source: str) -> None:
         """R5: per drop, the fates of its rows add up to what the ledger says was loaded and erased, also where it was replaced."""
-        fates = self.lake.read("ops/row_fates", where=pc.field("source") == source).to_pylist()
+        own = (pc.field("source") == source) & (pc.field("stage") == "silver")
+        fates = self.lake.read("ops/row_fates", where=own).to_pylist()
         for row in ledger.of_source(self.lake, source):
             assert sum(f["rows"] for f in fates if f["drop_id"] == row.drop_id) == row.rows_loaded + row.rows_erased, (
                 row,

@@ -24,7 +24,7 @@ from ml_platform.lake import TableSpec
 from ml_platform.lake.compaction import compact
 from ml_platform.lake.files import written
 from ml_platform.lake.history import INPUTS_KEY
-from ml_platform.lake.names import SERIES_PANEL
+from ml_platform.lake.names import SERIES_CATALOGUE, SERIES_PANEL
 from ml_platform.lake.schemas import forecasts as forecasts_spec
 from ml_platform.lake.store import folder
 from ml_platform.maintenance import tables, vacuum
@@ -456,3 +456,76 @@ def test_compaction_and_vacuum_make_neither_silver_nor_panel_anew(town: Any) -> 
     town.land("readings", "readings_2024-02-07.csv", "777,1,1,2024-02-05T17:00:00Z,3,3.00")
     assert town.prepare("readings")[0].months == ("2024-02",), "what is new is seen as before"
     assert town.make_panel(AS_OF, **PLAIN).months == ("2024-02",)
+
+
+def test_every_row_that_silver_kept_has_a_fate_at_the_panel(town: Any) -> None:
+    """Kept, beyond the as-of day, or of a series that is excluded; a day later it is another one."""
+    lines = town_of(days_between(FIRST, AS_OF + timedelta(days=2)))
+    town.land("meters", "meters.csv", *METERS)
+    land(town, lines, list(lines))
+    town.prepare("meters", "readings")
+    beyond = [len(rows) for day, rows in lines.items() if day > AS_OF]
+    kept = town.lake.count("silver/readings_history")
+    assert all(beyond)
+    for day, waiting in ((AS_OF, sum(beyond)), (AS_OF + timedelta(days=2), 0)):
+        town.make_panel(day, **PLAIN)
+        found = panel_fates_of(town)
+        assert sum(found.values()) == kept
+        assert found["waiting(after_as_of)"] == waiting
+        excluded = town.lake.read(SERIES_CATALOGUE, where=pc.field("state") == "excluded")["series_id"].to_pylist()
+        assert (found["excluded(excluded_series)"] > 0) == bool(excluded)
+
+
+def panel_fates_of(town: Any) -> Counter[str]:
+    rows = town.lake.read("ops/row_fates", where=pc.field("stage") == "panel").to_pylist()
+    found: Counter[str] = Counter()
+    for row in rows:
+        found[f"{row['fate']}({row['rule']})" if row["rule"] else row["fate"]] += row["rows"]
+    return found
+
+
+def test_rows_that_silver_lost_without_an_account_block_the_panel(town: Any) -> None:
+    lines = town_of(days_between(FIRST, AS_OF))
+    town.land("meters", "meters.csv", *METERS)
+    land(town, lines, list(lines))
+    town.prepare("meters", "readings")
+    spec = TableSpec("silver/readings_history", town.lake.dataset("silver/readings_history").schema, ("month",))
+    town.lake.remove(spec, "reading_id = 1")
+    with pytest.raises(Blocked, match="row_fates"):
+        town.make_panel(AS_OF, **PLAIN)
+
+
+def test_rows_that_come_again_with_the_same_values_make_no_older_month_anew(town: Any) -> None:
+    lines = town_of(days_between(FIRST, AS_OF))
+    town.land("meters", "meters.csv", *METERS)
+    land(town, lines, list(lines))
+    town.prepare("meters", "readings")
+    town.make_panel(AS_OF, **PLAIN)
+    before = town.files(SERIES_PANEL)
+    town.land("readings", f"readings_{AS_OF}_again.csv", *lines[FIRST])
+    (report,) = town.prepare("readings")
+    assert "2024-01" in report.months
+    assert town.make_panel(AS_OF, **PLAIN).months == ("2024-02",)
+    assert town.files(SERIES_PANEL)["2024-01"] == before["2024-01"]
+    assert panel_fates_of(town)["kept"] == town.lake.count("silver/readings_history")
+
+
+def test_a_correction_of_a_weeks_later_month_reaches_the_week(town: Any, make_town: Any) -> None:
+    """The week of Thursday 2024-01-25 holds days of its own month alone, that of 2024-02-29 also days of March."""
+    days = days_between(date(2024, 2, 20), date(2024, 4, 2))
+    lines, weekly = town_of(days, seed=5), {"frequency": "W-THU", "missing": "gap", **PLAIN}
+    late = "9001,1,1,2024-03-02T17:00:00Z,50,50.00"
+    homes = []
+    for name in ("late", "once"):
+        home = make_town(name)
+        home.land("meters", "meters.csv", *METERS)
+        land(home, lines, list(lines))
+        if name == "late":
+            home.prepare("meters", "readings")
+            home.make_panel(days[-1], **weekly)
+        home.land("readings", "readings_2024-04-02_late.csv", late)
+        home.prepare("meters", "readings")
+        home.make_panel(days[-1], **weekly)
+        homes.append(home.panel())
+    assert homes[0].equals(homes[1])
+    assert max(value for value in homes[0]["target"].to_pylist() if value is not None) >= 50

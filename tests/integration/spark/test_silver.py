@@ -4,6 +4,7 @@ Belongs here: preparation on the engine sail with real tables. Does not belong h
 """
 
 import json
+import threading
 from datetime import date
 from typing import Any
 
@@ -184,6 +185,48 @@ def test_the_greatest_value_of_a_key_wins_and_the_rest_is_the_newest(town: Any) 
         (2, "0", "west"),
     ]
     assert town.fates("plans") == {"kept": 2, "superseded(key_occurs_again)": 1}
+
+
+def test_the_greatest_of_integers_stays_one(make_town: Any) -> None:
+    """Where a key has no value at all, and where a float would not hold it."""
+    town = make_town(
+        "integers",
+        ("  level: {type: string}\n", "  level: {type: int64, nullable: true, max: 10000000000000000}\n"),
+    )
+    plans = [
+        "1,1,2024-01-08,2024-01-14,,north,1.5",
+        "1,1,2024-01-08,2024-01-14,,south,2.5",
+        "2,1,2024-01-08,2024-01-14,9007199254740993,west,1.0",
+        "2,1,2024-01-08,2024-01-14,1,west,1.0",
+    ]
+    town.land("meters", "meters.csv", *METERS)
+    town.land("plans", "plans_2024-01-05.csv", *plans)
+    town.prepare("meters", "plans")
+    assert [(row["meter_id"], row["level"]) for row in town.silver("plans")] == [(1, None), (2, 9007199254740993)]
+
+
+def test_no_drop_is_settled_while_silver_looks_at_bronze(town: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process that ingests meanwhile waits: else rows would be counted that were not judged."""
+    town.land("meters", "meters.csv", *METERS)
+    town.land("readings", "readings_2024-01-10.csv", reading(1))
+    town.prepare("meters", "readings")
+    town.land("readings", "readings_2024-01-11.csv", reading(2))
+    town.ingest("readings")
+    town.land("readings", "readings_2024-01-12.csv", reading(3))
+    others = list[threading.Thread]()
+
+    def meanwhile(name: str) -> None:
+        if name == "silver.staged":
+            others.append(threading.Thread(target=town.ingest, args=("readings",)))
+            others[0].start()
+            others[0].join(1)
+            assert others[0].is_alive()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(preparation, "reach", meanwhile)
+        assert town.preparation("readings").run().fates == {"kept": 2}
+    others[0].join(30)
+    assert town.preparation("readings").run().fates == {"kept": 3}
 
 
 def test_rows_without_a_fate_do_not_count_as_doubles(town: Any) -> None:
