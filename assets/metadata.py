@@ -145,7 +145,7 @@ def _not_reached(name: str) -> dg.AssetCheckResult:
 
 CHECK_TEXTS = {
     "row_balance": "Rows in = loaded + quarantined + duplicate + erased, for every drop.",
-    "row_fates": "Every row that came from bronze has exactly one fate.",
+    "row_fates": "Every row that came in has exactly one fate.",
     "unique_key": "The key occurs once.",
     "complete_calendar": "Every series has a row for every step from its first one on.",
     "target_balance": "The panel's target adds up to what its history holds.",

@@ -103,7 +103,7 @@ def test_every_check_blocks_and_is_explained(defs):
     layer = defs.resolve_asset_graph()
     specs = [layer.get_check_spec(key) for key in layer.asset_check_keys if len(key.asset_key.path) == 1]
     own = [spec for spec in specs if spec.name in ("row_balance", "expectations", "row_fates", "unique_key")]
-    assert len(own) == 2 * 3 + 3 * 3 + 2
+    assert len(own) == 2 * 3 + 3 * 3 + 3
     assert all(spec.blocking and spec.description for spec in own)
 
 
