@@ -11,7 +11,10 @@ from pandas.tseries.frequencies import to_offset
 from pandas.tseries.offsets import Tick
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-FAMILIES = ("seasonal_naive", "mean_28", "mean_56", "mean_182", "ses_01", "ses_05", "ses_20", "tsb", "ridge")
+FAMILIES = (
+    "seasonal_naive", "mean_28", "mean_56", "mean_182", "ses_01", "ses_05", "ses_20",
+    "tsb", "croston", "sba", "ets", "theta", "ridge",
+)  # fmt: skip
 FLOORS = ("zero", "seasonal_naive", "mean_28", "mean_56", "mean_182")
 
 Name = Annotated[str, Field(min_length=1)]

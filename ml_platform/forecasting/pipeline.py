@@ -131,18 +131,26 @@ def _rows(parts: Sequence[Part], selection: Selection, spreads: Spreads, bounds:
     tables = []
     for part, start, end in zip(parts, bounds[:-1], bounds[1:], strict=True):
         judged = part.backtest.rows
-        weights, betas = selection.segment[part.segment], np.zeros((len(part.segment), part.backtest.betas.shape[1]))
+        weights, constants = selection.segment[part.segment], _of_all(part)
         quantiles, point = np.zeros((len(part.segment), spreads.series.shape[1])), np.ones(len(part.segment))
         states, reasons = _states(part, setup)
         fitted = states == "fitted"
-        weights[judged], betas[judged] = selection.series[start:end], part.backtest.betas
+        weights[judged] = selection.series[start:end]
         quantiles[judged], point[judged] = spreads.series[start:end], spreads.point[start:end]
         weights[~fitted] = selection.segment[part.segment[~fitted]]
         family = np.asarray(setup.config.family_names, dtype=object)[weights.argmax(axis=1)]
-        parameters = parameter_rows(Recipe(weights, betas, quantiles, point), fitted, setup.config.family_names)
+        parameters = parameter_rows(Recipe(weights, constants, quantiles, point), fitted, setup.config.family_names)
         columns = [part.series_id, family, states, reasons, parameters]
         tables.append(pa.table([pa.array(column, pa.string()) for column in columns], ROWS_SCHEMA))
     return pa.concat_tables(tables)
+
+
+def _of_all(part: Part) -> dict[str, Floats]:
+    """Constants of the judged series in the place of all series of a part."""
+    out = {name: np.zeros((len(part.segment), own.shape[1])) for name, own in part.backtest.constants.items()}
+    for name, own in part.backtest.constants.items():
+        out[name][part.backtest.rows] = own
+    return out
 
 
 def _states(part: Part, setup: Setup) -> tuple[np.ndarray, np.ndarray]:

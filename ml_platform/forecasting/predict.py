@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ml_platform.forecasting.arrays import Shard
-from ml_platform.forecasting.backtest import clip_forecasts, family_forecasts
+from ml_platform.forecasting.backtest import WALKS, clip_forecasts, family_forecasts, outspoken, walked
 from ml_platform.forecasting.calendar import Floats, Ints, plan_folds
 from ml_platform.forecasting.config import ForecastConfig
 from ml_platform.forecasting.fleet import KINDS, Fleet, PoolReader, quantile_items, step_items
@@ -99,6 +99,10 @@ def _families(known: _Known) -> Floats:
         *known.pool("factors", ("dispersion", "level")).T,
     )
     out = family_forecasts(history, SeasonSums(history, season), levels, shared, shard.steps, setup)
+    for name in [name for name in WALKS if name in setup.config.family_names]:
+        constants = known.parameter(name, np.tile(WALKS[name].DEFAULT, (len(shard), 1)))
+        said = WALKS[name].predict(walked(history, setup), constants, setup.plan.horizon, season)
+        out[:, :, setup.config.family_names.index(name)] = outspoken(said, setup)
     if setup.with_ridge:
         data = RidgeData(history, setup.plan, setup.log)
         betas = known.parameter("ridge", known.pool("prior", tuple(str(k) for k in range(data.width()))))
