@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -316,6 +317,33 @@ def test_a_hostile_text_is_a_key_like_others(town: Any) -> None:
     assert traces(town, NAME) == []
     assert [row["reading_id"] for row in town.silver("readings")] == [1, 5, 6, 8, 9, 10]
     town.balance("readings")
+
+
+@pytest.mark.parametrize("compacting", [False, True])
+def test_texts_of_one_file_go_one_after_the_other(make_town: Any, compacting: bool) -> None:
+    town = make_town("texts", *DECLARED)
+    town.land("meters", "meters.csv", *METERS)
+    names = ("Anna", "Bert", "Carl", "Dora")
+    land(town, "2024-01-10", *(reading(number, number, name=name) for number, name in enumerate(names)))
+    land(
+        town,
+        "2024-01-11",
+        reading(10, 1, "2024-01-11", name="Bert"),
+        reading(11, 2, "2024-01-11", units=-1, name="Carl"),
+    )
+    town.prepare("meters", "readings")
+    for name, rows in (("Anna", 1), ("Bert", 2), ("Carl", 1)):
+        assert eraser(town).erase(request(name, "name")).rows["bronze/raw_readings"] == rows
+        assert traces(town, name) == []
+        if compacting:
+            town.lake.table("bronze/raw_readings").optimize.compact()
+        town.balance("readings")
+    kept = town.lake.read("bronze/raw_readings", where=pc.field("name").isin(["Dora", "Carl"])).to_pylist()
+    assert [row["name"] for row in kept] == ["Dora"]
+    assert town.lake.count("bronze/raw_readings", pc.field("drop_id") == kept[0]["drop_id"]) == 1
+    land(town, "2024-01-10", reading(20, 4, name="Emil"))
+    town.prepare("readings")
+    assert [row["name"] for row in town.silver("readings")] == ["Emil"]
 
 
 def test_a_snapshot_and_what_looks_it_up(make_town: Any) -> None:
