@@ -346,6 +346,22 @@ def test_texts_of_one_file_go_one_after_the_other(make_town: Any, compacting: bo
     assert [row["name"] for row in town.silver("readings")] == ["Emil"]
 
 
+def test_a_number_that_a_file_spelled_with_a_fraction_goes_too(make_town: Any) -> None:
+    """It was refused as no whole number: quarantine holds it, and landing."""
+    town = make_town("fractions", *DECLARED)
+    town.land("meters", "meters.csv", *METERS)
+    land(town, "2024-01-10", reading(1, PERSON), reading(2, f"{PERSON}.0"), reading(3, 5))
+    town.prepare("meters", "readings")
+    assert eraser(town).erase(request()).rows == {
+        "bronze/raw_readings": 1,
+        "silver/readings_history": 1,
+        QUARANTINE.name: 1,
+    }
+    assert traces(town, PERSON) == []
+    (row,) = ledger.of_source(town.lake, "readings")
+    assert (row.rows_in, row.rows_loaded, row.rows_quarantined, row.rows_erased) == (3, 1, 0, 2)
+
+
 def test_a_snapshot_and_what_looks_it_up(make_town: Any) -> None:
     """The key of a snapshot was taken into another source's silver: both are made anew, and forget."""
     town = make_town("snapshot", ("key: [meter_id]\n", "key: [meter_id]\npersonal: [kind]\n"))
