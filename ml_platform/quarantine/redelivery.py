@@ -39,12 +39,13 @@ class Redelivered:
 def redeliver(
     drop: LedgerRow, raws: Mapping[int, str], corrections: Mapping[str, str], door: Ingestion, bronze: Bronze
 ) -> Redelivered:
-    """Screen refused rows (row number to raw text) with today's contract, with `corrections` in the place of their values.
+    """Screen refused rows (row number to raw text) with today's contract, with `corrections` in the place of their values: an empty one is a missing value.
 
     Columns that drift had added to their file come with them.
     """
     contract = door.contract
-    rows = {number: {**_fields(raw), **corrections} for number, raw in raws.items()}
+    corrected = {name: value or None for name, value in corrections.items()}
+    rows = {number: {**_fields(raw), **corrected} for number, raw in raws.items()}
     broken = {number: words for number, row in rows.items() if (words := _lacks(row, contract))}
     accepted, persons = [contract_rows(contract)], Persons.erased(door.lake, contract)
     for opened in _opened({number: row for number, row in rows.items() if number not in broken}, contract):
@@ -117,7 +118,7 @@ def _opened(rows: Mapping[int, Fields], contract: SourceContract) -> Iterator[Op
 
 
 def _value(value: Any) -> str | float | None:
-    """A value as a file would give it; an empty text is a missing value."""
+    """A value as a file would give it: null where it was missing, and an empty text where the file says one."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return value if value is None or isinstance(value, float) else str(value) or None
+    return value if value is None or isinstance(value, float) else str(value)

@@ -250,6 +250,23 @@ def test_a_released_row_keeps_who_why_and_what_was_set(home: Home) -> None:
     assert row["note"] is None, "an empty text is a missing value"
 
 
+def test_an_empty_text_stays_one_and_only_a_person_makes_it_a_missing_value(home: Home) -> None:
+    """It would have been loaded as it came, had another value of its row not been refused."""
+    columns = {**READINGS["columns"], "note": {"type": "string"}}
+    lines = {**READINGS, "path": "readings_{day}*.jsonl", "format": {"type": "jsonl"}, "columns": columns}
+    home = home.under({**lines, "max_quarantined": 0.9})
+    path = home.land(FIFTH.replace("csv", "jsonl"))
+    rows = [{"meter": meter, "at": AT, "units": units, "note": ""} for meter, units in ((1, 5), (2, -1), (3, -2))]
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    home.door(home.contract).run(home.door(home.contract).due(YEAR.first, YEAR.last))
+    second, third = home.all()
+    (one,) = home.quarantine.decide(release(units="6"), [second])
+    (other,) = home.quarantine.decide(release(units="7", note=""), [third])
+    assert (one.decided, other.words) == (True, "stays open: it breaks the contract: note must not be empty")
+    notes = home.lake.read("bronze/raw_readings").sort_by("meter")["note"].to_pylist()
+    assert notes == ["", ""]
+
+
 def test_a_corrected_value_is_screened_like_any_other(home: Home) -> None:
     home.land(FIFTH, GOOD, MANY)
     home.ingest()
