@@ -6,7 +6,7 @@ files (formats, rules), committing (ingestion).
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +16,7 @@ from ml_platform.bronze import Bronze, conformed
 from ml_platform.contracts import SourceContract
 from ml_platform.formats import UnreadableError
 from ml_platform.lake import Lake, TableSpec, decisions, ledger
+from ml_platform.lake.clock import Clock
 from ml_platform.lake.ledger import DUPLICATE, LOADED, QUARANTINED, LedgerRow
 from ml_platform.lake.schemas import INSTANT, QUARANTINE
 from ml_platform.landing import Drop
@@ -23,7 +24,6 @@ from ml_platform.rules import Screened
 
 OPEN_COLUMNS = ("drop_id", "path", "drop_day", "content_sha256", "state", "attempt")
 CHANGED, UNREACHABLE = "changed", "unreachable"
-NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -85,15 +85,14 @@ class InForce:
     """What is in force: the loaded drop of each path, the bytes known per drop day; and every drop's newest row, `open` where it is not final.
 
     `announced`: sequencers that storage events told, by path and etag.
-    `newest`: when the last drop was settled; the next one is settled later, whatever the clock says, because the newest row of a key wins.
     """
 
     current: dict[str, LedgerRow]
     first_path: dict[tuple[date, str], str]
     known: dict[str, LedgerRow]
     open: set[str]
+    clock: Clock
     announced: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    newest: datetime = NEVER
 
     @classmethod
     def read(cls, lake: Lake, contract: SourceContract) -> "InForce":
@@ -101,8 +100,7 @@ class InForce:
         known = {row.drop_id: row for row in ledger.of_source(lake, contract.name)}
         current = {row.path: row for row in known.values() if row.state == LOADED}
         there = {(row.drop_day, row.content_sha256): row.path for row in current.values()}
-        newest = max((row.settled_at for row in known.values()), default=NEVER)
-        return cls(current, there, known, open_again(lake, contract), newest=newest)
+        return cls(current, there, known, open_again(lake, contract), Clock.of(lake, contract.name))
 
     def settled(self, drop: Drop) -> bool:
         """Whether nothing is left to do for a drop."""
@@ -110,8 +108,8 @@ class InForce:
 
     def again(self, row: LedgerRow) -> LedgerRow:
         """The row of a drop that is settled now, after all others, with the sequencer that was announced; once more: another attempt, first seen when it was."""
-        before, self.newest = self.known.get(row.drop_id), max(row.settled_at, self.newest + timedelta(microseconds=1))
-        row = replace(row, settled_at=self.newest, sequencer=self.announced.get((row.path, row.etag)))
+        before, moment = self.known.get(row.drop_id), self.clock.next(row.settled_at)
+        row = replace(row, settled_at=moment, sequencer=self.announced.get((row.path, row.etag)))
         return replace(row, attempt=before.attempt + 1, first_seen_at=before.first_seen_at) if before else row
 
     def same_bytes(self, row: LedgerRow, contract: SourceContract) -> str | None:

@@ -267,6 +267,29 @@ def test_an_empty_text_stays_one_and_only_a_person_makes_it_a_missing_value(home
     assert notes == ["", ""]
 
 
+def test_released_rows_are_newer_than_all_before_them_whatever_the_clock_says(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest row of a key wins: a clock that was set back must not turn that round."""
+    home.land(FIFTH, GOOD, MANY)
+    home.land("readings_2024-01-05_b.csv", GOOD, GOOD, MINUS, MANY)
+    home.ingest()
+    before = max(row.settled_at for row in ledger.of_source(home.lake, "readings"))
+
+    class SetBack(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return datetime(2001, 1, 1, tzinfo=UTC)
+
+    monkeypatch.setattr("ml_platform.lake.clock.datetime", SetBack)
+    home.decide(release(units="8"), *home.all())
+    rows = ledger.of_source(home.lake, "readings")
+    assert min(row.settled_at for row in rows) > before
+    assert len({row.settled_at for row in rows}) == 2, "one after the other"
+    released = home.lake.read("bronze/raw_readings", where=pc.field("units") == 8)
+    assert pc.min(released["ingested_at"]).as_py() > before
+
+
 def test_a_corrected_value_is_screened_like_any_other(home: Home) -> None:
     home.land(FIFTH, GOOD, MANY)
     home.ingest()

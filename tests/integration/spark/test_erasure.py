@@ -362,6 +362,27 @@ def test_a_number_that_a_file_spelled_with_a_fraction_goes_too(make_town: Any) -
     assert (row.rows_in, row.rows_loaded, row.rows_quarantined, row.rows_erased) == (3, 1, 0, 2)
 
 
+def test_an_erasure_is_settled_after_all_before_it_whatever_the_clock_says(
+    make_town: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    town = make_town("clock", *DECLARED)
+    town.land("meters", "meters.csv", *METERS)
+    land(town, "2024-01-10", reading(1, PERSON), reading(2, 2))
+    land(town, "2024-01-11", reading(3, 2, "2024-01-11"))
+    town.prepare("meters", "readings")
+    before = max(row.settled_at for row in ledger.of_source(town.lake, "readings"))
+
+    class SetBack(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return datetime(2001, 1, 1, tzinfo=UTC)
+
+    monkeypatch.setattr("ml_platform.lake.clock.datetime", SetBack)
+    eraser(town).erase(request())
+    (row,) = [one for one in ledger.of_source(town.lake, "readings") if one.rows_erased]
+    assert row.settled_at > before
+
+
 def test_a_snapshot_and_what_looks_it_up(make_town: Any) -> None:
     """The key of a snapshot was taken into another source's silver: both are made anew, and forget."""
     town = make_town("snapshot", ("key: [meter_id]\n", "key: [meter_id]\npersonal: [kind]\n"))
