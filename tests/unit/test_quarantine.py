@@ -290,6 +290,20 @@ def test_released_rows_are_newer_than_all_before_them_whatever_the_clock_says(
     assert pc.min(released["ingested_at"]).as_py() > before
 
 
+def test_rows_that_were_released_go_over_to_a_duplicate_that_takes_the_place_of_its_twin(home: Home) -> None:
+    home.land(FIFTH, GOOD, GOOD, MANY, MINUS)
+    home.land("readings_2024-01-05_b.csv", GOOD, GOOD, MANY, MINUS)
+    home.ingest()
+    home.decide(release(units="7", note="guess"), home.one("not_int64:units"))
+    home.decide(DISCARD, home.one("below_minimum:units"))
+    home.land(FIFTH, f"9,{AT},9,ok")
+    home.ingest()
+    assert home.units() == [5, 5, 7, 9]
+    assert [one.state for one in home.all() if one.drop and one.drop.path.endswith("_b.csv")] == ["open"]
+    home.decide(release(units="4"), home.one("below_minimum:units"))
+    assert home.units() == [4, 5, 5, 7, 9]
+
+
 def test_a_corrected_value_is_screened_like_any_other(home: Home) -> None:
     home.land(FIFTH, GOOD, MANY)
     home.ingest()

@@ -276,7 +276,7 @@ def test_a_repetition_changes_nothing(town: Any) -> None:
 def test_no_way_back_in(town: Any) -> None:
     """A file landed again, a backfill, a file that is refused, a release with the key set by hand, a duplicate that comes into force."""
     eraser(town).erase(request())
-    land(town, "2024-01-11", reading(6, 2, "2024-01-11"))  # its twin `_again` holds the key and is due now
+    land(town, "2024-01-11", reading(6, 2, "2024-01-11"))  # its twin `_again` takes its rows over, without the key
     land(town, "2024-01-10", reading(1), reading(2, PERSON), reading(3, PERSON, units=-1), f"4,{PERSON},short")
     land(town, "2023-05-05", reading(20, PERSON, "2023-05-05"), reading(21, 9, "2023-05-05"))
     land(town, "2023-05-06", *[reading(30 + n, PERSON if n % 2 else 8, "2023-05-06", units=-1) for n in range(6)])
