@@ -6,7 +6,7 @@ Belongs here: parsing, the whole column at once where it is clean. Does not belo
 import re
 from collections.abc import Callable
 from datetime import date, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,8 @@ TIMESTAMP = re.compile(r"^[1-9]\d{3}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6}
 PATTERNS = {"int64": r"^[+-]?\d{1,18}$", "bool": r"^(true|false)$", "date": r"^[1-9]\d{3}-\d{2}-\d{2}$"}
 ZONED = r"(Z|[+-]\d{2}:\d{2})$"
 DIGITS = 18
-EXACT = 1e-6
+WIDE = Context(prec=400)  # digits of any float
+CERTAIN = 2.0**50  # up to here the nearest whole number of a product is the one that was meant
 
 
 def typed_values(raw: pa.Array, column: Column, timezone: str) -> tuple[pa.Array, pa.Array]:
@@ -41,14 +42,33 @@ def typed_values(raw: pa.Array, column: Column, timezone: str) -> tuple[pa.Array
 
 
 def _exact_numbers(raw: pa.Array, target: pa.DataType) -> tuple[pa.Array, pa.Array]:
-    scale = target.scale if pa.types.is_decimal(target) else 0
-    limit = 10.0 ** ((target.precision - scale) if pa.types.is_decimal(target) else 15)
-    small = pc.less(pc.abs(raw), limit)  # false for what is no number; rounding great ones overflows
-    rounded = pc.round(pc.if_else(small, raw, None).cast(pa.float64()), scale)
-    noise = min(EXACT, 10.0 ** -(scale + 2))
-    near = pc.and_(pc.less(pc.abs(pc.subtract(raw, rounded)), noise), pc.less(pc.abs(rounded), limit))
-    exact = pc.fill_null(near, False)
-    return pc.if_else(exact, rounded, None).cast(target), pc.and_(pc.is_valid(raw), pc.invert(exact))
+    """Floats that are the nearest ones to a value of the type, as that value: written as a float again it is the same."""
+    digits, scale = (target.precision, target.scale) if pa.types.is_decimal(target) else (15, 0)
+    # the shortest text of a short float is what was meant: 1234.56 of 32 bits is not 1234.56005859375
+    number = raw if raw.type == pa.float64() else raw.cast(pa.string()).cast(pa.float64())
+    units = pc.round(pc.multiply(number, 10.0**scale))
+    certain = pc.less(pc.abs(units), min(10.0**digits, CERTAIN))
+    # both are held exactly, so that their quotient is the nearest float there is; Arrow's own cast of a decimal is not
+    exact = pc.fill_null(pc.and_(certain, pc.equal(pc.divide(units, 10.0**scale), number)), False)
+    whole = pc.if_else(exact, units, None).cast(pa.int64())
+    values = _with_scale(whole, target) if pa.types.is_decimal(target) else whole
+    if digits > 15 and pc.any(pc.greater_equal(pc.abs(units), CERTAIN)).as_py():
+        values = pc.coalesce(values, pa.array([_great_decimal(one, target) for one in number.to_pylist()], target))
+    return values, pc.and_(pc.is_valid(raw), pc.is_null(values))
+
+
+def _great_decimal(number: float | None, target: pa.DataType) -> Decimal | None:
+    """The shortest decimal whose nearest float this is, where the type holds it and it has too many digits to be certain otherwise."""
+    if number is None or not CERTAIN <= abs(number) * 10.0**target.scale < 10.0**target.precision:
+        return None
+    found = Decimal(repr(number))
+    return found if found == found.quantize(Decimal(1).scaleb(-target.scale), context=WIDE) else None
+
+
+def _with_scale(numbers: pa.Array, target: pa.DataType) -> pa.Array:
+    """Whole numbers as the digits of decimals: 1234 is 12.34 where the scale is 2."""
+    validity, digits = numbers.cast(pa.decimal128(19, 0)).buffers()
+    return pa.Array.from_buffers(target, len(numbers), [validity, digits])
 
 
 def _from_text(text: pa.Array, column: Column, timezone: str) -> tuple[pa.Array, pa.Array]:
@@ -169,5 +189,4 @@ def _uniform_decimals(text: pa.Array, target: pa.DataType) -> pa.Array | None:
         return None
     shorter = (starts - np.arange(len(starts), dtype=np.int32)).astype(np.int32)
     whole = pa.Array.from_buffers(pa.string(), len(text), [None, pa.py_buffer(shorter), pa.py_buffer(digits)])
-    numbers = whole.cast(pa.int64()).cast(pa.decimal128(19, 0))
-    return pa.Array.from_buffers(target, len(text), [None, numbers.buffers()[1]])
+    return _with_scale(whole.cast(pa.int64()), target)
