@@ -16,10 +16,9 @@ from ml_platform.contracts import SourceContract
 from ml_platform.formats.landed import Landed
 from ml_platform.formats.limits import Limits
 from ml_platform.formats.matching import matched, shaped
-from ml_platform.formats.opened import Malformed, Opened, UnreadableError
+from ml_platform.formats.opened import Malformed, Opened, UnreadableError, shown
 
 CHUNK = 20_000  # lines that are objects of Python at one time
-SHOWN = 10_000  # bytes of a broken line that quarantine keeps
 Row = dict[str, str | None]
 
 
@@ -59,8 +58,7 @@ def _read(path: Path, contract: SourceContract, limits: Limits) -> _Lines:
                 rows.append(_row(line, contract))
                 found.numbers.append(number)
             except _BadLineError as why:
-                raw = line[:SHOWN].decode(errors="backslashreplace")
-                found.malformed.append(Malformed(number, raw, str(why), why.rule))
+                found.malformed.append(Malformed(number, shown(line), str(why), why.rule))
             limits.require_rows(len(found.numbers) + len(found.malformed))
             if len(rows) == CHUNK:
                 found.add(rows)

@@ -340,6 +340,19 @@ def test_texts_of_parquet_read_the_same_with_and_without_a_count(tmp_path: Path)
     assert loose == tight == [(n + 1, n, 1.0, note) for n, note in enumerate(notes.to_pylist())]
 
 
+@pytest.mark.parametrize(
+    ("content", "form"),
+    [
+        (HEAD + GOOD + b"4,4.50,d," + b"e" * 3_000_000 + b"\n", {}),
+        (lines(reading(1)) + b'{"meter": 2, "note": "' + b"e" * 3_000_000 + b"\n", JSONL),
+    ],
+)
+def test_quarantine_keeps_the_beginning_of_a_long_line(tmp_path: Path, content: bytes, form: dict[str, Any]) -> None:
+    (tmp_path / "file").write_bytes(content)
+    (line,) = open_drop(tmp_path / "file", contract(**form)).malformed
+    assert (line.raw[-1], len(line.raw)) == ("e", 10_000)
+
+
 def test_a_line_longer_than_a_block_is_named(tmp_path: Path) -> None:
     content = HEAD + b'1,1.50,"' + b"a\n" * (9 << 20)
     with pytest.raises(UnreadableError, match=r"longer than 16,777,216 bytes .* never closed") as found:
