@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from ml_platform.columns import Column
 from ml_platform.contracts import EventTime, SourceContract
 from ml_platform.formats import Opened
-from ml_platform.values import typed_values
+from ml_platform.values import doubles, typed_values
 
 REFUSED = pa.schema([("row_number", pa.int64()), ("rule", pa.string()), ("value", pa.string()), ("raw", pa.string())])
 IMPOSSIBLE = 10**15  # floats hold every whole number up to 9 x 10^15
@@ -146,7 +146,8 @@ def _bound(limit: float, column: Column, rounding: str) -> pa.Scalar:
 def _refused(opened: Opened, verdicts: _Verdicts, bad: pa.Array) -> pa.Table:
     if verdicts.rule.null_count == len(verdicts.rule) and not opened.malformed:
         return REFUSED.empty_table()
-    rows = opened.table.filter(bad).to_pylist()
+    refused = opened.table.filter(bad)
+    rows = pa.table({name: doubles(refused[name]) for name in refused.column_names}).to_pylist()
     parts = [
         pa.table(
             {

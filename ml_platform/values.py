@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Context, Decimal, InvalidOperation
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,7 @@ TIMESTAMP = re.compile(r"^[1-9]\d{3}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6}
 PATTERNS = {"int64": r"^[+-]?\d{1,18}$", "bool": r"^(true|false)$", "date": r"^[1-9]\d{3}-\d{2}-\d{2}$"}
 ZONED = r"(Z|[+-]\d{2}:\d{2})$"
 DIGITS = 18
+Values = TypeVar("Values", pa.Array, pa.ChunkedArray)
 WIDE = Context(prec=400)  # digits of any float
 CERTAIN = 2.0**50  # up to here the nearest whole number of a product is the one that was meant
 
@@ -41,11 +42,16 @@ def typed_values(raw: pa.Array, column: Column, timezone: str) -> tuple[pa.Array
     return _from_text(raw.cast(pa.string()), column, timezone)
 
 
+def doubles(column: Values) -> Values:
+    """Floats at 64 bits, short ones as their shortest text says: 1234.56 of 32 bits is 1234.56, and not 1234.56005859375; other types as they are."""
+    short = pa.types.is_floating(column.type) and column.type != pa.float64()
+    return column.cast(pa.string()).cast(pa.float64()) if short else column
+
+
 def _exact_numbers(raw: pa.Array, target: pa.DataType) -> tuple[pa.Array, pa.Array]:
     """Floats that are the nearest ones to a value of the type, as that value: written as a float again it is the same."""
     digits, scale = (target.precision, target.scale) if pa.types.is_decimal(target) else (15, 0)
-    # the shortest text of a short float is what was meant: 1234.56 of 32 bits is not 1234.56005859375
-    number = raw if raw.type == pa.float64() else raw.cast(pa.string()).cast(pa.float64())
+    number = doubles(raw)
     units = pc.round(pc.multiply(number, 10.0**scale))
     certain = pc.less(pc.abs(units), min(10.0**digits, CERTAIN))
     # both are held exactly, so that their quotient is the nearest float there is; Arrow's own cast of a decimal is not

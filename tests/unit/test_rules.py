@@ -293,6 +293,14 @@ def test_bounds_themselves_and_empty_optional_values_are_accepted() -> None:
     assert [row["amount"] for row in accepted] == [Decimal("-1.50"), Decimal("100.00"), None]
 
 
+def test_short_floats_of_a_refused_row_can_come_back() -> None:
+    table = pa.table({name: pa.array([GOOD[name]]) for name in GOOD})
+    amount = pa.array([12.34], pa.float32())
+    table = table.set_column(2, "amount", amount).set_column(0, "meter", pa.array(["x"]))
+    (refused,) = screen(Opened(table, pa.array([1])), CONTRACT, DAY).refused.to_pylist()
+    assert (refused["rule"], json.loads(refused["raw"])["amount"]) == ("not_int64:meter", 12.34)
+
+
 def test_the_first_broken_rule_counts_and_bad_neighbours_change_nothing() -> None:
     accepted, refused = screened({"meter": "x", "amount": "y"}, {})
     assert [row["rule"] for row in refused] == ["not_int64:meter"]
