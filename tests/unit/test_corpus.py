@@ -353,6 +353,22 @@ def test_quarantine_keeps_the_beginning_of_a_long_line(tmp_path: Path, content: 
     assert (line.raw[-1], len(line.raw)) == ("e", 10_000)
 
 
+def test_names_of_json_lines_are_counted_line_by_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows times names would be 144 million cells from a file of 600 KB."""
+    monkeypatch.setattr("ml_platform.formats.jsonl_files._Lines.add", lambda *_: pytest.fail("cells were made"))
+    content = lines(*(reading(n, **{f"key{n}": 1}) for n in range(12_000)))
+    with pytest.raises(UnreadableError, match="the file has 2,001 columns or more") as found:
+        opened(tmp_path, content, type="jsonl")
+    assert found.value.rule == "too_many_columns"
+
+
+def test_empty_cells_of_json_lines_count_as_unpacked_bytes(tmp_path: Path) -> None:
+    content = lines(reading(0, **{f"key{n}": 1 for n in range(97)}), *[{"meter": 1}] * 19_999)
+    with pytest.raises(UnreadableError, match="unpacks to 10,000,000 bytes or more") as found:
+        opened(tmp_path, content, Limits(expanded_bytes=9_999_999), type="jsonl")
+    assert found.value.rule == "expands_too_much"
+
+
 def test_a_line_longer_than_a_block_is_named(tmp_path: Path) -> None:
     content = HEAD + b'1,1.50,"' + b"a\n" * (9 << 20)
     with pytest.raises(UnreadableError, match=r"longer than 16,777,216 bytes .* never closed") as found:
