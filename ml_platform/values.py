@@ -179,12 +179,25 @@ def _instant(text: str, timezone: str) -> datetime:
     return found if found.tzinfo else _in_zone(pa.scalar(found, pa.timestamp("us")), timezone).cast(INSTANT).as_py()
 
 
+def may_hold_nul(text: pa.StringArray) -> bool:
+    """Whether a NUL stands among the bytes of the texts, looked at all at once; only False is certain."""
+    if not len(text) or text.null_count == len(text):
+        return False
+    _, content = _buffers(text)
+    return bool(content.size) and not content.min()
+
+
+def _buffers(text: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets of texts, one more than there are, and the bytes of all of them."""
+    offsets = np.frombuffer(text.buffers()[1], np.int32)[text.offset : text.offset + len(text) + 1]
+    return offsets, np.frombuffer(text.buffers()[2] or b"", np.uint8)[offsets[0] : offsets[-1]]
+
+
 def _uniform_decimals(text: pa.Array, target: pa.DataType) -> pa.Array | None:
     """Decimals that all have every digit after their point, as feeds write money: as integers, at half the cost; else None."""
     if not target.scale or text.null_count or not len(text) or text.type != pa.string():
         return None
-    offsets = np.frombuffer(text.buffers()[1], np.int32)[text.offset : text.offset + len(text) + 1]
-    content = np.frombuffer(text.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
+    offsets, content = _buffers(text)
     starts = offsets - offsets[0]
     lengths = np.diff(starts)
     if lengths.min() < target.scale + 2 or lengths.max() > min(DIGITS, target.precision) + 1:

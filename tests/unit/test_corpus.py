@@ -189,6 +189,16 @@ CORPUS = {
         {"delimiter": ";", "decimal": ","},
     ),
     "NUL among digits": Broken(HEAD + GOOD + b"4\0,4.50,d\n", LOADED, "", {}, ((5, "not_int64:meter"),)),
+    "NUL in a text of CSV": Broken(HEAD + GOOD + b"4,4.50,d\0e\n", LOADED, "", {}, ((5, "nul_in:note"),)),
+    "NUL in a text of JSON": Broken(
+        lines(reading(1, note=None), reading(2, note="\0"), reading(3)), LOADED, "", JSONL, ((2, "nul_in:note"),)
+    ),
+    "NUL in a text of Parquet": Broken(
+        parquet(table(note=["a", "b\0", None])), LOADED, "", PARQUET, ((2, "nul_in:note"),)
+    ),
+    "NUL in a dictionary of Parquet": Broken(
+        parquet(table(note=pa.array(["a", None, "a\0b"]).dictionary_encode())), LOADED, "", PARQUET, ((3, "nul_in:note"),)
+    ),
     "a number beyond its type": Broken(
         HEAD + GOOD + b"99999999999999999999,1.50,a\n", LOADED, "", {}, ((5, "not_int64:meter"),)
     ),

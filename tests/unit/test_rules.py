@@ -269,6 +269,7 @@ def screened(
         ({"amount": "-1.51"}, "below_minimum:amount", "-1.51"),
         ({"amount": "100.01"}, "above_maximum:amount", "100.01"),
         ({"kind": "sideways"}, "not_allowed:kind", "sideways"),
+        ({"kind": "in\0"}, "nul_in:kind", "in\0"),
         ({"on": "2024-02-30"}, "not_date:on", "2024-02-30"),
         ({"at": "1017-01-01T00:00Z"}, "far_from_its_day:at", "1017-01-01T00:00Z"),
         ({"at": "9999-12-31T23:59:59-14:00"}, "far_from_its_day:at", "9999-12-31T23:59:59-14:00"),
