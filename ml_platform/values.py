@@ -43,7 +43,7 @@ def typed_values(raw: pa.Array, column: Column, timezone: str) -> tuple[pa.Array
 
 
 def doubles(column: Values) -> Values:
-    """Floats at 64 bits, short ones as their shortest text says: 1234.56 of 32 bits is 1234.56, and not 1234.56005859375; other types as they are."""
+    """Floats at 64 bits, those of 32 as their shortest text says: 1234.56 is 1234.56, and not 1234.56005859375; other types as they are."""
     short = pa.types.is_floating(column.type) and column.type != pa.float64()
     return column.cast(pa.string()).cast(pa.float64()) if short else column
 

@@ -34,7 +34,8 @@ def open_csv(path: Path, contract: SourceContract, limits: Limits) -> Opened:
     limits.require_rows(table.num_rows + len(malformed))
     match = matched(names, contract, table.num_rows)
     limits.require_cells(table)
-    return Opened(shaped(table, match, contract), _numbers(table.num_rows, malformed, form.header), tuple(malformed))
+    numbers = _numbers(table.num_rows, malformed, form.header)
+    return Opened(shaped(table, match, contract, limits), numbers, tuple(malformed))
 
 
 def _refusal(form: Format, limits: Limits, why: Exception) -> UnreadableError:

@@ -14,9 +14,10 @@ import pyarrow as pa
 
 from ml_platform.contracts import SourceContract
 from ml_platform.formats.landed import Landed
-from ml_platform.formats.limits import WIDEST_OFFSETS, Limits
+from ml_platform.formats.limits import Limits
 from ml_platform.formats.matching import matched, shaped
 from ml_platform.formats.opened import Malformed, Opened, UnreadableError, shown
+from ml_platform.formats.sizes import WIDEST_OFFSETS
 
 CHUNK = 20_000  # lines that are objects of Python at one time
 Row = dict[str, str | None]
@@ -48,7 +49,7 @@ def open_jsonl(path: Path, contract: SourceContract, limits: Limits) -> Opened:
     match = matched(list(found.names), contract, table.num_rows + len(found.malformed))
     limits.require_cells(table)
     numbers = pa.array(np.array(found.numbers, dtype=np.int64))
-    return Opened(shaped(table, match, contract), numbers, tuple(found.malformed))
+    return Opened(shaped(table, match, contract, limits), numbers, tuple(found.malformed))
 
 
 def _read(path: Path, contract: SourceContract, limits: Limits) -> _Lines:

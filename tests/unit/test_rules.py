@@ -160,6 +160,7 @@ def test_decimals_as_floats_of_parquet_are_found_again() -> None:
             [Decimal("19.99"), Decimal("-7.00"), Decimal("123456.78"), Decimal("1234.56"), None],
             [False] * 5,
         )
+    assert typed([1.5, 12.34], "decimal(12,2)", raw=pa.float16())[0] == [Decimal("1.50"), None]  # 12.34375
     assert typed([1234.56], "decimal(12,4)", raw=pa.float32())[0] == [Decimal("1234.5600")]
     assert typed([1e30, 2.0**60], "decimal(38,2)", raw=pa.float64())[0] == [10**30, 1152921504606847000]
     assert typed([1.0, 1.9, float("nan"), float("inf"), 1e300], "int64", raw=pa.float64()) == (
