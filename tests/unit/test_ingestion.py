@@ -14,6 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -297,15 +298,15 @@ def test_a_file_that_becomes_the_same_as_another_is_its_duplicate_and_its_old_ro
 
 
 def test_whatever_a_file_holds_it_stops_no_other(feed: Feed) -> None:
-    """Arrow knows no arithmetic for halves of a float, and says so with an error of its own."""
+    """Arrow knows no text for a tensor, and says so with an error of its own."""
     parquet = SourceContract.model_validate(
         {**READINGS, "path": "readings_{day}.parquet", "format": {"type": "parquet"}}
     )
     feed = replace(feed, one=replace(feed.one, contract=parquet))
-    half = pa.array([1.0], pa.float16())
+    tensors = pa.FixedShapeTensorArray.from_numpy_ndarray(np.zeros((1, 2, 2)))
     folder = feed.root / "landing" / "readings"
     folder.mkdir(parents=True)
-    pq.write_table(pa.table(dict.fromkeys(parquet.columns, half)), folder / "readings_2024-01-05.parquet")
+    pq.write_table(pa.table(dict.fromkeys(parquet.columns, tensors)), folder / "readings_2024-01-05.parquet")
     feed.ingest()
     (row,) = feed.rows()
     assert (row.state, row.reason.split(":")[0]) == (QUARANTINED, "unreadable")
