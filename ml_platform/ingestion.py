@@ -35,6 +35,7 @@ from ml_platform.lake.store import in_predicate, locked, source_turn
 from ml_platform.landing import Changed, Drop, LandingStore, Readiness, StorageError, Vanished, in_words, list_drops
 from ml_platform.rules import Screened, screen
 from ml_platform.settlement import CHANGED, UNREACHABLE, Batch, InForce, Left, Read, first_seen, settle
+from ml_platform.succession import Succession
 from ml_platform.transient import TransientError, is_own, retried
 
 READERS = 2
@@ -125,7 +126,7 @@ class Ingestion:
 
         StorageError, after the last batch, where one drop after the other cannot be reached: then it is the landing area.
         """
-        batch, lost = Batch(), list[Left]()
+        batch, lost, succession = Batch(), list[Left](), Succession(self.lake, bronze, self.run_id)
         with ThreadPoolExecutor(READERS) as readers:
             for read in _ahead(readers, partial(self._read, Persons.erased(self.lake, self.contract)), drops):
                 if isinstance(read, Left):
@@ -138,10 +139,10 @@ class Ingestion:
                 batch.add(settle(read, in_force, self.contract, bronze))
                 reach("ingestion.read")
                 if batch.row_count >= self.batch_rows:
-                    yield batch
+                    yield succession.complete(batch, in_force)
                     batch = Batch()
         if batch.settled or batch.left:
-            yield batch
+            yield succession.complete(batch, in_force)
         if len(lost) == GIVE_UP:
             raise StorageError(f"{GIVE_UP} files in a row could not be read, they stay due: {lost[-1].words}")
 

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from ml_platform.columns import Column
 from ml_platform.contracts import EventTime, SourceContract
 from ml_platform.formats import Opened
-from ml_platform.values import typed_values
+from ml_platform.values import doubles, may_hold_nul, typed_values
 
 REFUSED = pa.schema([("row_number", pa.int64()), ("rule", pa.string()), ("value", pa.string()), ("raw", pa.string())])
 IMPOSSIBLE = 10**15  # floats hold every whole number up to 9 x 10^15
@@ -66,6 +66,9 @@ def screen(opened: Opened, contract: SourceContract, day: date) -> Screened:
     for (name, column), (values, unreadable) in zip(contract.columns.items(), _all_typed(raw, contract), strict=True):
         typed[name] = values
         verdicts.add(unreadable, f"not_{column.type}:{name}", raw[name])
+        # pandas compares texts up to a NUL: two keys would be one to it, and two to silver
+        if column.type == "string" and may_hold_nul(values):
+            verdicts.add(pc.match_substring(values, "\0"), f"nul_in:{name}", raw[name])
         _constrain(name, column, raw[name], values, verdicts)
         if name not in contract.identifiers:
             _measure(name, column, raw[name], values, verdicts)
@@ -146,7 +149,8 @@ def _bound(limit: float, column: Column, rounding: str) -> pa.Scalar:
 def _refused(opened: Opened, verdicts: _Verdicts, bad: pa.Array) -> pa.Table:
     if verdicts.rule.null_count == len(verdicts.rule) and not opened.malformed:
         return REFUSED.empty_table()
-    rows = opened.table.filter(bad).to_pylist()
+    refused = opened.table.filter(bad)
+    rows = pa.table({name: doubles(refused[name]) for name in refused.column_names}).to_pylist()
     parts = [
         pa.table(
             {

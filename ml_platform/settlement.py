@@ -6,7 +6,7 @@ files (formats, rules), committing (ingestion).
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +16,7 @@ from ml_platform.bronze import Bronze, conformed
 from ml_platform.contracts import SourceContract
 from ml_platform.formats import UnreadableError
 from ml_platform.lake import Lake, TableSpec, decisions, ledger
+from ml_platform.lake.clock import Clock
 from ml_platform.lake.ledger import DUPLICATE, LOADED, QUARANTINED, LedgerRow
 from ml_platform.lake.schemas import INSTANT, QUARANTINE
 from ml_platform.landing import Drop
@@ -23,7 +24,6 @@ from ml_platform.rules import Screened
 
 OPEN_COLUMNS = ("drop_id", "path", "drop_day", "content_sha256", "state", "attempt")
 CHANGED, UNREACHABLE = "changed", "unreachable"
-NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -84,16 +84,18 @@ class Batch:
 class InForce:
     """What is in force: the loaded drop of each path, the bytes known per drop day; and every drop's newest row, `open` where it is not final.
 
-    `announced`: sequencers that storage events told, by path and etag.
-    `newest`: when the last drop was settled; the next one is settled later, whatever the clock says, because the newest row of a key wins.
+    `announced`: sequencers that storage events told, by path and etag. Of events also the `duplicates` by bytes and day, oldest first, and the
+    drop for which each path stands: the newest one that was not refused.
     """
 
     current: dict[str, LedgerRow]
     first_path: dict[tuple[date, str], str]
     known: dict[str, LedgerRow]
     open: set[str]
+    clock: Clock
     announced: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    newest: datetime = NEVER
+    duplicates: dict[tuple[date, str], dict[str, LedgerRow]] = field(default_factory=dict)
+    standing: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, lake: Lake, contract: SourceContract) -> "InForce":
@@ -101,8 +103,10 @@ class InForce:
         known = {row.drop_id: row for row in ledger.of_source(lake, contract.name)}
         current = {row.path: row for row in known.values() if row.state == LOADED}
         there = {(row.drop_day, row.content_sha256): row.path for row in current.values()}
-        newest = max((row.settled_at for row in known.values()), default=NEVER)
-        return cls(current, there, known, open_again(lake, contract), newest=newest)
+        found = cls(current, there, known, open_again(lake, contract), Clock.of(lake, contract.name))
+        for row in sorted(known.values(), key=lambda one: one.settled_at) if contract.kind == "events" else ():
+            found.stand(row)
+        return found
 
     def settled(self, drop: Drop) -> bool:
         """Whether nothing is left to do for a drop."""
@@ -110,8 +114,8 @@ class InForce:
 
     def again(self, row: LedgerRow) -> LedgerRow:
         """The row of a drop that is settled now, after all others, with the sequencer that was announced; once more: another attempt, first seen when it was."""
-        before, self.newest = self.known.get(row.drop_id), max(row.settled_at, self.newest + timedelta(microseconds=1))
-        row = replace(row, settled_at=self.newest, sequencer=self.announced.get((row.path, row.etag)))
+        before, moment = self.known.get(row.drop_id), self.clock.next(row.settled_at)
+        row = replace(row, settled_at=moment, sequencer=self.announced.get((row.path, row.etag)))
         return replace(row, attempt=before.attempt + 1, first_seen_at=before.first_seen_at) if before else row
 
     def same_bytes(self, row: LedgerRow, contract: SourceContract) -> str | None:
@@ -127,9 +131,30 @@ class InForce:
     def replace_with(self, row: LedgerRow, contract: SourceContract) -> tuple[LedgerRow, ...]:
         """Put a drop in force; return the ledger rows of those that it replaces."""
         replaced = self.retire(list(self.current) if contract.kind == "snapshot" else [row.path], row)
-        self.current[row.path] = row
-        self.first_path[row.drop_day, row.content_sha256] = row.path
+        self.put(row)
         return replaced
+
+    def put(self, row: LedgerRow) -> None:
+        """A row that was settled: its drop in force, where it is loaded."""
+        if row.state == LOADED:
+            self.current[row.path] = row
+            self.first_path[row.drop_day, row.content_sha256] = row.path
+        self.stand(row)
+
+    def stand(self, row: LedgerRow) -> None:
+        """What a path stands for from now on."""
+        if row.state in (LOADED, DUPLICATE):
+            self.standing[row.path] = row.drop_id
+        if row.state == DUPLICATE:
+            self.duplicates.setdefault((row.drop_day, row.content_sha256), {})[row.drop_id] = row
+
+    def duplicates_of(self, old: LedgerRow) -> list[LedgerRow]:
+        """Duplicates of a drop, oldest first, for which their paths still stand; none where its bytes are in force elsewhere."""
+        bytes_of_day = (old.drop_day, old.content_sha256)
+        doubled = self.duplicates.get(bytes_of_day, {}) if bytes_of_day not in self.first_path else {}
+        return [
+            one for one in doubled.values() if self.standing[one.path] == one.drop_id and one.path not in self.current
+        ]
 
     def retire(self, paths: Iterable[str], by: LedgerRow) -> tuple[LedgerRow, ...]:
         """Take what is in force at some paths out of force; return its ledger rows, replaced."""
@@ -141,7 +166,7 @@ class InForce:
 
 
 def open_again(lake: Lake, contract: SourceContract, rows: pa.Table | None = None) -> set[str]:
-    """Drops whose row is not final: refused files that a person released, and duplicates of events whose twin was replaced since (their bytes are in force nowhere else).
+    """Drops whose row is not final: refused files that a person released, and duplicates of events whose bytes are in force nowhere, as earlier versions left them.
 
     `rows`: the source's ledger, where it was read before; columns path, drop_day, content_sha256, state, drop_id and attempt.
     """
@@ -171,7 +196,10 @@ def settle(read: Read, in_force: InForce, contract: SourceContract, bronze: Bron
     rows, bad = found.rows, found.refused.num_rows + found.erased[1]
     if twin := in_force.same_bytes(row, contract):
         row = replace(row, state=DUPLICATE, reason=f"same bytes as {twin}", rows_in=rows, rows_duplicate=rows)
-        return Settled(row, replaced=in_force.retire([row.path], row) if twin != row.path else ())
+        replaced = in_force.retire([row.path], row) if twin != row.path else ()
+        if contract.kind == "events":
+            in_force.stand(row)
+        return Settled(row, replaced=replaced)
     if not rows and not contract.may_be_empty:
         why = UnreadableError("empty_file", "the file has no row: land the right one, or allow it with may_be_empty")
         return _refused_unread(row, why)
@@ -192,13 +220,13 @@ def settle(read: Read, in_force: InForce, contract: SourceContract, bronze: Bron
     return Settled(
         row,
         with_provenance(found.accepted, row, bronze.spec),
-        _refusals(row, found.refused.to_pylist()),
+        refusals(row, found.refused.to_pylist()),
         replaced,
     )
 
 
 def _refused_unread(row: LedgerRow, why: UnreadableError) -> Settled:
-    refused = _refusals(row, [{"rule": why.rule, "value": str(why), "raw": row.path}])
+    refused = refusals(row, [{"rule": why.rule, "value": str(why), "raw": row.path}])
     row = replace(row, state=QUARANTINED, reason=f"{why.rule}: {why}", rows_in=why.rows, rows_quarantined=why.rows)
     return Settled(row, refused=refused)
 
@@ -210,7 +238,7 @@ def _refused_as_a_whole(row: LedgerRow, found: Screened, contract: SourceContrac
     whole: dict[str, object] = {"rule": "too_many_refused", "value": why, "raw": row.path}
     row = replace(row, state=QUARANTINED, reason=f"too_many_refused: {why}", rows_in=rows)
     row = replace(row, rows_quarantined=rows - erased, rows_erased=erased)
-    return Settled(row, refused=_refusals(row, [whole, *found.refused.to_pylist()]))
+    return Settled(row, refused=refusals(row, [whole, *found.refused.to_pylist()]))
 
 
 def first_seen(drop: Drop, run_id: str) -> LedgerRow:
@@ -238,7 +266,8 @@ def first_seen(drop: Drop, run_id: str) -> LedgerRow:
     )
 
 
-def _refusals(row: LedgerRow, rows: list[dict[str, object]]) -> pa.Table:
+def refusals(row: LedgerRow, rows: list[dict[str, object]]) -> pa.Table:
+    """Refused rows of a drop as ops/quarantine keeps them, open and named by its transaction."""
     place = {
         "source": row.source,
         "drop_id": row.drop_id,

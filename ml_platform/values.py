@@ -6,8 +6,8 @@ Belongs here: parsing, the whole column at once where it is clean. Does not belo
 import re
 from collections.abc import Callable
 from datetime import date, datetime
-from decimal import Decimal, InvalidOperation
-from typing import Any
+from decimal import Context, Decimal, InvalidOperation
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,9 @@ TIMESTAMP = re.compile(r"^[1-9]\d{3}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6}
 PATTERNS = {"int64": r"^[+-]?\d{1,18}$", "bool": r"^(true|false)$", "date": r"^[1-9]\d{3}-\d{2}-\d{2}$"}
 ZONED = r"(Z|[+-]\d{2}:\d{2})$"
 DIGITS = 18
-EXACT = 1e-6
+Values = TypeVar("Values", pa.Array, pa.ChunkedArray)
+WIDE = Context(prec=400)  # digits of any float
+CERTAIN = 2.0**50  # up to here the nearest whole number of a product is the one that was meant
 
 
 def typed_values(raw: pa.Array, column: Column, timezone: str) -> tuple[pa.Array, pa.Array]:
@@ -40,15 +42,39 @@ def typed_values(raw: pa.Array, column: Column, timezone: str) -> tuple[pa.Array
     return _from_text(raw.cast(pa.string()), column, timezone)
 
 
+def doubles(column: Values) -> Values:
+    """Floats at 64 bits, those of 32 as their shortest text says: 1234.56 is 1234.56, and not 1234.56005859375; other types as they are."""
+    short = pa.types.is_floating(column.type) and column.type != pa.float64()
+    return column.cast(pa.string()).cast(pa.float64()) if short else column
+
+
 def _exact_numbers(raw: pa.Array, target: pa.DataType) -> tuple[pa.Array, pa.Array]:
-    scale = target.scale if pa.types.is_decimal(target) else 0
-    limit = 10.0 ** ((target.precision - scale) if pa.types.is_decimal(target) else 15)
-    small = pc.less(pc.abs(raw), limit)  # false for what is no number; rounding great ones overflows
-    rounded = pc.round(pc.if_else(small, raw, None).cast(pa.float64()), scale)
-    noise = min(EXACT, 10.0 ** -(scale + 2))
-    near = pc.and_(pc.less(pc.abs(pc.subtract(raw, rounded)), noise), pc.less(pc.abs(rounded), limit))
-    exact = pc.fill_null(near, False)
-    return pc.if_else(exact, rounded, None).cast(target), pc.and_(pc.is_valid(raw), pc.invert(exact))
+    """Floats that are the nearest ones to a value of the type, as that value: written as a float again it is the same."""
+    digits, scale = (target.precision, target.scale) if pa.types.is_decimal(target) else (15, 0)
+    number = doubles(raw)
+    units = pc.round(pc.multiply(number, 10.0**scale))
+    certain = pc.less(pc.abs(units), min(10.0**digits, CERTAIN))
+    # both are held exactly, so that their quotient is the nearest float there is; Arrow's own cast of a decimal is not
+    exact = pc.fill_null(pc.and_(certain, pc.equal(pc.divide(units, 10.0**scale), number)), False)
+    whole = pc.if_else(exact, units, None).cast(pa.int64())
+    values = _with_scale(whole, target) if pa.types.is_decimal(target) else whole
+    if digits > 15 and pc.any(pc.greater_equal(pc.abs(units), CERTAIN)).as_py():
+        values = pc.coalesce(values, pa.array([_great_decimal(one, target) for one in number.to_pylist()], target))
+    return values, pc.and_(pc.is_valid(raw), pc.is_null(values))
+
+
+def _great_decimal(number: float | None, target: pa.DataType) -> Decimal | None:
+    """The shortest decimal whose nearest float this is, where the type holds it and it has too many digits to be certain otherwise."""
+    if number is None or not CERTAIN <= abs(number) * 10.0**target.scale < 10.0**target.precision:
+        return None
+    found = Decimal(repr(number))
+    return found if found == found.quantize(Decimal(1).scaleb(-target.scale), context=WIDE) else None
+
+
+def _with_scale(numbers: pa.Array, target: pa.DataType) -> pa.Array:
+    """Whole numbers as the digits of decimals: 1234 is 12.34 where the scale is 2."""
+    validity, digits = numbers.cast(pa.decimal128(19, 0)).buffers()
+    return pa.Array.from_buffers(target, len(numbers), [validity, digits])
 
 
 def _from_text(text: pa.Array, column: Column, timezone: str) -> tuple[pa.Array, pa.Array]:
@@ -153,12 +179,25 @@ def _instant(text: str, timezone: str) -> datetime:
     return found if found.tzinfo else _in_zone(pa.scalar(found, pa.timestamp("us")), timezone).cast(INSTANT).as_py()
 
 
+def may_hold_nul(text: pa.StringArray) -> bool:
+    """Whether a NUL stands among the bytes of the texts, looked at all at once; only False is certain."""
+    if not len(text) or text.null_count == len(text):
+        return False
+    _, content = _buffers(text)
+    return bool(content.size) and not content.min()
+
+
+def _buffers(text: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets of texts, one more than there are, and the bytes of all of them."""
+    offsets = np.frombuffer(text.buffers()[1], np.int32)[text.offset : text.offset + len(text) + 1]
+    return offsets, np.frombuffer(text.buffers()[2] or b"", np.uint8)[offsets[0] : offsets[-1]]
+
+
 def _uniform_decimals(text: pa.Array, target: pa.DataType) -> pa.Array | None:
     """Decimals that all have every digit after their point, as feeds write money: as integers, at half the cost; else None."""
     if not target.scale or text.null_count or not len(text) or text.type != pa.string():
         return None
-    offsets = np.frombuffer(text.buffers()[1], np.int32)[text.offset : text.offset + len(text) + 1]
-    content = np.frombuffer(text.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
+    offsets, content = _buffers(text)
     starts = offsets - offsets[0]
     lengths = np.diff(starts)
     if lengths.min() < target.scale + 2 or lengths.max() > min(DIGITS, target.precision) + 1:
@@ -169,5 +208,4 @@ def _uniform_decimals(text: pa.Array, target: pa.DataType) -> pa.Array | None:
         return None
     shorter = (starts - np.arange(len(starts), dtype=np.int32)).astype(np.int32)
     whole = pa.Array.from_buffers(pa.string(), len(text), [None, pa.py_buffer(shorter), pa.py_buffer(digits)])
-    numbers = whole.cast(pa.int64()).cast(pa.decimal128(19, 0))
-    return pa.Array.from_buffers(target, len(text), [None, numbers.buffers()[1]])
+    return _with_scale(whole.cast(pa.int64()), target)

@@ -25,6 +25,7 @@ from ml_platform.erasure.persons import (
 )
 from ml_platform.ingestion import Ingestion
 from ml_platform.lake import Lake, erasures, ledger
+from ml_platform.lake.clock import Clock
 from ml_platform.lake.erasures import Erasure
 from ml_platform.lake.schemas import ALERTS, DECISIONS, LEDGER, QUARANTINE
 from ml_platform.lake.scrubbing import scrub
@@ -179,8 +180,8 @@ class Eraser:
         self, persons: Persons, loaded: Mapping[str, int], refused: Mapping[str, int]
     ) -> list[ledger.LedgerRow]:
         """Ledger rows of the drops that lose rows, or whose reason quotes the key."""
-        changed = []
-        for row in ledger.of_source(self.lake, persons.contract.name):
+        changed, clock = [], Clock.of(self.lake, persons.contract.name)
+        for row in sorted(ledger.of_source(self.lake, persons.contract.name), key=lambda one: one.settled_at):
             less, fewer = loaded.get(row.drop_id, 0), refused.get(row.drop_id, 0)
             after = replace(
                 row,
@@ -190,7 +191,7 @@ class Eraser:
                 reason=persons.redacted(row.reason) if row.reason else row.reason,
             )
             if after != row:
-                changed.append(replace(after, run_id=RUN_ID, settled_at=datetime.now(UTC)))
+                changed.append(replace(after, run_id=RUN_ID, settled_at=clock.next()))
         return changed
 
     def _erase_refusals(self, persons: Persons) -> None:

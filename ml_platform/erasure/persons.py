@@ -12,6 +12,7 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from ml_platform.values import reader
 
 GONE = "[erased]"
 QUOTED = re.compile(r"\"((?:[^\"\\]|\\.)*)\"|'((?:[^'\\]|\\.)*)'")
+DECIMAL = re.compile(r"[+-]?\d{1,25}(\.\d*|(\.\d*)?[eE][+-]?\d{1,2})", re.ASCII)
 WORDS = re.compile(r"[^\s,;|:=\"'{}\[\]()]+")
 
 
@@ -144,13 +146,13 @@ class Persons:
         return any(self.is_key(name, text) for name in self.digests)
 
     def is_key(self, column: str, text: str | None) -> bool:
-        """Whether a text is an erased key of a column, however it is spelled."""
+        """Whether a text is an erased key of a column, however it is spelled: 2457.0 is refused as a whole number, and is a key all the same."""
         if text is None or column not in self.digests:
             return False
         plain, known = text.strip(), self.digests[column]
         if self._digest(column, plain) in known:
             return True
-        typed = self._typed[column](plain)
+        typed = self._typed[column](_whole(plain) if self.contract.columns[column].type == "int64" else plain)
         return typed is not None and self._digest(column, str(typed)) in known
 
     @cached_property
@@ -164,6 +166,12 @@ class Persons:
 
 class _Pairs(list[tuple[str, Any]]):
     """A JSON object with every key that it has, also those that occur twice."""
+
+
+def _whole(text: str) -> str:
+    """A decimal text that is a whole number, without its fraction and exponent; any other text as it is."""
+    number = Decimal(text) if DECIMAL.fullmatch(text) else None
+    return text if number is None or number != number.to_integral_value() else str(int(number))
 
 
 def _texts(value: object) -> Iterator[str]:

@@ -14,7 +14,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ml_platform.erasure.persons import Persons
-from ml_platform.formats.matching import as_texts
 from ml_platform.values import typed_values
 
 
@@ -86,7 +85,7 @@ def _parquet(path: Path, persons: Persons) -> bytes:
     gone = pa.repeat(pa.scalar(value=False), table.num_rows)
     for name in persons.digests:
         typed, _ = typed_values(table[name].combine_chunks(), persons.contract.columns[name], "UTC")
-        gone = pc.or_(gone, pc.or_(persons.in_values(name, typed), persons.in_values(name, as_texts(table[name]))))
+        gone = pc.or_(gone, pc.or_(persons.in_values(name, typed), persons.in_values(name, table[name])))
     sink = io.BytesIO()
     pq.write_table(table.filter(pc.invert(gone)), sink, compression=codec if codec != "UNCOMPRESSED" else "NONE")
     return sink.getvalue()

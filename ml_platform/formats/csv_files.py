@@ -17,7 +17,7 @@ from ml_platform.file_format import Format
 from ml_platform.formats.landed import Landed, Texts
 from ml_platform.formats.limits import MEGABYTE, Limits
 from ml_platform.formats.matching import matched, shaped
-from ml_platform.formats.opened import Malformed, Opened, UnreadableError
+from ml_platform.formats.opened import Malformed, Opened, UnreadableError, shown
 
 LAST = "\x1e\x04ml_platform: the last row\x04\x1e"
 BLOCK = 16 * MEGABYTE
@@ -34,7 +34,8 @@ def open_csv(path: Path, contract: SourceContract, limits: Limits) -> Opened:
     limits.require_rows(table.num_rows + len(malformed))
     match = matched(names, contract, table.num_rows)
     limits.require_cells(table)
-    return Opened(shaped(table, match, contract), _numbers(table.num_rows, malformed, form.header), tuple(malformed))
+    numbers = _numbers(table.num_rows, malformed, form.header)
+    return Opened(shaped(table, match, contract, limits), numbers, tuple(malformed))
 
 
 def _refusal(form: Format, limits: Limits, why: Exception) -> UnreadableError:
@@ -82,7 +83,7 @@ def _parsed(
         text = (
             f"{row.actual_columns} fields, the {'header' if form.header else 'first line'} has {row.expected_columns}"
         )
-        malformed.append(Malformed(int(row.number or 0), row.text, text))
+        malformed.append(Malformed(int(row.number or 0), shown(row.text.encode()), text))
         return "skip"
 
     with Landed(path, form, limits) as landed:

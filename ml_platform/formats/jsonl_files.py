@@ -16,10 +16,10 @@ from ml_platform.contracts import SourceContract
 from ml_platform.formats.landed import Landed
 from ml_platform.formats.limits import Limits
 from ml_platform.formats.matching import matched, shaped
-from ml_platform.formats.opened import Malformed, Opened, UnreadableError
+from ml_platform.formats.opened import Malformed, Opened, UnreadableError, shown
+from ml_platform.formats.sizes import WIDEST_OFFSETS
 
 CHUNK = 20_000  # lines that are objects of Python at one time
-SHOWN = 10_000  # bytes of a broken line that quarantine keeps
 Row = dict[str, str | None]
 
 
@@ -32,8 +32,9 @@ class _Lines:
     malformed: list[Malformed] = field(default_factory=list)
     names: dict[str, None] = field(default_factory=dict)
 
-    def add(self, rows: list[Row]) -> None:
-        self.names.update(dict.fromkeys(name for row in rows for name in row))
+    def add(self, rows: list[Row], limits: Limits) -> None:
+        """Rows as a table; a line that lacks a name of others has an empty cell all the same, and all cells together are counted."""
+        limits.require_expanded(WIDEST_OFFSETS * len(self.names) * len(self.numbers))
         columns = {name: pa.array([row.get(name) for row in rows], pa.string()) for name in self.names}
         self.tables.append(pa.table(columns) if columns else pa.table({"": pa.nulls(len(rows))}).select([]))
 
@@ -48,7 +49,7 @@ def open_jsonl(path: Path, contract: SourceContract, limits: Limits) -> Opened:
     match = matched(list(found.names), contract, table.num_rows + len(found.malformed))
     limits.require_cells(table)
     numbers = pa.array(np.array(found.numbers, dtype=np.int64))
-    return Opened(shaped(table, match, contract), numbers, tuple(found.malformed))
+    return Opened(shaped(table, match, contract, limits), numbers, tuple(found.malformed))
 
 
 def _read(path: Path, contract: SourceContract, limits: Limits) -> _Lines:
@@ -58,16 +59,15 @@ def _read(path: Path, contract: SourceContract, limits: Limits) -> _Lines:
             try:
                 rows.append(_row(line, contract))
                 found.numbers.append(number)
+                found.names.update(dict.fromkeys(rows[-1]))
             except _BadLineError as why:
-                raw = line[:SHOWN].decode(errors="backslashreplace")
-                found.malformed.append(Malformed(number, raw, str(why), why.rule))
+                found.malformed.append(Malformed(number, shown(line), str(why), why.rule))
             limits.require_rows(len(found.numbers) + len(found.malformed))
+            limits.require_columns(len(found.names))
             if len(rows) == CHUNK:
-                found.add(rows)
-                limits.require_columns(len(found.names))
+                found.add(rows, limits)
                 rows = []
-    found.add(rows)
-    limits.require_columns(len(found.names))
+    found.add(rows, limits)
     return found
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+SHOWN = 10_000  # bytes of a broken line that quarantine keeps
+
 
 class UnreadableError(ValueError):
     """A file cannot become rows; `rule` is the reason in one word, the message says where and why, `rows` how many it holds if that is known."""
@@ -19,12 +21,17 @@ class UnreadableError(ValueError):
 
 @dataclass(frozen=True)
 class Malformed:
-    """A record that is none of the file's shape: its number, its text, and what is wrong with it."""
+    """A record that is none of the file's shape: its number, its text as far as it is kept (`shown`), and what is wrong with it."""
 
     row_number: int
     raw: str
     value: str
     rule: str = "malformed_row"
+
+
+def shown(line: bytes) -> str:
+    """The beginning of a broken line; bytes that are no text as their codes."""
+    return line[:SHOWN].decode(errors="backslashreplace")
 
 
 @dataclass(frozen=True)

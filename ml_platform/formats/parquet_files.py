@@ -1,20 +1,25 @@
 """Parquet: columns in the file's own types, unpacked only as far as the limits go.
 
-Belongs here: what a file will need in memory, before and while it is read. Does not belong here: conversion of types (rules).
+Belongs here: reading as much as there is room for. Does not belong here: how much a footer promises (parquet_room), conversion
+of types (rules).
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ml_platform.contracts import SourceContract
-from ml_platform.formats.limits import Limits, is_text, widths
-from ml_platform.formats.matching import Match, matched, shaped
+from ml_platform.formats.limits import Limits
+from ml_platform.formats.matching import matched, shaped
 from ml_platform.formats.opened import Opened, UnreadableError
+from ml_platform.formats.parquet_room import Room
+from ml_platform.formats.sizes import is_bytes, text_bytes
 from ml_platform.transient import is_transient
+
+BATCH = 65_536  # rows
 
 
 def open_parquet(path: Path, contract: SourceContract, limits: Limits) -> Opened:
@@ -22,12 +27,11 @@ def open_parquet(path: Path, contract: SourceContract, limits: Limits) -> Opened
     try:
         with pq.ParquetFile(path) as file:
             schema, rows = file.schema_arrow, file.metadata.num_rows
-            limits.require_columns(len(schema.names))
+            limits.require_columns(max(len(schema.names), file.metadata.num_columns))
             limits.require_rows(rows)
             match = matched(schema.names, contract, rows)
             _require_plain_types(schema, contract, rows)
-            _require_room(file, limits)
-        table = _read(path, limits, match, contract)
+            table = _read(path, file, limits)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowMemoryError, OSError) as why:
         if isinstance(why, FileNotFoundError) or is_transient(why):
             raise
@@ -35,68 +39,41 @@ def open_parquet(path: Path, contract: SourceContract, limits: Limits) -> Opened
     if table.num_rows != rows:
         raise UnreadableError("unreadable_parquet", f"it says {rows:,} rows and holds {table.num_rows:,}")
     limits.require_cells(table)
-    return Opened(shaped(table, match, contract), pa.array(np.arange(1, rows + 1)))
+    return Opened(shaped(table, match, contract, limits), pa.array(np.arange(1, rows + 1)))
 
 
-def _require_room(file: pq.ParquetFile, limits: Limits) -> None:
-    """Rows times the widths of the schema, and the pages themselves: known before a page is read."""
-    meta = file.metadata
-    pages = sum(meta.row_group(n).total_byte_size for n in range(meta.num_row_groups))
-    limits.require_expanded(max(meta.num_rows * widths(file.schema_arrow.types), pages), meta.num_rows)
+def _read(path: Path, file: pq.ParquetFile, limits: Limits) -> pa.Table:
+    """All at once where its footer says that it has room, whatever its texts are; else part by part, and counted before texts are written out."""
+    room, rows = Room.of(file), file.metadata.num_rows
+    limits.require_expanded(max(room.fixed, room.pages), rows)
+    if room.at_most <= limits.expanded_bytes:
+        return file.read()
+    parts, texts, held = list[pa.Table](), 0, 0
+    for part in _parts(path, room, limits):
+        texts += text_bytes(part)
+        limits.require_expanded(room.fixed + texts, rows)
+        parts.append(_written_out(part))
+        held += parts[-1].nbytes
+        limits.require_expanded(held, rows)
+    return pa.concat_tables(parts)
 
 
-def _read(path: Path, limits: Limits, match: Match, contract: SourceContract) -> pa.Table:
-    """Row group by row group. Texts that the file keeps once in a dictionary are counted before they are written out per row."""
-    with pq.ParquetFile(path) as plain:
-        names = [*(name for name in contract.columns if name not in match.missing), *match.unknown]
-        packed = _dictionaries(plain)
-        meta, schema = plain.metadata, plain.schema_arrow
-        known = meta.num_rows * widths(schema.types)
-        if not packed or known + _at_most(meta, packed) <= limits.expanded_bytes:
-            return plain.read(columns=names, use_threads=True)
-    with pq.ParquetFile(path, read_dictionary=packed) as file:
-        groups, total = list[pa.Table](), known
-        for number in range(meta.num_row_groups):
-            group = file.read_row_group(number, columns=names, use_threads=True)
-            total += sum(_texts(group[name]) for name in names if is_text(schema.field(name).type))
-            limits.require_expanded(total, meta.num_rows)
-            groups.append(_unpacked(group))
-    return pa.concat_tables(groups)
+def _parts(path: Path, room: Room, limits: Limits) -> Iterator[pa.Table]:
+    """A row group at a time with its texts as dictionaries; where Arrow cannot, as few rows as have room whatever their texts are."""
+    with pq.ParquetFile(path, read_dictionary=room.packed) as packed:
+        if room.stays_packed(packed):
+            yield from (packed.read_row_group(number) for number in range(packed.num_row_groups))
+            return
+    with pq.ParquetFile(path) as file:
+        for number in range(file.num_row_groups):
+            row = room.longest_row(number)
+            limits.require_expanded(row, file.metadata.num_rows, "one row may unpack to")
+            for batch in file.iter_batches(min(limits.expanded_bytes // max(row, 1), BATCH), row_groups=[number]):
+                yield pa.Table.from_batches([batch])
 
 
-def _dictionaries(file: pq.ParquetFile) -> list[str]:
-    """Columns of text of which the file keeps at least a part in dictionaries."""
-    meta, schema = file.metadata, file.schema_arrow
-    found = set[str]()
-    for number in range(meta.num_row_groups):
-        group = meta.row_group(number)
-        for place in range(group.num_columns):
-            column = group.column(place)
-            if column.has_dictionary_page and column.physical_type == "BYTE_ARRAY":
-                found.add(column.path_in_schema)
-    return [name for name in schema.names if name in found and is_text(schema.field(name).type)]
-
-
-def _at_most(meta: pq.FileMetaData, packed: list[str]) -> int:
-    """Bytes of text if every value were as long as its whole column chunk."""
-    groups = [meta.row_group(number) for number in range(meta.num_row_groups)]
-    return sum(
-        group.num_rows * group.column(place).total_uncompressed_size
-        for group in groups
-        for place in range(group.num_columns)
-        if group.column(place).path_in_schema in packed
-    )
-
-
-def _texts(column: pa.ChunkedArray) -> int:
-    """Bytes of all texts, whether they lie in a dictionary or not."""
-    if not pa.types.is_dictionary(column.type):
-        return pc.sum(pc.binary_length(column)).as_py() or 0
-    lengths = (pc.binary_length(one.dictionary).take(one.indices) for one in column.chunks)
-    return sum(pc.sum(one.cast(pa.int64())).as_py() or 0 for one in lengths)
-
-
-def _unpacked(table: pa.Table) -> pa.Table:
+def _written_out(table: pa.Table) -> pa.Table:
+    """Columns of dictionaries with a value in each row."""
     for place, column in enumerate(table.schema):
         if pa.types.is_dictionary(column.type):
             table = table.set_column(place, column.name, table[place].cast(column.type.value_type))
@@ -105,22 +82,11 @@ def _unpacked(table: pa.Table) -> pa.Table:
 
 def _require_plain_types(found: pa.Schema, contract: SourceContract, rows: int) -> None:
     """Lists, maps and bytes have no text that a rule could read; every other type has."""
-    odd = {
-        f.name: str(f.type)
-        for f in found
-        if f.name in contract.columns and (pa.types.is_nested(f.type) or _is_bytes(f.type))
-    }
+    odd = {f.name: str(f.type) for f in found if f.name in contract.columns and _is_odd(f.type)}
     if odd:
         raise UnreadableError("wrong_types", f"columns {odd} hold neither texts nor numbers nor times", rows)
 
 
-def _is_bytes(kind: pa.DataType) -> bool:
-    return any(
-        test(kind)
-        for test in (
-            pa.types.is_binary,
-            pa.types.is_large_binary,
-            pa.types.is_fixed_size_binary,
-            pa.types.is_binary_view,
-        )
-    )
+def _is_odd(kind: pa.DataType) -> bool:
+    plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.types.is_nested(plain) or is_bytes(plain) or pa.types.is_fixed_size_binary(plain)

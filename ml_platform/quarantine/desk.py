@@ -15,6 +15,7 @@ from ml_platform.bronze import Bronze
 from ml_platform.contracts import Contracts, SourceContract
 from ml_platform.ingestion import Ingestion
 from ml_platform.lake import decisions
+from ml_platform.lake.clock import Clock
 from ml_platform.lake.decisions import DECISIONS_KEY, DISCARDED, RELEASED, Decision
 from ml_platform.lake.ledger import LedgerRow
 from ml_platform.quarantine.records import BRONZE, QuarantineError, Record
@@ -140,9 +141,9 @@ class Desk:
             decisions.decide(self.door.lake, self.door.contract.name, [self._decision(one) for one in both.values()])
 
     def _release(self, rows: Sequence[Record]) -> Iterator[Outcome]:
-        bronze = self.door.bronze()
+        bronze, clock = self.door.bronze(), Clock.of(self.door.lake, self.door.contract.name)
         for drops in _portions(rows):
-            again = {drop.drop_id: self._redeliver(drop, some, bronze) for drop, some in drops}
+            again = {drop.drop_id: self._redeliver(drop, some, bronze, clock) for drop, some in drops}
             through = [one for _, some in drops for one in some if one.row_number not in again[one.drop_id].broken]
             settled = [one.settled for one in again.values() if one.settled]
             if settled:
@@ -150,9 +151,9 @@ class Desk:
                 self.door.bring(Batch(settled), bronze, {DECISIONS_KEY: decided})
             yield from (_outcome(one, again[one.drop_id]) for _, some in drops for one in some)
 
-    def _redeliver(self, drop: LedgerRow, rows: Sequence[Record], bronze: Bronze) -> Redelivered:
+    def _redeliver(self, drop: LedgerRow, rows: Sequence[Record], bronze: Bronze, clock: Clock) -> Redelivered:
         raws = {one.row_number: one.raw or "" for one in rows if one.row_number is not None}
-        return redeliver(drop, raws, self.order.corrections, self.door, bronze)
+        return redeliver(drop, raws, self.order.corrections, self.door, bronze, clock)
 
     def _decision(self, one: Record) -> Decision:
         corrections = json.dumps(dict(self.order.corrections), ensure_ascii=False) if self.order.corrections else None

@@ -7,7 +7,7 @@ decide what (desk), the rules (rules) and the commit (ingestion).
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import groupby
 from typing import Any
 
@@ -20,6 +20,7 @@ from ml_platform.erasure.persons import Persons
 from ml_platform.formats import Opened
 from ml_platform.ingestion import Ingestion
 from ml_platform.lake import TableSpec
+from ml_platform.lake.clock import Clock
 from ml_platform.lake.ledger import LedgerRow
 from ml_platform.quarantine.words import rule_in_words
 from ml_platform.rules import screen
@@ -37,14 +38,20 @@ class Redelivered:
 
 
 def redeliver(
-    drop: LedgerRow, raws: Mapping[int, str], corrections: Mapping[str, str], door: Ingestion, bronze: Bronze
+    drop: LedgerRow,
+    raws: Mapping[int, str],
+    corrections: Mapping[str, str],
+    door: Ingestion,
+    bronze: Bronze,
+    clock: Clock,
 ) -> Redelivered:
-    """Screen refused rows (row number to raw text) with today's contract, with `corrections` in the place of their values.
+    """Screen refused rows (row number to raw text) with today's contract, with `corrections` in the place of their values: an empty one is a missing value.
 
     Columns that drift had added to their file come with them.
     """
     contract = door.contract
-    rows = {number: {**_fields(raw), **corrections} for number, raw in raws.items()}
+    corrected = {name: value or None for name, value in corrections.items()}
+    rows = {number: {**_fields(raw), **corrected} for number, raw in raws.items()}
     broken = {number: words for number, row in rows.items() if (words := _lacks(row, contract))}
     accepted, persons = [contract_rows(contract)], Persons.erased(door.lake, contract)
     for opened in _opened({number: row for number, row in rows.items() if number not in broken}, contract):
@@ -58,7 +65,7 @@ def redeliver(
             for row in screened.refused.to_pylist()
         }
     good = pa.concat_tables(accepted, promote_options="default")
-    return Redelivered(_settled(drop, good, bronze.spec, door.run_id) if good.num_rows else None, broken)
+    return Redelivered(_settled(drop, good, bronze.spec, door.run_id, clock.next()) if good.num_rows else None, broken)
 
 
 def contract_rows(contract: SourceContract) -> pa.Table:
@@ -66,7 +73,7 @@ def contract_rows(contract: SourceContract) -> pa.Table:
     return pa.schema([*((n, c.arrow) for n, c in contract.columns.items()), ("row_number", pa.int64())]).empty_table()
 
 
-def _settled(drop: LedgerRow, accepted: pa.Table, spec: TableSpec, run_id: str) -> Settled:
+def _settled(drop: LedgerRow, accepted: pa.Table, spec: TableSpec, run_id: str, moment: datetime) -> Settled:
     """The drop settled once more: the same rows in, some of them loaded now. They were known from now on, which `ingested_at` says."""
     count = accepted.num_rows
     row = replace(
@@ -75,7 +82,7 @@ def _settled(drop: LedgerRow, accepted: pa.Table, spec: TableSpec, run_id: str) 
         rows_quarantined=drop.rows_quarantined - count,
         attempt=drop.attempt + 1,
         run_id=run_id,
-        settled_at=datetime.now(UTC),
+        settled_at=moment,
     )
     return Settled(row, with_provenance(accepted, row, spec))
 
@@ -117,7 +124,7 @@ def _opened(rows: Mapping[int, Fields], contract: SourceContract) -> Iterator[Op
 
 
 def _value(value: Any) -> str | float | None:
-    """A value as a file would give it; an empty text is a missing value."""
+    """A value as a file would give it: null where it was missing, and an empty text where the file says one."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return value if value is None or isinstance(value, float) else str(value) or None
+    return value if value is None or isinstance(value, float) else str(value)

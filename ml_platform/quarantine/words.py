@@ -54,6 +54,7 @@ def _of_column(kind: str, name: str, column: Column | None) -> str:
     limits = {
         "impossible": "must not be beyond 10^15, unless `min` or `max` allow it",
         "far_from_its_day": "must not lie farther from the file's day than `late_days` and `early_days` say",
+        "nul_in": "must not hold the character NUL",
         "empty": "must not be empty" if not column.nullable else None,
         "below_minimum": None if column.min is None else f"must be at least {column.min:g}{unit}",
         "above_maximum": None if column.max is None else f"must be at most {column.max:g}{unit}",

@@ -189,6 +189,16 @@ CORPUS = {
         {"delimiter": ";", "decimal": ","},
     ),
     "NUL among digits": Broken(HEAD + GOOD + b"4\0,4.50,d\n", LOADED, "", {}, ((5, "not_int64:meter"),)),
+    "NUL in a text of CSV": Broken(HEAD + GOOD + b"4,4.50,d\0e\n", LOADED, "", {}, ((5, "nul_in:note"),)),
+    "NUL in a text of JSON": Broken(
+        lines(reading(1, note=None), reading(2, note="\0"), reading(3)), LOADED, "", JSONL, ((2, "nul_in:note"),)
+    ),
+    "NUL in a text of Parquet": Broken(
+        parquet(table(note=["a", "b\0", None])), LOADED, "", PARQUET, ((2, "nul_in:note"),)
+    ),
+    "NUL in a dictionary of Parquet": Broken(
+        parquet(table(note=pa.array(["a", None, "a\0b"]).dictionary_encode())), LOADED, "", PARQUET, ((3, "nul_in:note"),)
+    ),
     "a number beyond its type": Broken(
         HEAD + GOOD + b"99999999999999999999,1.50,a\n", LOADED, "", {}, ((5, "not_int64:meter"),)
     ),
@@ -338,6 +348,35 @@ def test_texts_of_parquet_read_the_same_with_and_without_a_count(tmp_path: Path)
         opened(tmp_path, content, Limits(expanded_bytes=size), type="parquet") for size in (1 << 32, 40_000)
     )
     assert loose == tight == [(n + 1, n, 1.0, note) for n, note in enumerate(notes.to_pylist())]
+
+
+@pytest.mark.parametrize(
+    ("content", "form"),
+    [
+        (HEAD + GOOD + b"4,4.50,d," + b"e" * 3_000_000 + b"\n", {}),
+        (lines(reading(1)) + b'{"meter": 2, "note": "' + b"e" * 3_000_000 + b"\n", JSONL),
+    ],
+)
+def test_quarantine_keeps_the_beginning_of_a_long_line(tmp_path: Path, content: bytes, form: dict[str, Any]) -> None:
+    (tmp_path / "file").write_bytes(content)
+    (line,) = open_drop(tmp_path / "file", contract(**form)).malformed
+    assert (line.raw[-1], len(line.raw)) == ("e", 10_000)
+
+
+def test_names_of_json_lines_are_counted_line_by_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows times names would be 144 million cells from a file of 600 KB."""
+    monkeypatch.setattr("ml_platform.formats.jsonl_files._Lines.add", lambda *_: pytest.fail("cells were made"))
+    content = lines(*(reading(n, **{f"key{n}": 1}) for n in range(12_000)))
+    with pytest.raises(UnreadableError, match="the file has 2,001 columns or more") as found:
+        opened(tmp_path, content, type="jsonl")
+    assert found.value.rule == "too_many_columns"
+
+
+def test_empty_cells_of_json_lines_count_as_unpacked_bytes(tmp_path: Path) -> None:
+    content = lines(reading(0, **{f"key{n}": 1 for n in range(97)}), *[{"meter": 1}] * 19_999)
+    with pytest.raises(UnreadableError, match="unpacks to 10,000,000 bytes or more") as found:
+        opened(tmp_path, content, Limits(expanded_bytes=9_999_999), type="jsonl")
+    assert found.value.rule == "expands_too_much"
 
 
 def test_a_line_longer_than_a_block_is_named(tmp_path: Path) -> None:

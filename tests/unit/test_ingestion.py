@@ -7,12 +7,14 @@ import errno
 import hashlib
 import json
 import os
+import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -28,6 +30,7 @@ from ml_platform.lake import Lake, ledger
 from ml_platform.lake.ledger import DUPLICATE, LOADED, QUARANTINED, REPLACED, LedgerRow
 from ml_platform.lake.schemas import QUARANTINE
 from ml_platform.landing import LocalLanding, StorageError
+from ml_platform.succession import Succession
 
 READINGS: dict[str, Any] = {
     "name": "readings",
@@ -75,6 +78,13 @@ class Feed:
         at = pa.array([datetime(2024, 1, 5, tzinfo=UTC)] * len(values), pa.timestamp("us", tz="UTC"))
         pq.write_table(pa.table({"meter": range(len(values)), "at": at, "units": values}), path)
         self.stamp(path)
+
+    def allowing(self, share: float) -> "Feed":
+        """The same under a contract that allows more refused rows."""
+        return replace(self, one=replace(self.one, contract=EVENTS.model_copy(update={"max_quarantined": share})))
+
+    def clear(self, name: str) -> None:
+        (self.root / "landing" / "readings" / name).unlink(missing_ok=True)
 
     def stamp(self, path: Path) -> None:
         at = datetime(2024, 6, 1, tzinfo=UTC).timestamp() + next(CLOCK)
@@ -166,14 +176,12 @@ def test_the_same_bytes_landed_again_add_no_rows(feed: Feed) -> None:
 
 
 def test_a_duplicate_whose_twin_is_replaced_takes_its_place(feed: Feed) -> None:
-    """Its bytes are in force nowhere else by then; a second duplicate stays one."""
+    """In the same commit: its bytes are in force nowhere else by then. A second duplicate stays one."""
     for name in "abc":
         feed.land(f"readings_2024-01-05_{name}.csv", A)
     feed.ingest()
     assert feed.states() == [LOADED, DUPLICATE, DUPLICATE]
     feed.land("readings_2024-01-05_a.csv", B)
-    feed.ingest()
-    assert sorted(feed.units()) == [6, 7], "what is due is listed before a run"
     feed.ingest()
     assert sorted(feed.units()) == [5, 6, 7]
     rows = {(row.path[-5], row.state): row for row in feed.rows()}
@@ -181,8 +189,97 @@ def test_a_duplicate_whose_twin_is_replaced_takes_its_place(feed: Feed) -> None:
     assert (rows["b", LOADED].attempt, rows["c", DUPLICATE].attempt) == (2, 2)
     assert rows["b", LOADED].first_seen_at < rows["a", LOADED].first_seen_at < rows["b", LOADED].settled_at
     assert rows["c", DUPLICATE].reason == f"same bytes as {rows['b', LOADED].path}"
+    known = {row["units"]: row["ingested_at"] for row in feed.one.lake.read("bronze/raw_readings").to_pylist()}
+    assert known[5] < known[6], "what takes over was there before what it was replaced by"
     assert feed.ingest() == IngestionReport()
     feed.balance()
+
+
+def test_a_duplicate_that_was_cleared_from_landing_takes_the_place_of_its_twin(feed: Feed) -> None:
+    """It was landed and accounted for: its rows stay, with those that were refused, though nobody can read it any more."""
+    feed = feed.allowing(0.5)
+    content = (A, f"3,{AT},-1", f"4,{AT},9")
+    for name in "ab":
+        feed.land(f"readings_2024-01-05_{name}.csv", *content)
+    feed.ingest()
+    feed.clear("readings_2024-01-05_b.csv")
+    feed.land("readings_2024-01-05_a.csv", B)
+    feed.ingest()
+    assert feed.units() == [5, 6, 7, 9]
+    old, new, heir = feed.rows()
+    assert (old.state, new.state, heir.state, heir.path[-5], heir.reason) == (REPLACED, LOADED, LOADED, "b", None)
+    assert (heir.rows_in, heir.rows_loaded, heir.rows_quarantined, heir.rows_duplicate) == (3, 2, 1, 0)
+    own = feed.one.lake.read("bronze/raw_readings", where=pc.field("drop_id") == heir.drop_id).sort_by("row_number")
+    assert (own["units"].to_pylist(), own["row_number"].to_pylist()) == ([5, 9], [2, 4])
+    assert [(path[-5], number) for path, number, _, _ in feed.refusals()] == [("a", 3), ("b", 3)]
+    assert feed.ingest() == IngestionReport()
+
+
+def test_rows_pass_by_a_duplicate_that_is_replaced_in_the_same_batch_and_go_on_from_heir_to_heir(feed: Feed) -> None:
+    for name in "abcd":
+        feed.land(f"readings_2024-01-05_{name}.csv", A, f"3,{AT},8")
+    feed.ingest()
+    for name in "cd":
+        feed.clear(f"readings_2024-01-05_{name}.csv")
+    for name in "ab":
+        feed.land(f"readings_2024-01-05_{name}.csv", f"9,{AT},{ord(name)}")
+    feed.ingest()
+    assert feed.units() == [5, 8, ord("a"), ord("b")]
+    assert sorted((row.path[-5], row.state, row.attempt) for row in feed.rows()) == [
+        ("a", LOADED, 1),
+        ("a", REPLACED, 1),
+        ("b", DUPLICATE, 1),
+        ("b", LOADED, 1),
+        ("c", LOADED, 2),
+        ("d", DUPLICATE, 2),
+    ]
+    feed.land("readings_2024-01-05_c.csv", f"9,{AT},{ord('c')}")
+    feed.ingest()
+    assert feed.units() == [5, 8, ord("a"), ord("b"), ord("c")]
+    assert [(row.path[-5], row.attempt) for row in feed.rows()][-1] == ("d", 3)
+
+
+def test_a_duplicate_whose_bytes_an_earlier_version_left_in_force_nowhere_is_read_again(
+    feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "ab":
+        feed.land(f"readings_2024-01-05_{name}.csv", A)
+    feed.ingest()
+    feed.land("readings_2024-01-05_a.csv", B)
+    with monkeypatch.context() as earlier:
+        earlier.setattr(Succession, "complete", lambda self, batch, in_force: batch)
+        feed.ingest()
+    assert feed.units() == [6, 7]
+    feed.ingest()
+    assert feed.units() == [5, 6, 7]
+
+
+def test_a_duplicate_whose_path_went_on_is_no_heir(feed: Feed) -> None:
+    """Its path stands for other bytes by then, be they loaded, or themselves a duplicate."""
+    for name, content in (("a", A), ("b", A), ("c", A), ("d", B)):
+        feed.land(f"readings_2024-01-05_{name}.csv", content)
+    feed.ingest()
+    feed.land("readings_2024-01-05_b.csv", B)
+    feed.land("readings_2024-01-05_c.csv", f"3,{AT},8")
+    feed.ingest()
+    feed.land("readings_2024-01-05_a.csv", f"4,{AT},9")
+    feed.ingest()
+    assert feed.units() == [6, 7, 8, 9]
+    assert feed.ingest() == IngestionReport()
+
+
+def test_whatever_comes_and_goes_the_last_bytes_of_every_path_are_in_force_once(feed: Feed) -> None:
+    """Landing again, overwriting, copying and clearing at random: what was cleared still counts with what it last held."""
+    chance, last, feed = random.Random(2), dict[str, str](), feed.allowing(0.9)
+    for _ in range(10):
+        for name in chance.sample("abcd", 2):
+            feed.land(f"readings_2024-01-05_{name}.csv", chance.choice([A, B, f"4,{AT},-1\n5,{AT},9"]))
+        last |= {path.name: path.read_text() for path in (feed.root / "landing" / "readings").iterdir()}
+        feed.ingest()
+        units = [int(line.rsplit(",", 1)[1]) for content in set(last.values()) for line in content.splitlines()[1:]]
+        assert feed.units() == sorted(one for one in units if one >= 0)
+        feed.clear(f"readings_2024-01-05_{chance.choice('abcd')}.csv")
+    assert feed.ingest() == IngestionReport(), "nothing waits for a second look"
 
 
 def test_a_file_that_becomes_the_same_as_another_is_its_duplicate_and_its_old_rows_go(feed: Feed) -> None:
@@ -201,15 +298,15 @@ def test_a_file_that_becomes_the_same_as_another_is_its_duplicate_and_its_old_ro
 
 
 def test_whatever_a_file_holds_it_stops_no_other(feed: Feed) -> None:
-    """Arrow knows no arithmetic for halves of a float, and says so with an error of its own."""
+    """Arrow knows no text for a tensor, and says so with an error of its own."""
     parquet = SourceContract.model_validate(
         {**READINGS, "path": "readings_{day}.parquet", "format": {"type": "parquet"}}
     )
     feed = replace(feed, one=replace(feed.one, contract=parquet))
-    half = pa.array([1.0], pa.float16())
+    tensors = pa.FixedShapeTensorArray.from_numpy_ndarray(np.zeros((1, 2, 2)))
     folder = feed.root / "landing" / "readings"
     folder.mkdir(parents=True)
-    pq.write_table(pa.table(dict.fromkeys(parquet.columns, half)), folder / "readings_2024-01-05.parquet")
+    pq.write_table(pa.table(dict.fromkeys(parquet.columns, tensors)), folder / "readings_2024-01-05.parquet")
     feed.ingest()
     (row,) = feed.rows()
     assert (row.state, row.reason.split(":")[0]) == (QUARANTINED, "unreadable")

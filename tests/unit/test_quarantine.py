@@ -9,7 +9,7 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,7 @@ RELAXED = {**READINGS, "columns": {**READINGS["columns"], "units": {"type": "int
 PARQUET = {**READINGS, "path": "readings_{day}*.parquet", "format": {"type": "parquet"}}
 SNAPSHOT = {**READINGS, "kind": "snapshot", "path": "*.csv", "time": None, "panel": {}}
 TARGET = {**READINGS, "name": "others"}
+YEARS = timedelta(days=1000)
 YEAR = Calendar(date(2024, 1, 1), date(2024, 12, 31))
 AT = "2024-01-05T10:00:00Z"
 FIFTH = "readings_2024-01-05.csv"
@@ -248,6 +249,55 @@ def test_a_released_row_keeps_who_why_and_what_was_set(home: Home) -> None:
     assert json.loads(logged["corrections"]) == {"units": "7", "note": ""}
     (row,) = home.lake.read("bronze/raw_readings", where=pc.field("units") == 7).to_pylist()
     assert row["note"] is None, "an empty text is a missing value"
+
+
+def test_an_empty_text_stays_one_and_only_a_person_makes_it_a_missing_value(home: Home) -> None:
+    """It would have been loaded as it came, had another value of its row not been refused."""
+    columns = {**READINGS["columns"], "note": {"type": "string"}}
+    lines = {**READINGS, "path": "readings_{day}*.jsonl", "format": {"type": "jsonl"}, "columns": columns}
+    home = home.under({**lines, "max_quarantined": 0.9})
+    path = home.land(FIFTH.replace("csv", "jsonl"))
+    rows = [{"meter": meter, "at": AT, "units": units, "note": ""} for meter, units in ((1, 5), (2, -1), (3, -2))]
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    home.door(home.contract).run(home.door(home.contract).due(YEAR.first, YEAR.last))
+    second, third = home.all()
+    (one,) = home.quarantine.decide(release(units="6"), [second])
+    (other,) = home.quarantine.decide(release(units="7", note=""), [third])
+    assert (one.decided, other.words) == (True, "stays open: it breaks the contract: note must not be empty")
+    notes = home.lake.read("bronze/raw_readings").sort_by("meter")["note"].to_pylist()
+    assert notes == ["", ""]
+
+
+def test_released_rows_are_newer_than_all_before_them_whatever_the_clock_says(home: Home) -> None:
+    """The newest row of a key wins: a clock that was set back must not turn that round."""
+    home.land(FIFTH, GOOD, MANY)
+    home.land("readings_2024-01-05_b.csv", GOOD, GOOD, MINUS, MANY)
+    home.ingest()
+    ahead = [replace(row, settled_at=row.settled_at + YEARS) for row in ledger.of_source(home.lake, "readings")]
+    ledger.upsert(home.lake, ahead)
+    home.decide(release(units="8"), *home.all())
+    before, times = (
+        max(row.settled_at for row in ahead),
+        {row.settled_at for row in ledger.of_source(home.lake, "readings")},
+    )
+    assert min(times) > before
+    assert len(times) == 2, "one after the other"
+    released = home.lake.read("bronze/raw_readings", where=pc.field("units") == 8)
+    assert pc.min(released["ingested_at"]).as_py() > before
+
+
+def test_rows_that_were_released_go_over_to_a_duplicate_that_takes_the_place_of_its_twin(home: Home) -> None:
+    home.land(FIFTH, GOOD, GOOD, MANY, MINUS)
+    home.land("readings_2024-01-05_b.csv", GOOD, GOOD, MANY, MINUS)
+    home.ingest()
+    home.decide(release(units="7", note="guess"), home.one("not_int64:units"))
+    home.decide(DISCARD, home.one("below_minimum:units"))
+    home.land(FIFTH, f"9,{AT},9,ok")
+    home.ingest()
+    assert home.units() == [5, 5, 7, 9]
+    assert [one.state for one in home.all() if one.drop and one.drop.path.endswith("_b.csv")] == ["open"]
+    home.decide(release(units="4"), home.one("below_minimum:units"))
+    assert home.units() == [4, 5, 5, 7, 9]
 
 
 def test_a_corrected_value_is_screened_like_any_other(home: Home) -> None:

@@ -109,8 +109,25 @@ def test_no_float_is_rounded(number: float, kind: str) -> None:
     (value,), (refused,) = typed([number], kind, raw=pa.float64())
     assert (value is None) == refused
     if value is not None:
-        scale = 0 if kind == "int64" else int(kind[-2])
-        assert abs(float(value) - number) <= min(1e-6, 10.0 ** -(scale + 2))
+        assert float(value) == number
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.integers(-(10**18), 10**18), st.sampled_from([(12, 2), (18, 4), (20, 8), (38, 2)]))
+def test_a_decimal_that_went_through_a_float_comes_back(digits: int, shape: tuple[int, int]) -> None:
+    """At 64 bits as the decimal that it was, up to fifteen digits; beyond them, and at 32 bits, as one that is the same float."""
+    precision, scale = shape
+    meant = Decimal(digits).scaleb(-scale)
+    assume(abs(meant) < Decimal(10) ** (precision - scale))
+    for width in (pa.float64(), pa.float32()):
+        raw = pa.scalar(float(meant), width).as_py()
+        values, refused = typed([raw], f"decimal({precision},{scale})", raw=width)
+        if abs(raw) >= 10 ** (precision - scale):
+            assert refused == [True]
+            continue
+        assert (refused, pa.scalar(float(values[0]), width).as_py()) == ([False], raw)
+        if width == pa.float64() and abs(digits) < 10**15:
+            assert values == [meant]
 
 
 @pytest.mark.parametrize(
@@ -137,16 +154,24 @@ def test_columns_of_decimals_mean_what_each_of_them_means(texts: list[str | None
 
 
 def test_decimals_as_floats_of_parquet_are_found_again() -> None:
-    values = [19.99, 0.1 + 0.2, -7.0, 123456.78, None]
-    assert typed(values, "decimal(12,2)", raw=pa.float64()) == (
-        [Decimal("19.99"), Decimal("0.30"), Decimal("-7.00"), Decimal("123456.78"), None],
-        [False] * 5,
-    )
+    values = [19.99, -7.0, 123456.78, 1234.56, None]
+    for width in (pa.float64(), pa.float32()):
+        assert typed(values, "decimal(12,2)", raw=width) == (
+            [Decimal("19.99"), Decimal("-7.00"), Decimal("123456.78"), Decimal("1234.56"), None],
+            [False] * 5,
+        )
+    assert typed([1.5, 12.34], "decimal(12,2)", raw=pa.float16())[0] == [Decimal("1.50"), None]  # 12.34375
+    assert typed([1234.56], "decimal(12,4)", raw=pa.float32())[0] == [Decimal("1234.5600")]
+    assert typed([1e30, 2.0**60], "decimal(38,2)", raw=pa.float64())[0] == [10**30, 1152921504606847000]
     assert typed([1.0, 1.9, float("nan"), float("inf"), 1e300], "int64", raw=pa.float64()) == (
         [1, *[None] * 4],
         [False, *[True] * 4],
     )
-    assert typed([1e10, 1.005], "decimal(12,2)", raw=pa.float64()) == ([None, None], [True, True])
+    assert typed([2.0000005], "int64", raw=pa.float64()) == ([None], [True])
+    near = [1e10, 1.005, 9.9999999, 9.999999999999998, 0.1 + 0.2, 1e-300]
+    assert typed(near, "decimal(12,2)", raw=pa.float64()) == ([None] * 6, [True] * 6)
+    great = [float("nan"), 1e300, float("-inf"), 1e16]
+    assert typed(great, "decimal(18,2)", raw=pa.float64()) == ([None] * 4, [True] * 4)
 
 
 @pytest.mark.parametrize(
@@ -245,6 +270,7 @@ def screened(
         ({"amount": "-1.51"}, "below_minimum:amount", "-1.51"),
         ({"amount": "100.01"}, "above_maximum:amount", "100.01"),
         ({"kind": "sideways"}, "not_allowed:kind", "sideways"),
+        ({"kind": "in\0"}, "nul_in:kind", "in\0"),
         ({"on": "2024-02-30"}, "not_date:on", "2024-02-30"),
         ({"at": "1017-01-01T00:00Z"}, "far_from_its_day:at", "1017-01-01T00:00Z"),
         ({"at": "9999-12-31T23:59:59-14:00"}, "far_from_its_day:at", "9999-12-31T23:59:59-14:00"),
@@ -267,6 +293,14 @@ def test_bounds_themselves_and_empty_optional_values_are_accepted() -> None:
     )
     assert refused == []
     assert [row["amount"] for row in accepted] == [Decimal("-1.50"), Decimal("100.00"), None]
+
+
+def test_short_floats_of_a_refused_row_can_come_back() -> None:
+    table = pa.table({name: pa.array([GOOD[name]]) for name in GOOD})
+    amount = pa.array([12.34], pa.float32())
+    table = table.set_column(2, "amount", amount).set_column(0, "meter", pa.array(["x"]))
+    (refused,) = screen(Opened(table, pa.array([1])), CONTRACT, DAY).refused.to_pylist()
+    assert (refused["rule"], json.loads(refused["raw"])["amount"]) == ("not_int64:meter", 12.34)
 
 
 def test_the_first_broken_rule_counts_and_bad_neighbours_change_nothing() -> None:

@@ -12,11 +12,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -275,7 +277,7 @@ def test_a_repetition_changes_nothing(town: Any) -> None:
 def test_no_way_back_in(town: Any) -> None:
     """A file landed again, a backfill, a file that is refused, a release with the key set by hand, a duplicate that comes into force."""
     eraser(town).erase(request())
-    land(town, "2024-01-11", reading(6, 2, "2024-01-11"))  # its twin `_again` holds the key and is due now
+    land(town, "2024-01-11", reading(6, 2, "2024-01-11"))  # its twin `_again` takes its rows over, without the key
     land(town, "2024-01-10", reading(1), reading(2, PERSON), reading(3, PERSON, units=-1), f"4,{PERSON},short")
     land(town, "2023-05-05", reading(20, PERSON, "2023-05-05"), reading(21, 9, "2023-05-05"))
     land(town, "2023-05-06", *[reading(30 + n, PERSON if n % 2 else 8, "2023-05-06", units=-1) for n in range(6)])
@@ -316,6 +318,63 @@ def test_a_hostile_text_is_a_key_like_others(town: Any) -> None:
     assert traces(town, NAME) == []
     assert [row["reading_id"] for row in town.silver("readings")] == [1, 5, 6, 8, 9, 10]
     town.balance("readings")
+
+
+@pytest.mark.parametrize("compacting", [False, True])
+def test_texts_of_one_file_go_one_after_the_other(make_town: Any, compacting: bool) -> None:
+    town = make_town("texts", *DECLARED)
+    town.land("meters", "meters.csv", *METERS)
+    names = ("Anna", "Bert", "Carl", "Dora")
+    land(town, "2024-01-10", *(reading(number, number, name=name) for number, name in enumerate(names)))
+    land(
+        town,
+        "2024-01-11",
+        reading(10, 1, "2024-01-11", name="Bert"),
+        reading(11, 2, "2024-01-11", units=-1, name="Carl"),
+    )
+    town.prepare("meters", "readings")
+    for name, rows in (("Anna", 1), ("Bert", 2), ("Carl", 1)):
+        assert eraser(town).erase(request(name, "name")).rows["bronze/raw_readings"] == rows
+        assert traces(town, name) == []
+        if compacting:
+            town.lake.table("bronze/raw_readings").optimize.compact()
+        town.balance("readings")
+    kept = town.lake.read("bronze/raw_readings", where=pc.field("name").isin(["Dora", "Carl"])).to_pylist()
+    assert [row["name"] for row in kept] == ["Dora"]
+    assert town.lake.count("bronze/raw_readings", pc.field("drop_id") == kept[0]["drop_id"]) == 1
+    land(town, "2024-01-10", reading(20, 4, name="Emil"))
+    town.prepare("readings")
+    assert [row["name"] for row in town.silver("readings")] == ["Emil"]
+
+
+def test_a_number_that_a_file_spelled_with_a_fraction_goes_too(make_town: Any) -> None:
+    """It was refused as no whole number: quarantine holds it, and landing."""
+    town = make_town("fractions", *DECLARED)
+    town.land("meters", "meters.csv", *METERS)
+    land(town, "2024-01-10", reading(1, PERSON), reading(2, f"{PERSON}.0"), reading(3, 5))
+    town.prepare("meters", "readings")
+    assert eraser(town).erase(request()).rows == {
+        "bronze/raw_readings": 1,
+        "silver/readings_history": 1,
+        QUARANTINE.name: 1,
+    }
+    assert traces(town, PERSON) == []
+    (row,) = ledger.of_source(town.lake, "readings")
+    assert (row.rows_in, row.rows_loaded, row.rows_quarantined, row.rows_erased) == (3, 1, 0, 2)
+
+
+def test_an_erasure_is_settled_after_all_before_it_whatever_the_clock_says(make_town: Any) -> None:
+    town = make_town("clock", *DECLARED)
+    town.land("meters", "meters.csv", *METERS)
+    land(town, "2024-01-10", reading(1, PERSON), reading(2, 2))
+    land(town, "2024-01-11", reading(3, 2, "2024-01-11"))
+    town.prepare("meters", "readings")
+    rows = ledger.of_source(town.lake, "readings")
+    ahead = [replace(row, settled_at=row.settled_at + timedelta(days=1000)) for row in rows]
+    ledger.upsert(town.lake, ahead)
+    eraser(town).erase(request())
+    (row,) = [one for one in ledger.of_source(town.lake, "readings") if one.rows_erased]
+    assert row.settled_at > max(one.settled_at for one in ahead)
 
 
 def test_a_snapshot_and_what_looks_it_up(make_town: Any) -> None:

@@ -309,6 +309,20 @@ def test_rows_of_a_replaced_drop_leave_silver_and_stay_accounted_for(town: Any) 
     assert town.fates("readings") == {"kept": 2, "superseded(replaced_drop)": 3}
 
 
+def test_rows_that_a_duplicate_takes_over_stay_in_silver_and_the_newer_file_wins(town: Any) -> None:
+    """Although the duplicate was cleared from landing; all three drops balance."""
+    town.land("meters", "meters.csv", *METERS)
+    for part in ("", "_again"):
+        town.land("readings", f"readings_2024-01-10{part}.csv", reading(1), reading(2), reading(3, meter=7))
+    town.prepare("meters", "readings")
+    (town.root / "landing" / "readings" / "readings_2024-01-10_again.csv").unlink()
+    town.land("readings", "readings_2024-01-10.csv", reading(2, units=8), reading(4))
+    _, report = town.prepare("meters", "readings")
+    assert report.months == ("2024-01",)
+    assert [(row["reading_id"], row["units"]) for row in town.silver("readings")] == [(1, 5), (2, 8), (4, 5)]
+    assert open_refusals(town) == [(4, "unknown_meter", "7")]
+
+
 def test_a_replaced_drop_leaves_no_fate_and_no_refusal_behind(town: Any) -> None:
     """Its only row of February was quarantined: silver knows nothing of that month, the projections do."""
     town.land("meters", "meters.csv", *METERS)

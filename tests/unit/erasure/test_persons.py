@@ -47,10 +47,28 @@ def test_one_key_has_many_spellings(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("column", "text"),
-    [("number", "24570"), ("number", "-2457"), ("number", ""), ("name", "2457"), ("number", "2457.0")],
+    [
+        ("number", "24570"),
+        ("number", "-2457"),
+        ("number", ""),
+        ("name", "2457"),
+        ("number", "2457.5"),
+        ("number", "2457.0.0"),
+        ("number", "2_457"),
+    ],
 )
 def test_others_are_others(column: str, text: str) -> None:
     assert not NUMBER.is_key(column, text)
+
+
+@pytest.mark.parametrize("text", ["2457.0", "+02457.000 ", "2457.", "2.457e3", "24570E-1", f"2457.{'0' * 90}"])
+def test_a_whole_number_with_a_fraction_is_refused_and_is_a_key_all_the_same(text: str) -> None:
+    """Tools that know floats alone write keys like that."""
+    assert NUMBER.is_key("number", text)
+    assert NUMBER.in_row(json.dumps({"number": text, "name": "x"}))
+    assert NUMBER.in_line(f"1;{text.strip()};x;y")
+    named = persons("name", "2457")
+    assert not named.is_key("name", text), "a text is a text"
 
 
 def test_a_digest_says_nothing_without_the_secret_and_differs_by_source_and_column() -> None:

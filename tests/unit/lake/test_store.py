@@ -4,16 +4,19 @@ Belongs here: behaviour of commits on real Delta tables. Does not belong here: w
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from ml_platform.lake import AlreadyCommittedError, Lake, LakeError, TableSpec
+from ml_platform.lake.compaction import compact
 from ml_platform.lake.staging import Staging
 from ml_platform.lake.store import SCHEMA_VERSION, SCHEMA_VERSION_PROPERTY, Transactions
 
@@ -71,6 +74,51 @@ def test_a_commit_carries_its_transactions(lake: Lake) -> None:
     lake.replace(SPEC, things(2), "id IN (1, 2)", {"c": 7})
     assert [lake.reached(SPEC.name, one) for one in "abcd"] == [1, 1, 7, -1]
     assert ids(lake) == [2]
+
+
+WAYS: dict[str, Callable[[Lake], object]] = {
+    "append": lambda lake: lake.append(SPEC, things(4)),
+    "replace": lambda lake: lake.replace(SPEC, things(3), "name = 'n3'"),
+    "remove": lambda lake: lake.remove(SPEC, "name = 'n1'"),
+    "compaction": lambda lake: compact(lake, SPEC.name, many=1),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("before", [None, *WAYS])
+def test_texts_are_found_whatever_wrote_their_files(lake: Lake, before: str | None, way: str) -> None:
+    """delta-rs has writers whose files say string_view, with which Arrow compares no statistics."""
+    for part in (things(1, 2), things(3)):
+        lake.append(SPEC, part)
+    for one in (before, way):
+        if one:
+            WAYS[one](lake)
+    assert lake.read(SPEC.name, ["id"], pc.field("name") == "n2")["id"].to_pylist() == [2]
+    assert lake.count(SPEC.name, pc.field("name").isin(["n2", "n3", "n9"])) == 2
+    types = {pq.read_schema(path).field("name").type for path in Path(lake.uri(SPEC.name)).rglob("*.parquet")}
+    assert types == {pa.string()}, "no writer of the platform leaves others"
+
+
+def test_texts_are_found_in_files_that_another_writer_left(lake: Lake) -> None:
+    for part, gone in ((things(1, 2), 1), (things(3, 5), 5)):
+        lake.append(SPEC, part)
+        lake.table(SPEC.name).delete(f"id = {gone}")
+    assert {pq.read_schema(file).field("name").type for file in lake.table(SPEC.name).file_uris()} == {pa.string_view()}
+    found = lake.read(SPEC.name, ["id"], pc.field("name") == "n2")
+    assert (found.schema.field("id").type, found["id"].to_pylist()) == (pa.int64(), [2])
+    assert lake.read(SPEC.name, where=pc.field("name") >= "n2").schema.equals(SCHEMA)
+    assert lake.count(SPEC.name, pc.field("name").isin(["n1", "n2", "n3"])) == 2
+    lake.replace(SPEC, things(2, 4), "id IN (2, 4)")
+    lake.remove(SPEC, "name = 'n3'")
+    assert ids(lake) == [2, 4]
+
+
+def test_rows_without_a_value_stay_where_others_are_removed(lake: Lake) -> None:
+    lake.append(SPEC, pa.table({"id": [1, 2], "name": [None, "a"]}, SCHEMA))
+    lake.remove(SPEC, "name = 'a'", ["x"], {"ml_platform.note": "1"})
+    assert (ids(lake), lake.reached(SPEC.name, "x"), lake.last_metadata(SPEC.name, "ml_platform.note")) == ([1], 1, 1)
+    lake.remove(SPEC, "name = 'nobody'")
+    assert ids(lake) == [1]
 
 
 @pytest.mark.parametrize("again", [["a"], ["b", "a"], {"c": 7}, {"c": 6}])
