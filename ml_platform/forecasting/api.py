@@ -26,11 +26,13 @@ class ForecastResult:
 
     forecasts: key columns, time, step, mean, point, interval bounds, family. ledger: key columns, state, reason, family,
     covariates (how those after the origin were filled). metrics: per fold and family weighted_rmsse, wape, bias, rows.
+    families: family, runs, why.
     """
 
     forecasts: pd.DataFrame
     ledger: pd.DataFrame
     metrics: pd.DataFrame
+    families: pd.DataFrame
 
 
 def forecast(
@@ -52,7 +54,8 @@ def forecast(
     tables = [predict(trained.fleet, chunk) for chunk in prepared.shard.chunks(CHUNK)]
     like = _time_column(history, settings)
     forecasts = _with_keys(pa.concat_tables(tables), prepared, like, settings)
-    return ForecastResult(forecasts, _ledger(trained.fleet, prepared), fold_table(parts, trained, setup))
+    families = pd.DataFrame(setup.choice, columns=["family", "runs", "why"])
+    return ForecastResult(forecasts, _ledger(trained.fleet, prepared), fold_table(parts, trained, setup), families)
 
 
 def _time_column(history: Table, config: ForecastConfig) -> pd.Series:

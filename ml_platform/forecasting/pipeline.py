@@ -13,6 +13,7 @@ import pyarrow as pa
 from ml_platform.forecasting.arrays import Bools, Shard
 from ml_platform.forecasting.backtest import Backtest, fit_shard
 from ml_platform.forecasting.calendar import Floats, Ints, plan_folds
+from ml_platform.forecasting.choice import Traits, choose
 from ml_platform.forecasting.config import FLOORS, ForecastConfig
 from ml_platform.forecasting.fleet import (
     KINDS,
@@ -68,9 +69,11 @@ class Trained:
 
 def make_setup(shards: Sequence[Shard], config: ForecastConfig, judging: bool) -> Setup:
     """What all passes agree on, from all shards of the fleet."""
-    counts = np.asarray([cell_counts(shard) for shard in shards]).sum(axis=0)
-    kind = fleet_kind(*(int(value) for value in counts))
-    return Setup(config, plan_folds(config, shards[0].steps, judging), kind, len(shards[0].segments))
+    observed, positive, negative = np.asarray([cell_counts(shard) for shard in shards]).sum(axis=0).tolist()
+    chosen = choose(config, Traits(observed, positive, negative, config.season))
+    config = config.model_copy(update={"families": tuple(one.family for one in chosen if one.runs)})
+    plan = plan_folds(config, shards[0].steps, judging)
+    return Setup(config, plan, fleet_kind(observed, positive, negative), len(shards[0].segments), chosen)
 
 
 def fit_part(shard: Shard, pools: Pools, setup: Setup) -> Part:
