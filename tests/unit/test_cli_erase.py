@@ -8,6 +8,8 @@ from typer.testing import CliRunner
 from ml_platform.cli import app
 from ml_platform.cli_erase import _eraser
 from ml_platform.contract_files import load_contracts
+from ml_platform.erasure.eraser import Request
+from ml_platform.erasure.persons import ErasureError
 from ml_platform.lake import Lake, erasures
 from ml_platform.settings import Settings
 
@@ -115,3 +117,8 @@ def test_what_is_asked_unclearly_is_refused_in_words(
     found, text = run(*arguments)
     assert (found, words in " ".join(text.replace("│", " ").split())) == (code, True), text
     assert erasures.read(Lake(home.lake)) == []
+
+
+def test_what_is_no_digest_is_refused() -> None:
+    with pytest.raises(ErasureError, match="64 hexadecimal digits"):
+        Request("sales", "household_id", "Ada", "request 17", digest="12")
