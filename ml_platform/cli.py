@@ -260,12 +260,8 @@ def main() -> None:
     """
     try:
         app()
-        code: object = 0
-    except SystemExit as end:
-        code = end.code
-    if isinstance(code, str):
-        typer.echo(code, err=True)
-    with suppress(OSError):  # nobody reads on: `ml-platform status | head`
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(code if isinstance(code, int) else int(code is not None))
+    except SystemExit as end:  # typer ends every command so, with a number
+        with suppress(OSError):  # nobody reads on: `ml-platform status | head`
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(int(end.code or 0))

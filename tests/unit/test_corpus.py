@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from feeds import SNAPSHOT
 
 from ml_platform.calendar import Calendar
 from ml_platform.contracts import SourceContract
@@ -40,14 +41,9 @@ COLUMNS = {
 def contract(**form: Any) -> SourceContract:
     return SourceContract.model_validate(
         {
-            "name": "readings",
-            "kind": "snapshot",
-            "description": "Readings.",
-            "owner": "team:grid",
-            "path": "*",
+            **SNAPSHOT,
             "format": {"type": "csv", **form},
             "columns": COLUMNS,
-            "key": ["meter"],
             "max_quarantined": 0.6,
         }
     )
