@@ -70,9 +70,17 @@ def test_first_dry_then_for_good_then_again(home: Settings) -> None:
     code, text = run(*ASK, "--digest", digest)
     assert (code, "loads.person erased on " in text, PERSON in text) == (0, True, False)
     assert persons(home) == ["bob"]
-    assert run(*ASK, "--value", PERSON)[1] == text
+    assert run(*ASK, "--value", PERSON)[1] == f"{text}Nothing was left to do: these are the rows of that day\n"
     assert len(erasures.read(Lake(home.lake))) == 1
     assert run() == (0, "Nothing is pending.\n")
+
+
+def test_a_key_that_no_row_holds_is_said_to_be_one_and_kept_out_all_the_same(home: Settings) -> None:
+    nobody = "No row holds the key: is it written as in the rows?"
+    assert run(*ASK, "--dry-run", "--value", PERSON.upper())[1].endswith(f"{nobody}\n")
+    assert run(*ASK, "--value", PERSON.upper())[1].endswith(f"{nobody} It never comes in now\n")
+    assert persons(home) == [PERSON, "bob"]
+    assert [one.place for one in erasures.read(Lake(home.lake))] == ["lake"]
 
 
 def test_landing_has_its_own_turn_and_its_own_row(home: Settings) -> None:
