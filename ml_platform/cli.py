@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +20,7 @@ from ml_platform import __version__, cli_erase, cli_pull, cli_quarantine, cli_re
 from ml_platform import console as show
 from ml_platform.cli_errors import errors_in_words
 from ml_platform.launch import Job, Plan, find_project, log_path, require_project, run_jobs
-from ml_platform.settings import Settings, read_settings
+from ml_platform.settings import Settings, read_settings, unknown_variables
 
 DAY = ["%Y-%m-%d"]
 
@@ -46,11 +46,13 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Options of the program itself; its help stands above."""
+    if odd := unknown_variables():
+        typer.echo(f"ml-platform: nothing reads {', '.join(odd)}; docs/settings.md lists the settings", err=True)
 
 
 @app.command()
@@ -99,9 +101,9 @@ def _land_sample(settings: Settings, console: Console, watch: show.Stopwatch, la
     return written
 
 
-def _run(settings: Settings, project: Path, console: Console, watch: show.Stopwatch, plans: list[Plan]) -> None:
-    """Run jobs and wait; where one fails, say where the log is and exit with code 1."""
-    log = log_path(settings)
+def _run(settings: Settings, project: Path, console: Console, watch: show.Stopwatch, plans: list[Plan]) -> list[str]:
+    """Run jobs and wait, and return the ids of their runs; where one fails, say where the log is and exit with code 1."""
+    log, run_ids = log_path(settings), list[str]()
     with closing(run_jobs(settings, project, plans, log)) as events:
         for plan in plans:
             end = show.follow(console, plan.job, events, watch)
@@ -112,7 +114,9 @@ def _run(settings: Settings, project: Path, console: Console, watch: show.Stopwa
                     err=True,
                 )
                 raise typer.Exit(1)
+            run_ids.append(end.run_id)
         next(events, None)  # to the end of the process
+    return run_ids
 
 
 def _show_next_steps(settings: Settings, console: Console, seconds: float) -> None:
@@ -152,8 +156,11 @@ def run(
 
     Example: `ml-platform run ingest && ml-platform run retrain`, for a replay `ml-platform run everything --from 2026-03-01 --to 2026-03-07`
     """
+    from ml_platform.console_run import show_outcome
     from ml_platform.contract_files import load_contracts
+    from ml_platform.lake import Lake
     from ml_platform.plans import Planner
+    from ml_platform.status.runs import run_outcome
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the run below is ended too
     settings, project, console, started = read_settings(), require_project(), show.terminal(), time.monotonic()
@@ -162,10 +169,9 @@ def run(
     console.print(f"[bold]{job}[/] for {plan.first} to {plan.last}, home {settings.root}")
     if job in ("retrain", "everything"):
         console.print(f"Fleets to train: {len(planner.days_to_train(plan)):,}, one for each complete day.")
-    _run(settings, project, console, show.Stopwatch(), [plan])
-    console.print(
-        f"\n[bold]Done in {time.monotonic() - started:.0f} s.[/] `ml-platform status` shows what became of it."
-    )
+    (run_id,) = _run(settings, project, console, show.Stopwatch(), [plan])
+    console.print(f"\n[bold]Done in {time.monotonic() - started:.0f} s.[/] `ml-platform status` shows the whole home.")
+    show_outcome(console, job, run_outcome(Lake(settings.lake), plan, run_id))
 
 
 @app.command()
@@ -220,7 +226,7 @@ app.command()(cli_status.status)
 
 @app.command()
 @errors_in_words
-def doctor(port: Annotated[int, typer.Option(help="Port that `make ui` will use.")] = 3000) -> None:
+def doctor(port: Annotated[int, typer.Option(min=1, max=65_535, help="Port that `make ui` will use.")] = 3000) -> None:
     """Say what is missing for the current settings and how to get it; exit code 1 if something required is.
 
     Example: `ML_PLATFORM_ENGINE=jvm ml-platform doctor` checks for Java too
@@ -250,3 +256,18 @@ def forecast(
     report = run_forecast(config=config, history=history, future=future, static=static, out=out)
     states = ", ".join(f"{count:,} {state}" for state, count in report.states.items())
     typer.echo(f"{report.rows:,} forecasts of {report.series:,} series ({states}) written to {report.out}")
+
+
+def main() -> None:
+    """The program: a command, and at its end the end of the process, with its exit code.
+
+    The interpreter is not taken down first: threads that a library has only just started abort a process meanwhile (SIGABRT), once in twenty
+    short commands that refuse something.
+    """
+    try:
+        app()
+    except SystemExit as end:  # typer ends every command so, with a number
+        with suppress(OSError):  # nobody reads on: `ml-platform status | head`
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(int(end.code or 0))

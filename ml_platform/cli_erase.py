@@ -3,6 +3,7 @@
 Belongs here: options, help that teaches, exit codes. Does not belong here: erasing (erasure).
 """
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from ml_platform.erasure.eraser import Eraser, Request
     from ml_platform.erasure.landed import LandingEraser, LandingReport
     from ml_platform.lake.erasures import Erasure
+
+NOBODY = "No row holds the key: is it written as in the rows?"
+AGAIN = "Nothing was left to do: these are the rows of that day"
 
 
 @errors_in_words
@@ -44,7 +48,7 @@ def erase(
 
     settings, console = read_settings(), terminal()
     if not source and not column:
-        _show_lake(console, _eraser(settings).complete(), "completed")
+        _show_completed(console, _eraser(settings).complete())
         return
     if not source or not column or not reason:
         raise typer.BadParameter("say whose rows and why: --source, --column and --reason")
@@ -53,19 +57,30 @@ def erase(
     if landing:
         _erase_landing(_landing_eraser(settings), request, console, dry_run=dry_run)
     elif dry_run:
-        _show_lake(console, [_eraser(settings).survey(request)], "would be erased")
+        found = _eraser(settings).survey(request)
+        _show_lake(console, found, "would be erased", "" if any(found.rows.values()) else NOBODY)
     else:
-        _show_lake(console, [_eraser(settings).erase(request)], "erased")
+        started = datetime.now(UTC)
+        found = _eraser(settings).erase(request)
+        before = found.completed_at is not None and found.completed_at < started
+        here = any(found.rows.values())
+        _show_lake(console, found, "erased", AGAIN if before else "" if here else f"{NOBODY} It never comes in now")
 
 
-def _show_lake(console: "Console", found: "list[Erasure]", what: str) -> None:
+def _show_lake(console: "Console", one: "Erasure", what: str, note: str = "") -> None:
+    when = f" on {one.completed_at:%Y-%m-%d %H:%M} UTC by {one.requested_by}" if one.completed_at else ""
+    lines = [
+        f"{one.source}.{one.column} {what}{when}; digest {one.digest}",
+        *(f"  {rows:>9,} rows of {table}" for table, rows in one.rows.items()),
+        *([note] if note else []),
+    ]
+    for line in lines:
+        console.print(printable(line), markup=False, soft_wrap=True)
+
+
+def _show_completed(console: "Console", found: "list[Erasure]") -> None:
     for one in found:
-        when = f" on {one.completed_at:%Y-%m-%d %H:%M} UTC by {one.requested_by}" if one.completed_at else ""
-        console.print(
-            printable(f"{one.source}.{one.column} {what}{when}; digest {one.digest}"), markup=False, soft_wrap=True
-        )
-        for table, rows in one.rows.items():
-            console.print(f"  {rows:>9,} rows of {table}", markup=False)
+        _show_lake(console, one, "completed")
     if not found:
         console.print("Nothing is pending.")
 

@@ -55,6 +55,8 @@ def list_(
     if state not in (*STATES, ANY):
         raise typer.BadParameter(f"'{state}' is none of {', '.join((*STATES, ANY))}", param_hint="--state")
     settings, console = read_settings(), terminal()
+    if source:
+        _ = _contracts(settings)[source]  # a name that nobody declared finds nothing, and is no answer
     found = Selection(source=source, rule=rule).read(Lake(settings.lake))
     if not found:
         console.print("Nothing of that kind is in quarantine.")
@@ -147,7 +149,10 @@ def _decide(order: "Order", selection: "Selection") -> None:
     from ml_platform.lake import Lake
 
     settings = read_settings()
-    outcomes = _quarantine(settings).decide(order, selection.read(Lake(settings.lake)))
+    quarantine = _quarantine(settings)
+    if selection.source:
+        _ = quarantine.contracts[selection.source]
+    outcomes = quarantine.decide(order, selection.read(Lake(settings.lake)))
     show_outcomes(terminal(), outcomes)
     raise typer.Exit(int(not all(one.ok for one in outcomes)))
 

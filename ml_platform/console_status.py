@@ -14,7 +14,7 @@ from rich.table import Table
 from ml_platform.console import plain_table, printable
 
 if TYPE_CHECKING:  # it brings the lake with it, which `ml-platform --help` does without
-    from ml_platform.status import ReleaseStatus, Score, Status
+    from ml_platform.status import PublishedStatus, ReleaseStatus, Score, Status
 
 SHOWN_FATES, SHOWN_FILES, SHOWN_ALERTS, SHOWN_WARNINGS, SHOWN_RULES = 20, 6, 3, 5, 10
 
@@ -164,10 +164,13 @@ def _show_release(console: Console, status: "Status") -> None:
     for release, words in ((status.champion, "Champion"), (status.judged, "Newest verdict")):
         if release and (words == "Champion" or release != status.champion):
             _show_rules(console, release, words)
-    if shown := status.published:
-        console.print(
-            f"\n[bold]Published[/] as of {shown.as_of}: {shown.rows:,} forecasts of {shown.series:,} series, release {shown.release_id}"
-        )
+    if status.published:
+        console.print(f"\n{published_words(status.published)}")
+
+
+def published_words(shown: "PublishedStatus") -> str:
+    """What SQL reads now."""
+    return f"[bold]Published[/] as of {shown.as_of}: {shown.rows:,} forecasts of {shown.series:,} series, release {shown.release_id}"
 
 
 def _show_rules(console: Console, release: "ReleaseStatus", words: str) -> None:
@@ -190,7 +193,7 @@ def _to_do(status: "Status") -> Iterator[str]:
     """What has not come to its end, with the command that brings it there."""
     yield from _behind(status)
     if status.undeclared:
-        yield f"[yellow]Folders without a contract[/] under landing/: {escape(', '.join(status.undeclared))}: nothing there is read"
+        yield f"[yellow]Of no contract[/], under landing/: {escape(printable(', '.join(status.undeclared)))}: nothing there is read"
     if status.complete_day and not status.judged:
         yield "[yellow]No fleet has been trained yet[/]: `ml-platform run retrain`"
     if status.missing_days:

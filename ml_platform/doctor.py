@@ -174,7 +174,7 @@ def landing_area(settings: Settings) -> Check:
     try:
         landing = open_landing(settings)
         if settings.landing_url:
-            landing.folders()
+            landing.top()
     except (StorageError, TransientError) as why:
         return Check(name, False, str(why), "set ML_PLATFORM_LANDING_URL to a container that answers, or leave it out")
     return Check(name, True, landing.locate())

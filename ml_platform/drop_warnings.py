@@ -113,13 +113,14 @@ def drop_history(
 
 @dataclass(frozen=True)
 class _Test:
-    """One figure against its usual range; `words` says a value or an end of the range as people read it."""
+    """One figure against its usual range; `words` says a value as people read it, `limit` an end of the range."""
 
     check: str
     values: Numbers
     band: Band
     what: str
     words: Callable[[float], str]
+    limit: Callable[[float], str]
     only_above: bool = False
 
     @property
@@ -131,7 +132,7 @@ class _Test:
         out: Flags = self.values > self.band.high
         out = out if self.only_above else out | (self.values < self.band.low)
         for place in np.flatnonzero(out & ~found.holiday):
-            low, high = self.words(self.band.low[place]), self.words(self.band.high[place])
+            low, high = self.limit(self.band.low[place]), self.limit(self.band.high[place])
             limits = f"at most {high}" if self.only_above else f"{low} to {high}"
             yield found.days[place].item(), f"{self.words(self.values[place])} {self.what}, usual is {limits}"
 
@@ -145,16 +146,16 @@ def _tests(found: Figures, expect: Expect) -> list[_Test]:
             (found.duplicate, "of its rows duplicate"),
         ):
             band = usual(values, found.season, expect, expect.refused)
-            tests.append(_Test(REFUSED, values, band, what, "{:.1%}".format, only_above=True))
+            tests.append(_Test(REFUSED, values, band, what, "{:.1%}".format, "{:.1%}".format, only_above=True))
     if expect.files:
         band = usual(found.files, found.season, expect, 0.5)
-        tests.append(_Test(MAKE, found.files, band, "files", _whole))
+        tests.append(_Test(MAKE, found.files, band, "files", _number, _number))
     if expect.row_bytes:
         tests.append(_ratio(MAKE, found, found.row_bytes, expect, expect.row_bytes, "bytes per row"))
     if expect.late_days:
         band = usual(found.lag, found.season, expect, expect.late_days)
         tests.append(
-            _Test(FRESH, found.lag, band, "days from its end to its arrival", "{:.1f}".format, only_above=True)
+            _Test(FRESH, found.lag, band, "days from its end to its arrival", _number, _number, only_above=True)
         )
     return tests
 
@@ -166,15 +167,20 @@ def _rows(found: Figures, expect: Expect) -> _Test:
 def _ratio(check: str, found: Figures, values: Numbers, expect: Expect, factor: float, what: str) -> _Test:
     """Compared by ratio, as logarithms: half as many is as far off as twice as many."""
     logs = np.log(np.maximum(np.where(found.holiday, np.nan, values), EMPTY))
-    return _Test(check, logs, usual(logs, found.season, expect, np.log(factor)), what, _unlogged)
+    return _Test(check, logs, usual(logs, found.season, expect, np.log(factor)), what, _unlogged, _unlogged_limit)
 
 
 def _unlogged(value: float) -> str:
     return f"{np.exp(value):,.0f}"
 
 
-def _whole(value: float) -> str:
-    return f"{max(value, 0):.0f}"
+def _unlogged_limit(value: float) -> str:
+    """With a decimal: 6 rows are more than 5.8, and less odd than more than 6."""
+    return _number(float(np.exp(value)))
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{max(value, 0):.1f}".removesuffix(".0")
 
 
 def _absent(

@@ -18,7 +18,7 @@ def sync(files: Iterable[Path]) -> None:
 
 
 def put_in_place(unfinished: Path, target: Path) -> None:
-    """Give a finished file its name: a crash or a power cut leaves the old content or the new one, whole."""
+    """Give a finished file, or folder whose files are on the disk, its name: a crash or a power cut leaves the old content or the new one, whole."""
     _synced(unfinished)
     unfinished.replace(target)
     _synced(target.parent)

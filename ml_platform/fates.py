@@ -22,14 +22,19 @@ def ruled(rows: "DataFrame", contract: SourceContract, current: Callable[[str], 
 
     A row that deletes its key needs nothing but the key: no rule holds it up. `current`: the silver table of a looked-up source, by its name.
     """
-    import pyspark.sql.functions as F
-
     for lookup in contract.lookups:
         rows = _looked_up(rows, lookup, current(lookup.source))
     cases = [(_flagged(contract), "deleted", DELETED)] if contract.deletes else []
     cases += [(f"not {_found(one)}", "quarantined", one.missing) for one in contract.lookups]
     cases += [(_sql(one), "excluded", one.rule) for one in contract.exclude]
-    fate, rule = F.lit("kept"), _notice(contract.notice)
+    return first_fitting(rows, cases, _notice(contract.notice))
+
+
+def first_fitting(rows: "DataFrame", cases: Sequence[tuple[str, str, str]], notice: "Column") -> "DataFrame":
+    """Rows with `fate` and `rule` of the first case (condition as Spark SQL, fate, rule) that holds; the others are kept, with `notice` as rule."""
+    import pyspark.sql.functions as F
+
+    fate, rule = F.lit("kept"), notice
     for condition, name, why in reversed(cases):
         fate = F.when(F.expr(condition), F.lit(name)).otherwise(fate)
         rule = F.when(F.expr(condition), F.lit(why)).otherwise(rule)

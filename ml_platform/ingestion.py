@@ -32,7 +32,17 @@ from ml_platform.lake.compaction import compact
 from ml_platform.lake.files import Files
 from ml_platform.lake.ledger import LedgerRow
 from ml_platform.lake.store import in_predicate, locked, source_turn
-from ml_platform.landing import Changed, Drop, LandingStore, Readiness, StorageError, Vanished, in_words, list_drops
+from ml_platform.landing import (
+    Changed,
+    Drop,
+    LandingStore,
+    Readiness,
+    StorageError,
+    Vanished,
+    in_words,
+    list_drops,
+    why_misnamed,
+)
 from ml_platform.rules import Screened, screen
 from ml_platform.settlement import CHANGED, UNREACHABLE, Batch, InForce, Left, Read, first_seen, settle
 from ml_platform.succession import Succession
@@ -189,9 +199,7 @@ class Ingestion:
     def _misnamed(self, drop: Drop) -> UnreadableError | None:
         """Why a file's name alone refuses it. A plan may lie ahead of the calendar; what happened cannot."""
         if not drop.named:
-            return UnreadableError(
-                "unknown_format", f"no file name of source '{self.contract.name}' matches '{self.contract.path}'"
-            )
+            return UnreadableError("unknown_format", why_misnamed(drop.path, self.contract))
         if self.contract.time and drop.day > self.calendar.last:
             way_out = "set ML_PLATFORM_LAST_DAY" if self.calendar.end else "wait for that day"
             return UnreadableError(

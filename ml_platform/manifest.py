@@ -5,7 +5,6 @@ Belongs here: the manifest, the release id, writing a folder atomically, verifyi
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -13,6 +12,8 @@ from datetime import date
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ml_platform.durable import put_in_place, sync
 
 MANIFEST = "manifest.json"
 RELEASE_ID = re.compile(r"\d{4}-\d{2}-\d{2}-[0-9a-f]{12}")
@@ -71,12 +72,12 @@ def write_folder(root: Path, manifest: Manifest, files: Mapping[str, bytes]) -> 
     target, building = root / manifest.release_id, root / f".building-{manifest.release_id}"
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
-    for name, content in {**files, MANIFEST: manifest.to_bytes()}.items():
-        with (building / name).open("wb") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-    return building.replace(target)
+    contents = {**files, MANIFEST: manifest.to_bytes()}
+    for name, content in contents.items():
+        (building / name).write_bytes(content)
+    sync(building / name for name in contents)
+    put_in_place(building, target)
+    return target
 
 
 def read_folder(root: Path, release_id: str) -> tuple[Manifest, dict[str, bytes]]:

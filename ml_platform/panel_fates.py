@@ -11,13 +11,13 @@ import pyarrow.compute as pc
 
 from ml_platform.accounts import UNDATED, fates_of
 from ml_platform.checks import CheckResult
+from ml_platform.fates import first_fitting
 from ml_platform.forecasting.calendar import last_whole_day
 from ml_platform.lake.names import SERIES_CATALOGUE
 from ml_platform.lake.schemas import ROW_FATES
 from ml_platform.panel_inputs import PanelInputs, to_arrow
 
 STAGE = "panel"
-WAITS, LEFT_OUT = ("waiting", "after_as_of"), ("excluded", "excluded_series")
 
 
 def panel_fates(inputs: PanelInputs, as_of: date, first_month: str) -> pa.Table:
@@ -32,16 +32,14 @@ def panel_fates(inputs: PanelInputs, as_of: date, first_month: str) -> pa.Table:
         .withColumn("_known", F.lit(True))
     )
     rows = inputs.silver(inputs.target).where(f"month >= '{first_month}'").join(F.broadcast(known), inputs.key, "left")
-    cases = [(f"`date` > date'{last}'", WAITS), ("`_known` is null", LEFT_OUT)]
-    fate, rule = F.lit("kept"), F.lit("")
-    for condition, (name, why) in reversed(cases):
-        fate, rule = F.when(F.expr(condition), name).otherwise(fate), F.when(F.expr(condition), why).otherwise(rule)
-    counted = rows.withColumns({"fate": fate, "rule": rule}).groupBy("drop_id", "month", "fate", "rule").count()
-    found = to_arrow(counted).select(["drop_id", "month", "fate", "rule", "count"])
-    found = found.rename_columns(["drop_id", "period", "fate", "rule", "rows"])
-    for place, (name, value) in enumerate({"source": inputs.target.name, "stage": STAGE}.items()):
-        found = found.add_column(2 * place, name, pa.repeat(pa.scalar(value), found.num_rows))
-    return found.select(ROW_FATES.schema.names).cast(ROW_FATES.schema)
+    cases = [
+        (f"`date` > date'{last}'", "waiting", "after_as_of"),
+        ("`_known` is null", "excluded", "excluded_series"),
+    ]
+    judged = first_fitting(rows, cases, F.lit("")).withColumnRenamed("month", "period")
+    counted = judged.groupBy("drop_id", "period", "fate", "rule").agg(F.count(F.lit(1)).alias("rows"))
+    named = counted.withColumns({"source": F.lit(inputs.target.name), "stage": F.lit(STAGE)})
+    return to_arrow(named).select(ROW_FATES.schema.names).cast(ROW_FATES.schema)
 
 
 def balance(inputs: PanelInputs, fates: pa.Table, first_month: str) -> CheckResult:

@@ -108,7 +108,7 @@ class Preparation:
         reach("silver.staged")
         fates = counted_fates(staging, self.contract)
         self.progress(f"{self.contract.silver}: {pc.sum(fates['rows']).as_py() or 0:,} rows judged")
-        months = sorted({*fates["period"].to_pylist(), *self._known_months(None)}) if scope is None else scope.months
+        months = sorted({*fates["period"].to_pylist(), *_months(self._known())}) if scope is None else scope.months
         checks = require(f"table {self.spec.name}", self._checks(staging, fates, self._rows(scope)))
         # projections first: a crash before the commit leaves the inputs unrecorded, so that the next run makes both anew
         self._project(fates, staging, months)
@@ -160,9 +160,10 @@ class Preparation:
             return None
         # by day first: bronze is partitioned by it, and ids prune nothing
         rows = self._dated(self._read_bronze().where(is_in("drop_day", days)).where(is_in("drop_id", changed)))
-        months = {row["month"] for row in rows.select("month").distinct().collect()} | self._known_months(changed)
-        found = tuple(sorted(months | self._months_of_keys(rows, changed)))
-        return Scope(found, tuple(sorted({*days, *self._known_days(found)})))
+        known, own = self._known(), {row["month"] for row in rows.select("month").distinct().collect()}
+        own |= _months(_among(known, "drop_id", changed)) | self._months_of_keys(rows, changed)
+        months = tuple(sorted(own))
+        return Scope(months, tuple(sorted({*days, *self._days(_among(known, "period", months))})))
 
     def _gone_elsewhere(self, drops: Sequence[str]) -> bool:
         """Whether rows of these drops had taken others out: where they are gone themselves, nothing says any more which months those lie in."""
@@ -181,19 +182,14 @@ class Preparation:
         dated = time.column if time else validity.start if validity else None
         return dated is not None and dated not in self.contract.key
 
-    def _known_months(self, drops: Sequence[str] | None) -> set[str]:
-        """Months in which rows (of some drops) have a fate: also those that silver does not hold, because none was kept."""
-        known = fates_of(self.lake, self.contract.name)
-        if drops is not None:
-            known = known.filter(pc.is_in(known["drop_id"], pa.array(drops, pa.string())))
-        return set(known["period"].unique().to_pylist()) - {UNDATED}
+    def _known(self) -> pa.Table:
+        """Fates as the last commit left them: also of months that silver does not hold, because no row was kept."""
+        return fates_of(self.lake, self.contract.name)
 
-    def _known_days(self, months: Sequence[str]) -> set[str]:
-        """Drop days of the rows that have a fate in some months."""
-        known = fates_of(self.lake, self.contract.name)
-        known = known.filter(pc.is_in(known["period"], pa.array(months, pa.string())))
+    def _days(self, fates: pa.Table) -> set[str]:
+        """Drop days of the drops in fates."""
         drops = ledger.columns_of(self.lake, self.contract.name, ["drop_id", "drop_day"])
-        here = drops.filter(pc.is_in(drops["drop_id"], known["drop_id"].combine_chunks()))
+        here = _among(drops, "drop_id", fates["drop_id"].combine_chunks())
         return set(here["drop_day"].cast(pa.string()).unique().to_pylist())
 
     def _months_of_keys(self, rows: "DataFrame", drops: Sequence[str]) -> set[str]:
@@ -298,6 +294,16 @@ class Preparation:
         if refused.num_rows or self.lake.exists(QUARANTINE.name):
             decided = decisions.of_source(self.lake, self.contract.name)
             self.lake.replace(QUARANTINE, silver_refusals(refused, self.contract, known, decided), months_of)
+
+
+def _months(fates: pa.Table) -> set[str]:
+    """Months in which rows have a fate."""
+    return set(fates["period"].unique().to_pylist()) - {UNDATED}
+
+
+def _among(rows: pa.Table, column: str, values: Sequence[str] | pa.Array) -> pa.Table:
+    """Rows whose value is one of some texts, of which there may be none."""
+    return rows.filter(pc.is_in(rows[column], pa.array(values, pa.string())))
 
 
 def is_in(column: str, values: Sequence[str] | None) -> str:

@@ -37,6 +37,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
+    engine: str = Field(default="sail", description="sail | jvm | sc://host:port: where Spark code runs")
     home: Path = Path(".platform")
     configs: Path = Field(
         default=PACKAGED_CONFIGS / "retail", description="folder with sources/*.yaml, forecast.yaml and gate.yaml"
@@ -45,7 +46,6 @@ class Settings(BaseSettings):
     last_day: date | None = Field(
         default=date(2017, 12, 31), description="None: the calendar goes on; samples and replays end it"
     )
-    engine: str = Field(default="sail", description="sail | jvm | sc://host:port: where Spark code runs")
     shards: int = Field(default=16, ge=1, le=64, description="hash buckets of series, the unit of parallel work")
     workers: int = Field(
         default_factory=lambda: os.cpu_count() or 1, ge=1, description="local processes for shard jobs"
@@ -99,15 +99,23 @@ class Settings(BaseSettings):
 
     @field_validator("engine")
     @classmethod
-    def _engine_is_known(cls, value: str, info: ValidationInfo) -> str:
+    def _engine_is_known(cls, value: str) -> str:
         if value not in ("sail", "jvm") and urlparse(value).scheme != "sc":
             raise ValueError(f"no such engine: set {PREFIX}ENGINE to sail, jvm or sc://host:port")
-        home = str(info.data.get("home", Path()).expanduser().resolve())
-        if value == "sail" and quote(home, safe="/" + SAIL_READS) != home:
+        return value
+
+    @field_validator("home")
+    @classmethod
+    def _home_can_be_used(cls, value: Path, info: ValidationInfo) -> Path:
+        root = value.expanduser().resolve()
+        if info.data.get("engine") == "sail" and quote(str(root), safe="/" + SAIL_READS) != str(root):
             raise ValueError(
-                f"the engine sail finds no Delta table below {home!r}: a folder's name there has a blank or another letter than those of "
+                f"the engine sail finds no Delta table below '{root}': a folder's name there has a blank or another letter than those of "
                 f"English. Set {PREFIX}HOME to a folder without, or {PREFIX}ENGINE to jvm"
             )
+        there = next(one for one in (root, *root.parents) if one.exists())
+        if not there.is_dir():
+            raise ValueError(f"'{there}' is a file: set {PREFIX}HOME to a folder")
         return value
 
     @field_validator("landing_url")
@@ -177,6 +185,11 @@ class Settings(BaseSettings):
 
 def read_settings() -> Settings:
     """The settings of this process; SettingsError with a line per variable that cannot be used."""
+    if odd := [name for name in os.environ if name.upper() in _names() and name not in _names()]:
+        words = "variables are written in capitals, and of two spellings nobody knows which one is meant"
+        raise SettingsError(
+            "\n".join(f"{name} cannot be used: {words}: name it {name.upper()}" for name in sorted(odd))
+        )
     try:
         return Settings()
     except ValidationError as why:
@@ -187,8 +200,11 @@ def read_settings() -> Settings:
 
 def unknown_variables() -> list[str]:
     """Variables of the environment that look like settings and are none: misspelt ones, which nothing reads."""
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
-    return sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
+    return sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in _names())
+
+
+def _names() -> set[str]:
+    return {PREFIX + name.upper() for name in Settings.model_fields}
 
 
 def without_secrets(value: object) -> str:

@@ -103,7 +103,7 @@ class InForce:
         known = {row.drop_id: row for row in ledger.of_source(lake, contract.name)}
         current = {row.path: row for row in known.values() if row.state == LOADED}
         there = {(row.drop_day, row.content_sha256): row.path for row in current.values()}
-        found = cls(current, there, known, open_again(lake, contract), Clock.of(lake, contract.name))
+        found = cls(current, there, known, open_again(lake, contract), Clock.after(known.values()))
         for row in sorted(known.values(), key=lambda one: one.settled_at) if contract.kind == "events" else ():
             found.stand(row)
         return found

@@ -3,6 +3,7 @@
 Belongs here: the order of the steps, each safe to repeat. Does not belong here: recognising keys (persons), the list (lake.erasures), landing (landed).
 """
 
+import re
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -34,6 +35,7 @@ from ml_platform.preparation import Preparation
 from ml_platform.pull.unfinished import pulling, workshop
 
 RUN_ID = "ml-platform erase"
+DIGEST = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,10 @@ class Request:
             raise ErasureError("nothing is erased without a name and a reason: give both")
         if bool(self.value.strip()) == bool(self.digest.strip()):
             raise ErasureError("say whose rows: either the value, or the digest of a dry run")
+        if self.digest and not DIGEST.fullmatch(self.digest.strip()):
+            raise ErasureError(
+                "that is no digest: it has 64 hexadecimal digits, as a dry run prints it; nothing was erased"
+            )
 
     def __repr__(self) -> str:
         return f"Request({self.source}.{self.column}, by={self.by!r})"  # the value is nobody's business in a log

@@ -21,6 +21,7 @@ from ml_platform.formats.opened import Malformed, Opened, UnreadableError, shown
 
 LAST = "\x1e\x04ml_platform: the last row\x04\x1e"
 BLOCK = 16 * MEGABYTE
+DELIMITERS = ",;\t|"
 
 
 def open_csv(path: Path, contract: SourceContract, limits: Limits) -> Opened:
@@ -63,7 +64,16 @@ def _names(path: Path, contract: SourceContract, limits: Limits) -> list[str]:
         raise pa.ArrowInvalid("it ends within its header")
     limits.require_columns(len(found))
     own = list(contract.columns)
+    if form.header and (mark := _other_delimiter(found, own)):
+        raise pa.ArrowInvalid(f"its header is parted by {mark!r}: set `delimiter` to it, which is {form.delimiter!r}")
     return found if form.header else [*own, *(f"column_{n + 1}" for n in range(len(own), len(found)))][: len(found)]
+
+
+def _other_delimiter(header: list[str], own: list[str]) -> str | None:
+    """The mark that a header of one name holds, where parting it there gives names of the contract."""
+    if len(header) != 1 or header[0] in own:
+        return None
+    return next((mark for mark in DELIMITERS if set(header[0].split(mark)).intersection(own)), None)
 
 
 def _read(path: Path, form: Format, limits: Limits, names: list[str]) -> tuple[pa.Table, list[Malformed]]:
@@ -101,7 +111,7 @@ def _parsed(
             ),
             _as_texts(names),
         )
-    return _whole(table, names), malformed
+    return _whole(table, names, len(malformed) + form.header), malformed
 
 
 def _may_quote(path: Path, form: Format) -> bool:
@@ -114,12 +124,12 @@ def _may_quote(path: Path, form: Format) -> bool:
         return any(mark in block for block in iter(lambda: file.read(MEGABYTE), b""))
 
 
-def _whole(table: pa.Table, names: list[str]) -> pa.Table:
-    """The table without the row that was added at its end: a quote that is never closed has swallowed that."""
+def _whole(table: pa.Table, names: list[str], beside: int) -> pa.Table:
+    """The table without the row that was added at its end: a quote that is never closed has swallowed that. `beside`: rows that are not in the table."""
     if table.column_names != names:
         raise pa.ArrowInvalid(f"its header cannot be read: {table.column_names[:20]}")
     if not table.num_rows or table.column(0)[-1].as_py() != LAST:
-        raise pa.ArrowInvalid("a quote is opened and never closed")
+        raise pa.ArrowInvalid(f"a quote is opened and never closed, in row {table.num_rows + beside:,} or above")
     return table.slice(0, table.num_rows - 1)
 
 

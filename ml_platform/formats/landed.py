@@ -14,20 +14,37 @@ from ml_platform.file_format import Format
 from ml_platform.formats.limits import Limits
 from ml_platform.formats.opened import UnreadableError
 
-GZIP_MAGIC = b"\x1f\x8b"
+GZIP = b"\x1f\x8b"
+STARTS = 5  # bytes that tell what a file is, whatever its name says
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+OTHERS = {
+    GZIP: "it is gzip: set `compression: gzip`, or name it .gz",
+    b"PAR1\x15": "it is a Parquet file: set `type: parquet`",
+    b"PK\x03\x04": "it is a ZIP archive, as Excel writes one: take the table out of it",
+}
 
 
 class Landed:
     """Bytes of a file, unpacked where it is gzip; UnreadableError where that fails or becomes more than the limit."""
 
     def __init__(self, path: Path, form: Format, limits: Limits) -> None:
-        self._limits, self._gzip, self.count = limits, form.is_gzip(path.name), 0
-        file = path.open("rb")
-        if not self._gzip and file.peek(2)[:2] == GZIP_MAGIC:
-            file.close()
-            raise UnreadableError(f"unreadable_{form.type}", "it is gzip: set `compression: gzip`, or name it .gz")
-        self._file = gzip.GzipFile(fileobj=file, mode="rb") if self._gzip else file
-        self._closing = file
+        self._limits, self.count = limits, 0
+        self._closing = file = path.open("rb")
+        packed = form.is_gzip(path.name)
+        self._file = gzip.GzipFile(fileobj=file, mode="rb") if packed else file
+        try:
+            self._require_kind(file.peek(STARTS), form, packed=packed)
+        except UnreadableError:
+            self.__exit__()
+            raise
+
+    def _require_kind(self, start: bytes, form: Format, *, packed: bool) -> None:
+        """UnreadableError where the first bytes are those of something else than the contract says."""
+        if packed and not start.startswith(GZIP):
+            text = "it is not gzip: pack it, name it without .gz, or set `compression: none`"
+            raise UnreadableError("unreadable_gzip", text)
+        if what := _something_else(self._unpacked(self._file.peek, STARTS), form, packed=packed):
+            raise UnreadableError(f"unreadable_{form.type}", what)
 
     def __enter__(self) -> Self:
         return self
@@ -43,13 +60,25 @@ class Landed:
         return self._counted(self._file.readline, size)
 
     def _counted(self, method: Callable[[int], bytes], size: int) -> bytes:
-        try:
-            found = method(size)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as why:
-            raise UnreadableError("unreadable_gzip", f"not a whole gzip file: {why}") from None
+        found = self._unpacked(method, size)
         self.count += len(found)
         self._limits.require_expanded(self.count)
         return found
+
+    def _unpacked(self, method: Callable[[int], bytes], size: int) -> bytes:
+        try:
+            return method(size)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as why:
+            raise UnreadableError("unreadable_gzip", f"not a whole gzip file: {why}") from None
+
+
+def _something_else(start: bytes, form: Format, *, packed: bool) -> str | None:
+    """What a file is by its first bytes, where that is not a text of its encoding."""
+    if packed and start.startswith(GZIP):
+        return "it is gzip within gzip: pack it once"
+    if start.startswith(UTF_16) and not codecs.lookup(form.encoding).name.startswith(("utf-16", "utf-32")):
+        return "it is UTF-16: write it as UTF-8" + (", or set `encoding: utf-16`" if form.type == "csv" else "")
+    return next((words for magic, words in OTHERS.items() if start.startswith(magic)), None)
 
 
 class Texts:

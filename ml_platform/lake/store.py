@@ -243,7 +243,8 @@ class Lake:
 
         `partitions` are values of the table's only partition column. The files' schema has been checked (see `staging`).
         """
-        sync(folder(self, spec.name) / unquote(one.path) for one in files)
+        if not self.remote:
+            sync(folder(self, spec.name) / unquote(one.path) for one in files)
         with self._commit(spec, (), metadata) as (table, options):
             filters = [(spec.partition_by[0], "in", list(partitions))] if table.count() else None
             by = list(spec.partition_by)

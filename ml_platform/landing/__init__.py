@@ -13,6 +13,7 @@ from ml_platform.landing.drops import (
     Vanished,
     drop_of,
     read_name,
+    why_misnamed,
 )
 from ml_platform.landing.local import LocalLanding
 from ml_platform.landing.opening import open_landing, require_key
@@ -43,4 +44,5 @@ __all__ = [
     "read_name",
     "require_key",
     "undeclared",
+    "why_misnamed",
 ]

@@ -59,13 +59,15 @@ class BlobLanding:
                 raise Changed(f"{file.path} has another length than when it was listed")
             yield copy
 
-    def folders(self) -> list[str]:
-        def names() -> list[str]:
+    def top(self) -> list[str]:
+        def names() -> set[str]:
             found = self._container.walk_blobs(name_starts_with=self._prefix, delimiter="/", **ONCE)
-            return [str(one.name) for one in found if str(one.name).endswith("/")]
+            return {str(one.name).removeprefix(self._prefix) for one in found}
 
-        top = len(self._prefix)
-        return sorted(name[top:].rstrip("/") for name in self._asked("listing the folders", names))
+        found = self._asked("listing the folders", names)
+        return sorted(
+            name for name in found if name and f"{name}/" not in found
+        )  # Data Lake lists a folder as a blob, too
 
     def put(self, path: str, file: Path) -> None:
         def upload() -> None:

@@ -109,6 +109,14 @@ def read_name(name: str, contract: SourceContract) -> tuple[bool, date | None]:
     return found is not None and (day is not None or contract.kind == "snapshot"), day
 
 
+def why_misnamed(path: str, contract: SourceContract) -> str:
+    """What is wrong with the name of a file that is not named as its contract wants it."""
+    found = contract.path_pattern.match(path.removeprefix(f"{contract.name}/"))
+    if found and (day := found.groupdict().get("day")):
+        return f"'{day}' in its name is no day of the calendar"
+    return f"no file name of source '{contract.name}' matches '{contract.path}'"
+
+
 def _day(text: str | None) -> date | None:
     try:
         return date.fromisoformat(text) if text else None

@@ -53,10 +53,9 @@ class LocalLanding:
             raise
         self._require(file)
 
-    def folders(self) -> list[str]:
-        if not self.root.is_dir():
-            return []
-        return sorted(entry.name for entry in self.root.iterdir() if entry.is_dir() and not entry.is_symlink())
+    def top(self) -> list[str]:
+        entries = self.root.iterdir() if self.root.is_dir() else ()
+        return sorted(f"{one.name}/" if one.is_dir() else one.name for one in entries if not one.is_symlink())
 
     def put(self, path: str, file: Path) -> None:
         target = self.root / path

@@ -41,8 +41,8 @@ class LandingStore(Protocol):
         """The listed version, whole, as a readable local file until the block ends; Changed or Vanished where that is not what was read."""
         ...
 
-    def folders(self) -> list[str]:
-        """Names of the folders at the top."""
+    def top(self) -> list[str]:
+        """Names at the top: of folders with a slash behind them, and of files."""
         ...
 
     def put(self, path: str, file: Path) -> None:

@@ -1,6 +1,6 @@
 """What the platform does with a landing area, whichever it is.
 
-Belongs here: the drops of a source, one drop, folders that nobody declared, landing files by hand. Does not belong here: which of them are due
+Belongs here: the drops of a source, one drop, what no contract declares, landing files by hand. Does not belong here: which of them are due
 (readiness, backlog).
 """
 
@@ -29,9 +29,11 @@ def find_drop(landing: LandingStore, path: str, contract: SourceContract) -> Dro
 
 
 def undeclared(landing: LandingStore, declared: set[str]) -> list[str]:
-    """Folders with files that no contract declares."""
-    strangers = [name for name in landing.folders() if name not in declared and not name.startswith(HIDDEN)]
-    return [name for name in strangers if any(page.files for page in landing.pages(name))]
+    """What lies at the top and belongs to no contract: folders with files, with a slash behind their names, and loose files."""
+    strangers = [name for name in landing.top() if name.rstrip("/") not in declared and not name.startswith(HIDDEN)]
+    return [
+        name for name in strangers if not name.endswith("/") or any(page.files for page in landing.pages(name[:-1]))
+    ]
 
 
 def land_files(

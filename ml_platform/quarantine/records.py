@@ -68,10 +68,17 @@ class Selection:
         return all(wanted is None or wanted == found for wanted, found in asked)
 
     def read(self, lake: Lake) -> list[Record]:
-        """The records that are meant; QuarantineError where an id is unknown or fits several."""
+        """The records that are meant; QuarantineError where an id is unknown or fits several, and where nothing broke the rule."""
         if self.ids:
             return find(lake, self.ids)
-        return [record for record in read_records(lake, self.source) if self.holds(record)]
+        known = read_records(lake, self.source)
+        rules = sorted({record.rule for record in known})
+        if self.rule and self.rule not in rules:
+            place = f" of source '{self.source}'" if self.source else ""
+            raise QuarantineError(
+                f"nothing{place} is in quarantine by rule '{self.rule}'; the rules there: {', '.join(rules) or 'none'}"
+            )
+        return [record for record in known if self.holds(record)]
 
 
 def read_records(lake: Lake, source: str | None = None) -> list[Record]:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from ml_platform.contracts import Contracts
 from ml_platform.lake import Lake, ledger, names
 from ml_platform.lake.ledger import LedgerRow
-from ml_platform.landing import LandingStore, Waits, list_drops, open_landing
+from ml_platform.landing import LandingStore, Waits, list_drops, open_landing, undeclared
 from ml_platform.quarantine import Record, read_records
 from ml_platform.settings import Settings
 from ml_platform.status.model import Fate
@@ -66,10 +66,7 @@ def file_status(text: str, settings: Settings, contracts: Contracts) -> list[Fil
     paths = sorted({drop.path for drop in landed} | {row.path for row in settled})
     meant = [path for path in paths if _means(text, path, landing)]
     if not meant:
-        raise NoSuchFileError(
-            f"no file '{text}' lies below {landing.locate()}, and the ledger knows none: give its path as `ml-platform status` "
-            "shows it, such as readings/readings_2017-01-01.csv, or its name"
-        )
+        raise NoSuchFileError(_why_unknown(text, landing, contracts))
     return [
         _file(
             path,
@@ -83,6 +80,18 @@ def file_status(text: str, settings: Settings, contracts: Contracts) -> list[Fil
         )
         for path in meant
     ]
+
+
+def _why_unknown(text: str, landing: LandingStore, contracts: Contracts) -> str:
+    area, names = landing.locate(), [one.name for one in contracts.sources]
+    top = text.removeprefix(f"{area}/").split("/")[0]
+    if top in {one.rstrip("/") for one in undeclared(landing, set(names))}:
+        folders = ", ".join(f"{name}/" for name in names)
+        return f"'{text}' belongs to no contract, and nothing reads it: those below {area} have the folders {folders}"
+    return (
+        f"no file '{text}' lies below {area}, and the ledger knows none: give its path as `ml-platform status` "
+        "shows it, such as readings/readings_2017-01-01.csv, or its name"
+    )
 
 
 def _means(text: str, path: str, landing: LandingStore) -> bool:

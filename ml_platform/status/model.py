@@ -147,7 +147,7 @@ class Status:
     """A home at one moment. Parts whose tables do not exist yet are empty or None.
 
     `missing_days`: days between the first and the newest complete one that are not complete. `unpublished`: complete days since the champion's without published forecasts.
-    `waiting_files`: landed files that are not settled, by source and reason. `undeclared`: folders under landing/ that no contract declares.
+    `waiting_files`: landed files that are not settled, by source and reason. `undeclared`: folders and files at the top of landing/ that belong to no contract.
     `warnings`: odd drops of the newest days, and missing days.
     `lagging`: drops per source that silver has not seen. `cut_off`: bronze commits per source that a crash kept from the ledger.
     `events`: storage events by outcome; `dead_letters`: messages that were none, the newest first.

@@ -80,7 +80,7 @@ def test_the_command_line_lands_there_and_tells_what_lies_there(cloud, tmp_path,
     code, text = run("status")
     assert code == 0
     assert "Files wait: 1 of sales (new: " in text
-    assert "Folders without a contract under landing/: strange" in text
+    assert "Of no contract, under landing/: strange/" in text
     by_name, by_place = (run("status", "--file", text) for text in (mine.name, f"{cloud.url}/sales/{mine.name}"))
     assert by_name == by_place
     assert "waits (new): it was not read yet" in by_name[1]

@@ -162,7 +162,8 @@ def test_rows_in_are_the_rows_that_landed_and_all_have_a_fate(chain):
     landed = Counter({"products": pq.read_metadata(chain.platform.settings.landing / sample.products_path()).num_rows})
     for path in (chain.platform.settings.landing / "sales").iterdir():
         landed["sales"] += len(read(path))
-    ledger, fates = chain.lake.read("ops/ledger").to_pylist(), chain.lake.read("ops/row_fates").to_pylist()
+    ledger = chain.lake.read("ops/ledger").to_pylist()
+    fates = chain.lake.read("ops/row_fates", where=pc.field("stage") == "silver").to_pylist()
     by_drop, by_fate = Counter(), defaultdict(Counter)
     for row in fates:
         by_drop[row["drop_id"]] += row["rows"]
@@ -171,6 +172,8 @@ def test_rows_in_are_the_rows_that_landed_and_all_have_a_fate(chain):
         assert row["rows_in"] == row["rows_loaded"] + row["rows_quarantined"] + row["rows_duplicate"], row["path"]
         assert by_drop[row["drop_id"]] == row["rows_loaded"], row["path"]
         assert row["state"] == "loaded", row["path"]
+    at_panel = chain.lake.read("ops/row_fates", where=pc.field("stage") == "panel").to_pylist()
+    assert sum(row["rows"] for row in at_panel) == by_fate["sales"]["kept"]
     for source in ("products", "sales"):
         assert sum(row["rows_in"] for row in ledger if row["source"] == source) == landed[source]
     for source, table in (

@@ -61,7 +61,7 @@ def test_odd_days_warn_and_stop_nothing(warned):
     assert {name for name in CHECKS if not found[name].passed} == {ROWS, REFUSED, FRESH}
     assert {found[name].severity for name in CHECKS} == {dg.AssetCheckSeverity.WARN}
     assert not any(found[name].blocking for name in CHECKS)
-    assert f"parcels {HALF} (Sat): 20 rows, usual is 29 to 56" in found[ROWS].description
+    assert f"parcels {HALF} (Sat): 20 rows, usual is 28.6 to 56" in found[ROWS].description
     assert (
         f"parcels {REFUSES} (Wed): 25.0% of its rows quarantined, usual is at most 5.0%" in found[REFUSED].description
     )

@@ -119,7 +119,7 @@ def test_an_erasure_that_was_cut_off_is_completed(shop, monkeypatch, way):
 
 
 def test_a_job_that_is_filled_in_unclearly_fails_in_words(shop):
-    result = run_job(shop, source="sales", column="store_id", digest="00", by="Ada", reason="x")
+    result = run_job(shop, source="sales", column="store_id", digest="0" * 64, by="Ada", reason="x")
     assert not result.success
     errors = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
     assert any("column 'store_id' of source 'sales' is not declared" in str(error.cause or error) for error in errors)

@@ -16,3 +16,14 @@ READINGS: dict[str, Any] = {
     "key": ["meter", "at"],
     "time": {"column": "at"},
 }
+
+# any file name fits, and a file is all there is
+SNAPSHOT: dict[str, Any] = {
+    "name": "readings",
+    "kind": "snapshot",
+    "description": "Readings.",
+    "owner": "team:grid",
+    "path": "*",
+    "format": {"type": "csv"},
+    "key": ["meter"],
+}

@@ -155,8 +155,15 @@ def test_the_demo_needs_its_own_calendar(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_run_shows_steps_and_says_where_to_look(settings: Settings) -> None:
     code, text = run("run", "ingest", "--from", "2017-01-01", "--to", "2017-01-03")
     assert code == 0, text
-    for part in ("ingest for 2017-01-01 to 2017-01-03", "raw_meter", "ml-platform status"):
+    for part in ("ingest for 2017-01-01 to 2017-01-03", "raw_meter", "ml-platform status", "No file was due"):
         assert part in text
+
+
+@pytest.mark.usefixtures("settings")
+def test_a_misspelt_variable_is_named_by_every_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ML_PLATFORM_HOEM", "/elsewhere")
+    code, text = run("status")
+    assert (code, "nothing reads ML_PLATFORM_HOEM; docs/settings.md lists the settings" in text) == (0, True), text
 
 
 @pytest.mark.usefixtures("project")

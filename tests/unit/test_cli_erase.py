@@ -8,6 +8,8 @@ from typer.testing import CliRunner
 from ml_platform.cli import app
 from ml_platform.cli_erase import _eraser
 from ml_platform.contract_files import load_contracts
+from ml_platform.erasure.eraser import Request
+from ml_platform.erasure.persons import ErasureError
 from ml_platform.lake import Lake, erasures
 from ml_platform.settings import Settings
 
@@ -68,9 +70,17 @@ def test_first_dry_then_for_good_then_again(home: Settings) -> None:
     code, text = run(*ASK, "--digest", digest)
     assert (code, "loads.person erased on " in text, PERSON in text) == (0, True, False)
     assert persons(home) == ["bob"]
-    assert run(*ASK, "--value", PERSON)[1] == text
+    assert run(*ASK, "--value", PERSON)[1] == f"{text}Nothing was left to do: these are the rows of that day\n"
     assert len(erasures.read(Lake(home.lake))) == 1
     assert run() == (0, "Nothing is pending.\n")
+
+
+def test_a_key_that_no_row_holds_is_said_to_be_one_and_kept_out_all_the_same(home: Settings) -> None:
+    nobody = "No row holds the key: is it written as in the rows?"
+    assert run(*ASK, "--dry-run", "--value", PERSON.upper())[1].endswith(f"{nobody}\n")
+    assert run(*ASK, "--value", PERSON.upper())[1].endswith(f"{nobody} It never comes in now\n")
+    assert persons(home) == [PERSON, "bob"]
+    assert [one.place for one in erasures.read(Lake(home.lake))] == ["lake"]
 
 
 def test_landing_has_its_own_turn_and_its_own_row(home: Settings) -> None:
@@ -115,3 +125,8 @@ def test_what_is_asked_unclearly_is_refused_in_words(
     found, text = run(*arguments)
     assert (found, words in " ".join(text.replace("│", " ").split())) == (code, True), text
     assert erasures.read(Lake(home.lake)) == []
+
+
+def test_what_is_no_digest_is_refused() -> None:
+    with pytest.raises(ErasureError, match="64 hexadecimal digits"):
+        Request("sales", "household_id", "Ada", "request 17", digest="12")

@@ -92,7 +92,7 @@ def test_list_counts_first_and_names_each(home: Settings) -> None:
         (["--source", "loads", "--rule", "below_minimum:load"], {"below_minimum:load"}),
         (["--state", "discarded"], {"not_int64:load"}),
         (["--state", "any"], {"below_minimum:load", "not_int64:load", "unknown_format"}),
-        (["--source", "others"], set()),
+        (["--source", "loads", "--state", "released"], set()),
     ],
 )
 def test_list_is_narrowed(home: Settings, options: list[str], shown: set[str]) -> None:
@@ -100,6 +100,22 @@ def test_list_is_narrowed(home: Settings, options: list[str], shown: set[str]) -
     _, text = run("list", *options)
     ids = {one.rule for one in read_records(Lake(home.lake)) if one.quarantine_id in text}
     assert ids == shown
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("--source", "others", "--rule", "unknown_format"), "no source is called 'others'"),
+        (
+            ("--source", "loads", "--rule", "nope"),
+            "by rule 'nope'; the rules there: below_minimum:load, not_int64:load, ",
+        ),
+    ],
+)
+def test_a_name_that_means_nothing_is_no_success(home: Settings, names: tuple[str, ...], words: str) -> None:
+    for command in (("list",), ("discard", "--reason", "why"), ("release", "--reason", "why")):
+        code, text = run(*command, *names)
+        assert (code, words in text) == (1, True), text
 
 
 def test_list_has_a_limit_and_knows_its_states(home: Settings) -> None:

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from ml_platform import console as show
 from ml_platform.console_events import show_events
+from ml_platform.console_run import show_outcome
 from ml_platform.console_status import show_status
 from ml_platform.drop_warnings import ROWS, DropWarning
 from ml_platform.lake.announcements import DeadLetter
@@ -24,6 +25,7 @@ from ml_platform.status import (
     Status,
     Verdict,
 )
+from ml_platform.status.runs import RunOutcome
 
 DAY, THEN = date(2017, 12, 17), datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 RULES = (
@@ -101,7 +103,7 @@ def shown(status: Status) -> str:
         "Silver lags behind bronze (drops: 2 meter)",
         "A crash cut commits off from the ledger (1 meter)",
         "Refusals are open: 1, most of them empty_file: `ml-platform quarantine list --source meter --rule empty_file`",
-        "Folders without a contract under landing/: metre",
+        "Of no contract, under landing/: metre",
         "Newest complete day 2017-12-17; newest drop settled 2026-01-02 03:04:05 UTC",
     ],
 )
@@ -148,3 +150,26 @@ def test_storage_events_and_dead_letters_without_their_control_characters() -> N
     assert "ignored(marker) 2" in words
     assert "2026-01-02 03:04:05 event 1 of 1: it is [no] object a [b]\\x1b[31m c" in words
     assert "1 in ops/dead_letters" in words
+
+
+def ended(job: str, outcome: RunOutcome) -> str:
+    console = Console(width=160, highlight=False)
+    with console.capture() as captured:
+        show_outcome(console, job, outcome)
+    return captured.get()
+
+
+def test_a_run_ends_with_what_it_settled_refused_and_decided() -> None:
+    rows = {"rows_in": 1_017, "rows_loaded": 1_008, "rows_quarantined": 9, "rows_duplicate": 0, "rows_erased": 0}
+    judged = (CHAMPION, ReleaseStatus(DAY, "2017-12-17-def", False, THEN, "gate", RULES))
+    text = ended("everything", RunOutcome({"loaded": 2, "quarantined": 1}, rows, judged, STATUS.published))
+    assert text.splitlines() == [
+        "Files settled: 2 loaded, 1 quarantined; 1,017 rows in: 1,008 loaded, 9 quarantined.",
+        "Some of it was refused: `ml-platform quarantine list` says what and why.",
+        "Fleet as of 2017-12-17: promoted, release 2017-12-17-abc.",
+        "Fleet as of 2017-12-17: not promoted (coverage); the champion stays.",
+        "Published as of 2017-12-17: 56 forecasts of 4 series, release 2017-12-17-abc",
+    ]
+    nothing = RunOutcome({}, {}, (CHAMPION,) * 7, None)
+    assert ended("ingest", nothing).startswith("No file was due: everything that landed on those days is settled.\n")
+    assert ended("retrain", nothing).endswith("... and 2 fleets of earlier days\n")

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from feeds import SNAPSHOT
 
 from ml_platform.calendar import Calendar
 from ml_platform.contracts import SourceContract
@@ -40,14 +41,9 @@ COLUMNS = {
 def contract(**form: Any) -> SourceContract:
     return SourceContract.model_validate(
         {
-            "name": "readings",
-            "kind": "snapshot",
-            "description": "Readings.",
-            "owner": "team:grid",
-            "path": "*",
+            **SNAPSHOT,
             "format": {"type": "csv", **form},
             "columns": COLUMNS,
-            "key": ["meter"],
             "max_quarantined": 0.6,
         }
     )
@@ -106,19 +102,20 @@ CORPUS = {
     "a header without an end": Broken(b"meter,units,note", "unreadable_csv", "ends within its header"),
     "a header cut short": Broken(b"meter,uni\n", "missing_columns", "units"),
     "no header": Broken(GOOD, "missing_columns", "the file has"),
-    "another delimiter": Broken((HEAD + GOOD).replace(b",", b";"), "missing_columns", "meter;units;note"),
+    "another delimiter": Broken((HEAD + GOOD).replace(b",", b";"), "unreadable_csv", "parted by ';': set `delimiter`"),
     "latin-1 as UTF-8": Broken(HEAD + "1,1.50,é\n".encode("latin-1"), "unreadable_csv", "invalid UTF8 near byte 24"),
     "UTF-8 cut in a character": Broken(HEAD + GOOD + "4,4.50,é".encode()[:-1], "unreadable_csv", "invalid UTF8"),
-    "UTF-16 as UTF-8": Broken((HEAD + GOOD).decode().encode("utf-16"), "unreadable_csv", "invalid UTF8"),
+    "UTF-16 as UTF-8": Broken((HEAD + GOOD).decode().encode("utf-16"), "unreadable_csv", "set `encoding: utf-16`"),
     "UTF-8 as UTF-16": Broken(HEAD + GOOD[:-1], "unreadable_csv", "UTF16", {"encoding": "utf-16"}),
     "not ASCII": Broken(HEAD + "1,1.50,é\n".encode(), "unreadable_csv", "invalid ASCII", {"encoding": "ascii"}),
     "an unknown encoding": Broken(HEAD + GOOD, "unreadable_csv", "klingon", {"encoding": "klingon"}),
-    "a quote that is never closed": Broken(HEAD + b'1,1.50,"a\n2,2.50,b\n', "unreadable_csv", "never closed"),
-    "a quote before the last byte": Broken(HEAD + GOOD + b'4,4.50,"', "unreadable_csv", "never closed"),
+    "a quote that is never closed": Broken(HEAD + b'1,1.50,"a\n2,2.50,b\n', "unreadable_csv", "never closed, in row 2 or"),
+    "a quote before the last byte": Broken(HEAD + GOOD + b'4,4.50,"', "unreadable_csv", "never closed, in row 5 or"),
     "a header with an open quote": Broken(b'meter,"units,note\n1,2,3\n', "unreadable_csv", "not a CSV file"),
-    "a zip file": Broken(b"PK\x03\x04\x14\x00\xff\xfe" * 9, "unreadable_csv", "not a CSV file"),
+    "a zip file": Broken(b"PK\x03\x04\x14\x00\xff\xfe" * 9, "unreadable_csv", "a ZIP archive"),
     "gzip without being declared": Broken(PACKED, "unreadable_csv", "compression: gzip"),
-    "Parquet as CSV": Broken(parquet(table()), "unreadable_csv", "not a CSV file"),
+    "Parquet as CSV": Broken(parquet(table()), "unreadable_csv", "it is a Parquet file"),
+    "Parquet as JSON lines": Broken(parquet(table()), "unreadable_jsonl", "it is a Parquet file", JSONL),
     "JSON as CSV": Broken(lines(reading(1)), "missing_columns", "the file has"),
     "a web page as CSV": Broken(b"<html>\n<body>404</body>\n</html>\n", "missing_columns", "<html>"),
     "a column twice": Broken(b"meter,units,note,note\n1,1.50,a,b\n", "unexpected_columns", "occur twice"),
@@ -128,8 +125,9 @@ CORPUS = {
     "gzip with a wrong sum": Broken(PACKED[:-8] + b"\0\0\0\0" + PACKED[-4:], "unreadable_gzip", "CRC", GZIP),
     "gzip with flipped bytes": Broken(PACKED[:12] + b"\xff\xff\xff" + PACKED[15:], "unreadable_gzip", "", GZIP),
     "gzip with rubbish behind it": Broken(PACKED + b"rubbish", "unreadable_gzip", "Not a gzipped file", GZIP),
-    "no gzip at all": Broken(HEAD + GOOD, "unreadable_gzip", "Not a gzipped file", GZIP),
-    "no gzip, by its name": Broken(HEAD + GOOD, "unreadable_gzip", "Not a gzipped file", name="file.csv.gz"),
+    "gzip within gzip": Broken(gzip.compress(PACKED), "unreadable_csv", "pack it once", GZIP),
+    "no gzip at all": Broken(HEAD + GOOD, "unreadable_gzip", "it is not gzip", GZIP),
+    "no gzip, by its name": Broken(HEAD + GOOD, "unreadable_gzip", "name it without .gz", name="file.csv.gz"),
     "gzip of nothing": Broken(gzip.compress(b""), "unreadable_csv", "ends within its header", GZIP),
     "gzip of JSON lines cut short": Broken(gzip.compress(lines(reading(1)))[:-9], "unreadable_gzip", "", JSONL | GZIP),
     # JSON lines
@@ -140,7 +138,7 @@ CORPUS = {
     "blank JSON lines": Broken(b"\n \n", "unreadable_jsonl", "blank lines", JSONL),
     "a key in no line": Broken(lines({"meter": 1, "note": "a"}), "missing_columns", "units", JSONL),
     "a key too many": Broken(lines(reading(1), reading(2, size=1)), "unexpected_columns", "size", JSONL),
-    "UTF-16 as JSON lines": Broken(lines(reading(1)).decode().encode("utf-16"), "unreadable_jsonl", "UTF8", JSONL),
+    "UTF-16 as JSON lines": Broken(lines(reading(1)).decode().encode("utf-16"), "unreadable_jsonl", "write it as UTF-8", JSONL),
     # Parquet
     "Parquet cut at its end": Broken(parquet(table(), cut(9)), "unreadable_parquet", "not a whole", PARQUET),
     "Parquet cut in the middle": Broken(parquet(table(), cut(700)), "unreadable_parquet", "not a whole", PARQUET),

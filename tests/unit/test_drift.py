@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from feeds import SNAPSHOT
 
 from ml_platform.calendar import Calendar
 from ml_platform.contracts import SourceContract
@@ -34,18 +35,12 @@ FIRST = [
 def contract(drift: str, **changes: Any) -> SourceContract:
     return SourceContract.model_validate(
         {
-            "name": "readings",
-            "kind": "snapshot",
-            "description": "Readings.",
-            "owner": "team:grid",
-            "path": "*",
-            "format": {"type": "csv"},
+            **SNAPSHOT,
             "columns": {
                 "meter": {"type": "int64"},
                 "units": {"type": "int64"},
                 "note": {"type": "string", "nullable": True},
             },
-            "key": ["meter"],
             "drift": drift,
             **changes,
         }

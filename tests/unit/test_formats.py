@@ -93,10 +93,10 @@ def test_row_numbers_hold_beyond_the_first_block(tmp_path: Path) -> None:
         (b"meter,note", "unreadable_csv", "not a CSV file in utf-8"),
         (b"\n\n", "unreadable_csv", "not a CSV file in utf-8"),
         ("meter,note\n1,é\n".encode("latin-1"), "unreadable_csv", "invalid UTF8"),
-        (b"PK\x03\x04\x00\x00\xff\xfe", "unreadable_csv", "not a CSV file"),
+        (b"PK\x03\x04\x00\x00\xff\xfe", "unreadable_csv", "a ZIP archive"),
         (b"meter\n1\n", "missing_columns", r"columns \['note'\] are missing; the file has \['meter'\]"),
         (b"1,a\n2,b\n", "missing_columns", "the file has"),
-        (b"meter;note\n1;a\n", "missing_columns", "the file has"),
+        (b"meter;note\n1;a\n", "unreadable_csv", "parted by"),
         (
             b"meter,note,more\n1,a,z\n",
             "unexpected_columns",

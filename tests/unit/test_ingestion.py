@@ -14,6 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import feeds
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -33,19 +34,12 @@ from ml_platform.landing import LocalLanding, StorageError
 from ml_platform.succession import Succession
 
 READINGS: dict[str, Any] = {
-    "name": "readings",
-    "kind": "events",
-    "description": "Readings.",
-    "owner": "team:grid",
-    "path": "readings_{day}*.csv",
-    "format": {"type": "csv"},
+    **feeds.READINGS,
     "columns": {
         "meter": {"type": "int64"},
         "at": {"type": "timestamp"},
         "units": {"type": "int64", "min": 0},
     },
-    "key": ["meter", "at"],
-    "time": {"column": "at"},
 }
 EVENTS = SourceContract.model_validate(READINGS)
 SNAPSHOT = SourceContract.model_validate(

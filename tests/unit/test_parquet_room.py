@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from feeds import SNAPSHOT
 
 from ml_platform.contracts import SourceContract
 from ml_platform.formats import Limits, UnreadableError, open_drop
@@ -27,14 +28,9 @@ OFFSETS = pa.array(range(ROWS + 1), pa.int32())
 def contract(drift: str = "rescue", form: str = "parquet") -> SourceContract:
     return SourceContract.model_validate(
         {
-            "name": "readings",
-            "kind": "snapshot",
-            "description": "Readings.",
-            "owner": "team:grid",
-            "path": "*",
+            **SNAPSHOT,
             "format": {"type": form},
             "columns": {"meter": {"type": "int64"}, "note": {"type": "string", "nullable": True}},
-            "key": ["meter"],
             "drift": drift,
         }
     )

@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import feeds
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -42,20 +43,13 @@ from ml_platform.quarantine import (
 from ml_platform.quarantine.words import rule_in_words
 
 READINGS: dict[str, Any] = {
-    "name": "readings",
-    "kind": "events",
-    "description": "Readings.",
-    "owner": "team:grid",
-    "path": "readings_{day}*.csv",
-    "format": {"type": "csv"},
+    **feeds.READINGS,
     "columns": {
         "meter": {"type": "int64"},
         "at": {"type": "timestamp"},
         "units": {"type": "int64", "min": 0, "unit": "kWh"},
         "note": {"type": "string", "nullable": True, "allowed": ["ok", "guess"]},
     },
-    "key": ["meter", "at"],
-    "time": {"column": "at"},
     "panel": {"target": True},
 }
 RELAXED = {**READINGS, "columns": {**READINGS["columns"], "units": {"type": "int64"}}}

@@ -73,9 +73,9 @@ def test_every_wrong_variable_has_a_line_with_its_value_and_what_is_allowed(monk
     with pytest.raises(SettingsError) as refused:
         read_settings()
     assert str(refused.value).splitlines() == [
+        "ML_PLATFORM_ENGINE=hadoop cannot be used: no such engine: set ML_PLATFORM_ENGINE to sail, jvm or sc://host:port",
         "ML_PLATFORM_FIRST_DAY=soon cannot be used: it must be a day as YYYY-MM-DD",
         "ML_PLATFORM_LAST_DAY=late cannot be used: it must be a day as YYYY-MM-DD, or none for a calendar that goes on",
-        "ML_PLATFORM_ENGINE=hadoop cannot be used: no such engine: set ML_PLATFORM_ENGINE to sail, jvm or sc://host:port",
         "ML_PLATFORM_SHARDS=0 cannot be used: it must be a whole number from 1 to 64",
         "ML_PLATFORM_WORKERS=many cannot be used: it must be a whole number from 1 on",
     ]
@@ -141,3 +141,16 @@ def test_a_home_that_the_engine_cannot_read_is_refused_with_a_way_out(tmp_path: 
         Settings(home=tmp_path / name, engine="sail")
     assert Settings(home=tmp_path / name, engine="jvm").engine == "jvm"
     assert Settings(home=tmp_path / "a-b_c.d(1)+[x]~@", engine="sail").root.name == "a-b_c.d(1)+[x]~@"
+
+
+def test_a_home_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for home in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ValueError, match=r"file' is a file: set ML_PLATFORM_HOME to a folder"):
+            Settings(home=home)
+
+
+def test_a_variable_in_small_letters_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ml_platform_Home", "/elsewhere")
+    with pytest.raises(SettingsError, match=r"ml_platform_Home cannot be used: .*name it ML_PLATFORM_HOME"):
+        read_settings()

@@ -18,8 +18,10 @@ from ml_platform.lake.schemas import (
     ROW_FATES,
     STORAGE_EVENTS,
 )
+from ml_platform.launch import Plan
 from ml_platform.settings import Settings
 from ml_platform.status import read_status, refusals_at, scores
+from ml_platform.status.runs import run_outcome
 
 DAY, NEXT = date(2017, 1, 1), date(2017, 1, 2)
 FLEET = pa.schema(
@@ -266,3 +268,27 @@ def test_events_by_outcome_and_dead_letters_the_newest_first(lake: Lake) -> None
     status = read_status(lake)
     assert dict(status.events) == {"settled": 2, "ignored(marker)": 1}
     assert [one.message_id for one in status.dead_letters] == ["3", "2", "1"]
+
+
+def test_the_end_of_a_run_knows_what_that_run_settled_and_what_was_decided_of_its_days(lake: Lake) -> None:
+    put(
+        lake,
+        LEDGER,
+        [
+            {**drop("meter", DAY, "loaded", **{"in": 10, "loaded": 8, "quarantined": 2}), "run_id": "mine"},
+            {**drop("meter", NEXT, "quarantined", **{"in": 7, "quarantined": 7}), "run_id": "mine"},
+            {**drop("sites", DAY, "loaded", **{"in": 3, "loaded": 3}), "run_id": "another"},
+        ],
+    )
+    verdict = {"promoted": True, "decided_at": at(1), "approved_by": "gate", "rules": "[]"}
+    put(lake, PROMOTED_RELEASE, [{**verdict, "as_of": day, "release_id": day.isoformat()} for day in (DAY, NEXT)])
+    found = run_outcome(lake, Plan("everything", NEXT, NEXT), "mine")
+    assert (found.drops, found.rows["rows_in"], found.rows["rows_quarantined"]) == (
+        {"loaded": 1, "quarantined": 1},
+        17,
+        9,
+    )
+    assert [one.as_of for one in found.judged] == [NEXT]
+    assert run_outcome(lake, Plan("retrain", DAY, NEXT), "mine").drops == {}
+    assert run_outcome(lake, Plan("ingest", DAY, NEXT), "mine").judged == ()
+    assert run_outcome(Lake(f"{lake.root}-empty"), Plan("everything", DAY, NEXT), "mine").judged == ()

@@ -143,7 +143,7 @@ def test_odd_and_missing_days_and_silver_that_lags(home: Settings) -> None:
     code, text = run()
     assert code == 0, "warnings change no exit code"
     words = " ".join(text.split())
-    assert f"loads {ODD:%a} {ODD} 5 rows, usual is 14 to 28" in words
+    assert f"loads {ODD:%a} {ODD} 5 rows, usual is 14.3 to 28" in words
     assert "Silver lags behind bronze (drops: 59 loads)" in words
     assert json.loads(run("--json")[1])["warnings"][1]["day"] == str(ODD)
 
@@ -191,6 +191,16 @@ def test_a_file_that_is_gone_is_still_known_and_an_unknown_one_named(home: Setti
     code, text = run("--file", "other.csv")
     assert code == 1
     assert "no file 'other.csv'" in text
+
+
+def test_a_file_of_no_contract_is_not_said_to_be_absent(home: Settings) -> None:
+    for name in ("laods/a.csv", "loose.csv"):
+        (home.landing / name).parent.mkdir(exist_ok=True, parents=True)
+        (home.landing / name).write_text("x")
+    assert "Of no contract, under landing/: laods/, loose.csv: nothing there is read" in run()[1]
+    for name in ("laods/a.csv", str(home.landing / "laods" / "a.csv"), "loose.csv"):
+        code, text = run("--file", name)
+        assert (code, "belongs to no contract, and nothing reads it" in text) == (1, True), text
 
 
 def test_a_name_that_occurs_twice_means_both_and_a_hostile_one_is_spelt_out(home: Settings) -> None:

@@ -1,6 +1,9 @@
 """Resources vend plain objects of the library, made from the settings."""
 
 import os
+import shutil
+import subprocess
+import sys
 import uuid
 from pathlib import Path
 
@@ -103,8 +106,7 @@ def test_the_manifest_is_parsed_again_only_where_the_project_is_newer(settings, 
 
     def parse(command, **_named):
         parsed.append(command)
-        marts.MANIFEST.parent.mkdir(exist_ok=True)
-        marts.MANIFEST.write_text("{}")
+        Path(command[command.index("--target-path") + 1], "manifest.json").write_text("{}")
         return type("Done", (), {"returncode": 0})()
 
     monkeypatch.setattr(marts, "PROJECT", project)
@@ -117,6 +119,25 @@ def test_the_manifest_is_parsed_again_only_where_the_project_is_newer(settings, 
     os.utime(project / "models" / "one.sql", (later, later))
     marts.manifest(config)
     assert len(parsed) == 2
+
+
+def test_processes_that_start_together_all_read_a_whole_manifest(settings, tmp_path):
+    """The web server and the daemon load the code location at the same moment, on a fresh clone, too."""
+    project = shutil.copytree(marts.PROJECT, tmp_path / "dbt", ignore=shutil.ignore_patterns("target", "logs"))
+    code = """
+import json, sys
+from pathlib import Path
+from ml_platform.forecasting import load_config
+from resources import marts
+marts.PROJECT, marts.MANIFEST = Path(sys.argv[1]), Path(sys.argv[1], "target", "manifest.json")
+print(len(json.loads(marts.manifest(load_config(Path(sys.argv[2]))).read_bytes())["nodes"]))
+"""
+    command = [sys.executable, "-c", code, str(project), str(settings.configs / "forecast.yaml")]
+    together = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    found = {process.communicate()[0] for process in together}
+    assert len(found) == 1
+    assert int(found.pop()) > 10
+    assert [path.name for path in (project / "target").iterdir()] == ["manifest.json"]
 
 
 def test_a_project_that_does_not_parse_says_why(settings, tmp_path, monkeypatch):

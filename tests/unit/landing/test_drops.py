@@ -110,7 +110,7 @@ def test_folders_that_no_contract_declares_are_found(tmp_path: Path) -> None:
     for name in ("readings/a", "strange/deep/a", "_tmp/a", "empty/_a"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_text("x")
-    assert undeclared(LocalLanding(tmp_path), {"readings"}) == ["strange"]
+    assert undeclared(LocalLanding(tmp_path), {"readings"}) == ["strange/"]
 
 
 def test_a_path_with_folders_keeps_those_of_the_file(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_a_listed_file_has_its_path_length_version_and_arrival(area, readings: S
 
 
 def test_an_area_where_nothing_landed_is_empty(area, readings: SourceContract) -> None:
-    assert list_drops(area.store, readings) == area.store.folders() == undeclared(area.store, set()) == []
+    assert list_drops(area.store, readings) == area.store.top() == undeclared(area.store, set()) == []
     assert area.store.stat(A) is None
 
 
@@ -127,12 +127,12 @@ def test_pages_of_hidden_files_end_no_listing(area) -> None:
 def test_a_source_is_not_the_one_whose_name_begins_as_its_own(area, readings: SourceContract) -> None:
     area.land(A, "readings_old/readings_2024-01-05.csv")
     assert paths(area.store) == [A]
-    assert undeclared(area.store, {"readings"}) == ["readings_old"]
+    assert undeclared(area.store, {"readings"}) == ["readings_old/"]
 
 
-def test_folders_that_nobody_declared_are_found_where_they_hold_files(area) -> None:
+def test_what_nobody_declared_is_found_where_it_holds_files(area) -> None:
     area.land("readings/a", "strange/deep/a", "_tmp/a", ".git/a", "empty/_a", "at_the_top")
-    assert undeclared(area.store, {"readings"}) == ["strange"]
+    assert undeclared(area.store, {"readings"}) == ["at_the_top", "strange/"]
 
 
 def test_another_version_is_another_drop_and_the_listed_one_is_gone(area, readings: SourceContract) -> None:
@@ -261,7 +261,7 @@ def test_folders_of_an_account_with_a_hierarchy_are_no_drops(container: Containe
     container.upload_blob("readings/empty.csv", b"")
     assert paths(store) == ["readings/day/a.csv", "readings/empty.csv"]
     assert store.stat("readings/day") is None
-    assert store.folders() == ["readings"]
+    assert store.top() == ["readings/"]
 
 
 def test_files_are_put_whole_where_their_contract_wants_them(area, readings: SourceContract, tmp_path: Path) -> None:
@@ -325,7 +325,7 @@ def test_an_area_that_is_not_there_or_refuses_says_so(
     for client in (strange, lost):
         for ask in (
             lambda s: list(s.pages("readings")),
-            lambda s: s.folders(),
+            lambda s: s.top(),
             lambda s: s.put("readings/a", Path(__file__)),
         ):
             with pytest.raises(StorageError, match="check ML_PLATFORM_LANDING_URL"):
