@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from ml_platform.forecasting.calendar import Floats, Times
 from ml_platform.forecasting.config import FAMILIES, FLOORS, ForecastConfig
-from ml_platform.forecasting.fleet import Fleet
+from ml_platform.forecasting.fleet import ROWS_SCHEMA, Fleet
 from ml_platform.forecasting.intervals import finish_bounds, unit
 from ml_platform.forecasting.pipeline import Part, Trained
 from ml_platform.forecasting.pools import Setup
@@ -72,10 +72,13 @@ def judged_fold(config: ForecastConfig) -> TableSpec:
     )
 
 
-def fleet_rows(fleet: Fleet, as_of: date, fingerprint: str) -> pa.Table:
-    """Rows of gold/candidate_fleet."""
-    size = fleet.rows.num_rows
-    columns = [_day(as_of, size), *fleet.rows.columns, pa.array([fingerprint] * size, pa.string())]
+def fleet_rows(fleet: Fleet, refused: Sequence[str], as_of: date, fingerprint: str) -> pa.Table:
+    """Rows of gold/candidate_fleet: the trained series, and those whose values could not be used."""
+    left_out = [
+        {"series_id": one, "state": "quarantined", "reason": "out_of_range", "parameters": "{}"} for one in refused
+    ]
+    rows = pa.concat_tables([fleet.rows, pa.Table.from_pylist(left_out, ROWS_SCHEMA)])
+    columns = [_day(as_of, rows.num_rows), *rows.columns, pa.array([fingerprint] * rows.num_rows, pa.string())]
     return pa.table(columns, CANDIDATE_FLEET.schema)
 
 

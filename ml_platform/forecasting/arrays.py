@@ -22,7 +22,6 @@ class Shard:
     first (S,): first observed step, T where there is none. active (S,): observed dates with a row.
     weight (S, back + 1): fleet weight at the origin `back` horizons before the end. segment (S,): code into `segments`.
     times (T + H,): naive times of the steps. position: season position of step 0.
-    broken (S,): the series held a value that is not finite and is left out.
     """
 
     series_id: npt.NDArray[np.object_]
@@ -35,7 +34,6 @@ class Shard:
     segments: tuple[str, ...]
     times: Times
     position: int
-    broken: Bools
 
     def __len__(self) -> int:
         return len(self.series_id)
@@ -46,7 +44,7 @@ class Shard:
 
     def take(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_] | slice) -> "Shard":
         """The same shard with some of its series."""
-        parts = ("series_id", "y", "known", "first", "active", "weight", "segment", "broken")
+        parts = ("series_id", "y", "known", "first", "active", "weight", "segment")
         return replace(self, **{name: getattr(self, name)[rows] for name in parts})
 
     def chunks(self, size: int) -> list["Shard"]:

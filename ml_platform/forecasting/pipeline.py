@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 
-from ml_platform.forecasting.arrays import Bools, Shard
+from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.backtest import Backtest, fit_shard
 from ml_platform.forecasting.calendar import Floats, Ints, plan_folds
 from ml_platform.forecasting.choice import Traits, choose
@@ -50,7 +50,6 @@ class Part:
     series_id: np.ndarray
     segment: Ints
     active: Ints
-    broken: Bools
     weight: Floats
     backtest: Backtest
     products: Floats
@@ -80,7 +79,7 @@ def fit_part(shard: Shard, pools: Pools, setup: Setup) -> Part:
     """Pass two over one shard or chunk."""
     backtest = fit_shard(shard, pools, setup)
     products, floors = error_products(backtest, setup), _judged_floors(shard.take(backtest.rows), setup)
-    return Part(shard.series_id, shard.segment, shard.active, shard.broken, shard.weight, backtest, products, floors)
+    return Part(shard.series_id, shard.segment, shard.active, shard.weight, backtest, products, floors)
 
 
 def _judged_floors(shard: Shard, setup: Setup) -> Floats:
@@ -157,7 +156,7 @@ def _of_all(part: Part) -> dict[str, Floats]:
 
 
 def _states(part: Part, setup: Setup) -> tuple[np.ndarray, np.ndarray]:
-    """State and reason of each series: fitted, fallback(too_few_active_days | too_short), quarantined(non_finite)."""
+    """State and reason of each series: fitted, or fallback(too_few_active_days | too_short)."""
     needed = min(MIN_FOLDS, max(1, len(setup.plan.folds)))
     places = [setup.plan.evaluated.index(back) for back in setup.plan.folds]
     states = np.full(len(part.segment), "fallback", dtype=object)
@@ -165,7 +164,6 @@ def _states(part: Part, setup: Setup) -> tuple[np.ndarray, np.ndarray]:
     enough = part.backtest.begun[:, places].sum(axis=1) >= needed
     states[part.backtest.rows] = np.where(enough, "fitted", "fallback")
     reasons[part.backtest.rows] = np.where(enough, np.asarray(None, dtype=object), "too_short")
-    states[part.broken], reasons[part.broken] = "quarantined", "non_finite"
     return states, reasons
 
 

@@ -95,8 +95,8 @@ def combine_pools(parts: Sequence[PoolSums]) -> PoolSums:
 
 
 def usable(shard: Shard, config: ForecastConfig) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Series that are judged and teach the ridge priors: sound, with enough active dates."""
-    return ~shard.broken & (shard.active >= config.min_active_days)
+    """Series that are judged and teach the ridge priors: those with enough active dates."""
+    return np.asarray(shard.active >= config.min_active_days)
 
 
 def pool_sums(shard: Shard, setup: Setup) -> PoolSums:

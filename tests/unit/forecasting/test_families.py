@@ -34,7 +34,6 @@ def shard_of(y: np.ndarray) -> Shard:
         segments=("all",),
         times=np.arange(steps + HORIZON).astype("datetime64[D]").astype("datetime64[ns]"),
         position=0,
-        broken=np.zeros(size, dtype=bool),
     )
 
 
