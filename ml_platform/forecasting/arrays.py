@@ -74,11 +74,11 @@ def fill_zero(y: Floats, first: Ints) -> Floats:
 
 def carry_forward(known: Floats) -> Floats:
     """Unknown covariate values take the last known one, in place over the last axis; what was never known stays NaN."""
-    gap = np.isnan(known)
-    if gap.any():
-        at = np.where(gap, 0, np.arange(known.shape[-1]))
-        np.maximum.accumulate(at, axis=-1, out=at)
-        known[:] = np.take_along_axis(known, at, axis=-1)
+    rows = np.isnan(known).any(axis=-1)  # few: most series know all of theirs
+    some = known[rows]
+    at = np.where(np.isnan(some), 0, np.arange(known.shape[-1]))
+    np.maximum.accumulate(at, axis=-1, out=at)
+    known[rows] = np.take_along_axis(some, at, axis=-1)
     return known
 
 
