@@ -32,7 +32,7 @@ ui: $(STAMP) ## the Dagster UI on 127.0.0.1, with daemon, sensors and schedules 
 	@exec $(BIN)/python -m sensors.serve --port $(PORT)
 
 test: $(STAMP) ## all tests, file by file in two processes (PYTEST_ARGS="-k name" for some, WORKERS=0 in one process)
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: $(STAMP) ## ruff: rules and format
 	@$(BIN)/ruff check .
