@@ -57,7 +57,7 @@ check: lint types imports ## lint, types and imports
 bench: $(STAMP) ## speed and accuracy, by hand and on a quiet machine
 	@if [ -f bench/__main__.py ]; then $(BIN)/python -m bench; else echo "bench/ does not exist yet"; exit 1; fi
 
-faults: $(STAMP) ## fault injection: kills, two writers, broken storage, full disks, hostile deliveries (ten minutes)
+faults: $(STAMP) ## fault injection: kills, two writers, broken storage, full disks, hostile deliveries (twelve minutes)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --faults $(PYTEST_ARGS)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(HOSTILE) $(PYTEST_ARGS)
 
