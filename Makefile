@@ -32,7 +32,7 @@ ui: $(STAMP) ## the Dagster UI on 127.0.0.1, with daemon, sensors and schedules 
 	@exec $(BIN)/python -m sensors.serve --port $(PORT)
 
 test: $(STAMP) ## all tests, file by file in two processes (PYTEST_ARGS="-k name" for some, WORKERS=0 in one process)
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: $(STAMP) ## ruff: rules and format
 	@$(BIN)/ruff check .
@@ -57,7 +57,7 @@ check: lint types imports ## lint, types and imports
 bench: $(STAMP) ## speed and accuracy, by hand and on a quiet machine
 	@if [ -f bench/__main__.py ]; then $(BIN)/python -m bench; else echo "bench/ does not exist yet"; exit 1; fi
 
-faults: $(STAMP) ## fault injection: kills, two writers, broken storage, full disks, hostile deliveries (ten minutes)
+faults: $(STAMP) ## fault injection: kills, two writers, broken storage, full disks, hostile deliveries (twelve minutes)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --faults $(PYTEST_ARGS)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(HOSTILE) $(PYTEST_ARGS)
 

@@ -129,6 +129,9 @@ def _serve() -> None:
     from ml_platform.expectations import import_great_expectations
 
     import_great_expectations()
+    os.fsync = lambda _descriptor: (
+        None
+    )  # what is killed here is a process: the disk forgets nothing, and waiting for it costs minutes
     print(0, flush=True)
     for line in sys.stdin:
         child = os.fork()

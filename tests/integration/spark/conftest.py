@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -216,15 +217,21 @@ def town(tmp_path: Path) -> Town:
     return Town(tmp_path, write_contracts(tmp_path / "configs", READINGS, METERS, PLANS))
 
 
-@pytest.fixture
-def make_town(tmp_path: Path) -> Any:
-    """Towns with other contracts: a function of a name and the changes to the texts of readings and plans."""
+@pytest.fixture(scope="session")
+def build_town() -> Any:
+    """Towns with other contracts: a function of a folder, a name in it and the changes to the texts of the contracts."""
 
-    def make(name: str, *changes: tuple[str, str]) -> Town:
+    def build(folder: Path, name: str, *changes: tuple[str, str]) -> Town:
         texts: Sequence[str] = [READINGS, METERS, PLANS]
         for old, new in changes:
             assert any(old in text for text in texts), old
             texts = [text.replace(old, new) for text in texts]
-        return Town(tmp_path / name, write_contracts(tmp_path / name / "configs", *texts))
+        return Town(folder / name, write_contracts(folder / name / "configs", *texts))
 
-    return make
+    return build
+
+
+@pytest.fixture
+def make_town(build_town: Any, tmp_path: Path) -> Any:
+    """The same in a folder of the test's own."""
+    return partial(build_town, tmp_path)

@@ -41,7 +41,8 @@ LOCATION = dg.Definitions(
 def location(monkeypatch, settings, environment):
     monkeypatch.setattr(launch, "code_location", lambda: LOCATION)
     monkeypatch.setattr(launch, "POLL_SECONDS", 0.05)
-    ReconstructableJob.get_definition.cache_clear()
+    for kept in (ReconstructableJob.get_definition, ReconstructableJob.get_repository_definition):
+        kept.cache_clear()  # Dagster keeps the last job by its name
 
 
 def events(capsys):
