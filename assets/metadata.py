@@ -28,9 +28,24 @@ R = TypeVar("R", bound=Report)
 Events = Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]
 
 
+OWN_COLUMNS = {
+    "drop_id": "Version of the landed file that the row came with",
+    "drop_day": "Business day in the file's path, else the day of its arrival",
+    "row_number": "Place in the file, from its header on",
+    "ingested_at": "When the row was brought to bronze",
+    "_rescued": "Values of columns that the contract does not know, as JSON",
+    "month": "Month of the date, by which the table is partitioned",
+    "series_id": "Identity of the series: a hash of its key",
+    "shard": "Hash bucket of the series, the unit of parallel work",
+    "as_of": "Last business day whose data were seen",
+    "release_id": "Release that made the row",
+    "step": "Steps after the as-of day",
+}
+
+
 def column_schema(schema: pa.Schema, descriptions: Mapping[str, str] | None = None) -> dg.TableSchema:
     """An Arrow schema as Dagster shows it."""
-    known = descriptions or {}
+    known = {**OWN_COLUMNS, **(descriptions or {})}
     return dg.TableSchema([dg.TableColumn(field.name, str(field.type), known.get(field.name)) for field in schema])
 
 

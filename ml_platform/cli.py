@@ -23,6 +23,7 @@ from ml_platform.launch import Job, Plan, find_project, log_path, require_projec
 from ml_platform.settings import Settings, read_settings, unknown_variables
 
 DAY = ["%Y-%m-%d"]
+SHOWN_REFUSED = 10
 
 app = typer.Typer(
     name="ml-platform",
@@ -256,6 +257,10 @@ def forecast(
     report = run_forecast(config=config, history=history, future=future, static=static, out=out)
     states = ", ".join(f"{count:,} {state}" for state, count in report.states.items())
     typer.echo(f"{report.rows:,} forecasts of {report.series:,} series ({states}) written to {report.out}")
+    for text in report.refused[:SHOWN_REFUSED]:
+        typer.echo(f"  left out: {show.printable(text)}", err=True)
+    if (more := len(report.refused) - SHOWN_REFUSED) > 0:
+        typer.echo(f"  and {more:,} more", err=True)
 
 
 def main() -> None:

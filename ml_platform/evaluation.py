@@ -218,7 +218,7 @@ def contenders(
     cells: Cells, config: ForecastConfig, champion: "Fleet | None" = None, champion_id: str | None = None
 ) -> list[Contender]:
     """The challenger as the fold holds it, the champion by its recipe, every family and every floor."""
-    names = cells.table.column_names
+    names = [name for name in cells.table.column_names if cells.table[name].null_count < cells.table.num_rows]
     families = [name.removeprefix("family_") for name in names if name.startswith("family_")]
     bounds = {one: (cells.column(f"lo_{one}"), cells.column(f"hi_{one}")) for one in config.intervals}
     found = [Contender("challenger", cells.column("mean"), bounds)]

@@ -3,6 +3,7 @@
 Belongs here: reading gold/series_panel up to an as-of day into a Shard. Does not belong here: making the panel (features), models.
 """
 
+from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
@@ -13,7 +14,8 @@ import pyarrow.compute as pc
 from ml_platform.forecasting.arrays import Shard, carry_forward
 from ml_platform.forecasting.calendar import Floats, Ints, last_whole_day, step_times
 from ml_platform.forecasting.config import ForecastConfig
-from ml_platform.forecasting.layout import LIMIT, Cells, lay_out, segment_codes
+from ml_platform.forecasting.layout import Cells, lay_out, segment_codes
+from ml_platform.forecasting.screening import LIMIT
 from ml_platform.lake import Lake
 from ml_platform.lake.names import SERIES_PANEL
 
@@ -24,7 +26,15 @@ class PanelError(ValueError):
     """The panel and the catalogue do not fit together; names the table and the way out."""
 
 
-def panel_shard(lake: Lake, catalogue: pa.Table, config: ForecastConfig, as_of: date) -> Shard:
+@dataclass(frozen=True)
+class Panel:
+    """Arrays of the series that can be used, and the ids of those that hold a value beyond all measure, or none."""
+
+    shard: Shard
+    refused: tuple[str, ...]
+
+
+def read_panel(lake: Lake, catalogue: pa.Table, config: ForecastConfig, as_of: date) -> Panel:
     """All series of a catalogue (as of that day) in series_id order, with nothing newer than `as_of`.
 
     Targets after as_of are not read; covariates of later dates only where they were known by then. Raises PanelError where
@@ -51,7 +61,7 @@ def panel_shard(lake: Lake, catalogue: pa.Table, config: ForecastConfig, as_of: 
     for batch in scanner.to_batches():
         if batch.num_rows:
             cells.add(batch, ids, grid, steps, as_of)
-    return _shard(series, cells, grid, config)
+    return _panel(series, cells, grid, config)
 
 
 def _series(catalogue: pa.Table) -> pa.Table:
@@ -139,19 +149,20 @@ def _known_by(known_from: pa.Array, as_of: date) -> np.ndarray:
     return ~np.asarray(pc.fill_null(late, False).to_numpy(zero_copy_only=False), dtype=bool)
 
 
-def _shard(series: pa.Table, cells: _Rows, grid: pd.DatetimeIndex, config: ForecastConfig) -> Shard:
+def _panel(series: pa.Table, cells: _Rows, grid: pd.DatetimeIndex, config: ForecastConfig) -> Panel:
     ids = np.asarray(series["series_id"].to_pylist(), dtype=object)
     if (cells.rows == 0).any():
         lost = ids[cells.rows == 0]
         raise PanelError(
             f"table {SERIES_PANEL} has no row of {len(lost)} series, such as {lost[0]}: make the panel of this as-of day first"
         )
-    frame = series.to_pandas()
-    segment, names = segment_codes([frame.get(name) for name in config.segments], len(frame))
-    broken = ~(np.abs(np.nan_to_num(cells.y)) <= LIMIT).all(axis=1) | np.isnan(cells.y).all(axis=1)
-    cells.y[broken] = np.nan
-    cells.known[~np.isfinite(cells.known)] = np.nan
-    carry_forward(cells.known)
-    active = frame["active_days"].to_numpy(dtype=np.int64)
-    layout = Cells(cells.y, cells.known, cells.weight, active, broken)
-    return lay_out(ids, layout, (segment, names), np.asarray(grid.values), config)
+    sound = (np.abs(np.nan_to_num(cells.y)) <= LIMIT).all(axis=1) & ~np.isnan(cells.y).all(axis=1)
+    own = slice(None) if sound.all() else sound  # a slice copies nothing
+    y, known, weight = cells.y[own], cells.known[own], None if cells.weight is None else cells.weight[own]
+    frame = series.to_pandas()[sound].reset_index(drop=True)
+    known[~np.isfinite(known)] = np.nan
+    carry_forward(known)
+    layout = Cells(y, known, weight, frame["active_days"].to_numpy(dtype=np.int64))
+    segments = segment_codes([frame.get(name) for name in config.segments], len(frame))
+    shard = lay_out(ids[sound], layout, segments, np.asarray(grid.values), config)
+    return Panel(shard, tuple(ids[~sound].tolist()))

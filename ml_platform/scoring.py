@@ -15,7 +15,7 @@ from ml_platform.coverage import NOT_EXPECTED
 from ml_platform.forecasting import Fleet, ForecastConfig, predict
 from ml_platform.forecasting.fleet import NEW_SERIES
 from ml_platform.lake import Lake, TableSpec, schemas
-from ml_platform.panel import panel_shard
+from ml_platform.panel import read_panel
 from ml_platform.registry import Registry, champion_as_of
 
 NO_CHAMPION = "no release was promoted as of this day"
@@ -70,9 +70,9 @@ def score(lake: Lake, registry: Registry, catalogue: pa.Table, config: ForecastC
         return nothing_left or ScoringReport(as_of, None, 0, written=False, reason=NO_CHAMPION)
     spec, release_id = forecasts_spec(config), champion.release_id
     fleet = registry.load(release_id)
-    shard = panel_shard(lake, catalogue, config, as_of)
-    made = predict(fleet, shard)
-    outcomes = _outcomes(catalogue, fleet, made, set(shard.series_id[shard.broken]))
+    panel = read_panel(lake, catalogue, config, as_of)
+    made = predict(fleet, panel.shard)
+    outcomes = _outcomes(catalogue, fleet, made, set(panel.refused))
     rows = _shaped(made, spec, as_of, release_id)
     lake.append(spec, rows, transactions=[f"forecasts:{as_of}:{release_id}"])
     return ScoringReport(as_of, release_id, rows.num_rows, True, outcomes, _families(rows))

@@ -26,7 +26,7 @@ from ml_platform.forecasting.pipeline import Trained, finish, make_setup
 from ml_platform.forecasting.pools import Setup, combine_pools, derive_pools
 from ml_platform.jobs.exchange import WorkFolder
 from ml_platform.lake import Lake, TableSpec
-from ml_platform.panel import NOT_SERIES, panel_shard
+from ml_platform.panel import Panel, read_panel
 from ml_platform.training_tables import (
     CANDIDATE_FLEET,
     FLEET_POOLS,
@@ -38,7 +38,7 @@ from ml_platform.training_tables import (
     pool_rows,
 )
 
-KERNEL_VERSION = "1"  # raise when the same inputs give another fleet
+KERNEL_VERSION = "2"  # raise when the same inputs give another fleet
 
 
 @dataclass(frozen=True)
@@ -82,26 +82,27 @@ def train_fleet(
     """
     watch = _Watch()
     with watch.stage("read"):
-        shard = panel_shard(lake, catalogue, config, as_of)
-        fingerprint = _fingerprint(shard, config, as_of)
+        panel = read_panel(lake, catalogue, config, as_of)
+        fingerprint = _fingerprint(panel, config, as_of)
     kept = _kept(lake, as_of, fingerprint)
     if kept is not None:
         return _report(as_of, fingerprint, kept, watch, unchanged=True)
     with tempfile.TemporaryDirectory(prefix="ml-platform-train-") as folder:
         work = WorkFolder(Path(folder))
         with watch.stage("share"):
-            dealt = _share(shard, catalogue, config, work)
-        del shard  # the jobs have its arrays now, and the driver needs the room for theirs
+            dealt = _share(panel, catalogue, config, work)
+        del panel  # the jobs have its arrays now, and the driver needs the room for theirs
         trained, tables = _train(dealt, as_of, fingerprint, compute, work, watch)
     with watch.stage("write"):
         versions = {spec.name: lake.replace(spec, table, f"as_of = '{as_of}'") for spec, table in tables}
     return _report(as_of, fingerprint, tables[-1][1], watch, trained=trained, versions=versions)
 
 
-def _fingerprint(shard: Shard, config: ForecastConfig, as_of: date) -> str:
+def _fingerprint(panel: Panel, config: ForecastConfig, as_of: date) -> str:
     """sha256 over the configuration, the code's version, the day and the arrays that training reads."""
+    shard = panel.shard
     digest = hashlib.sha256(
-        f"{config.model_dump_json()}|{__version__}|{KERNEL_VERSION}|{as_of}|{shard.segments}".encode()
+        f"{config.model_dump_json()}|{__version__}|{KERNEL_VERSION}|{as_of}|{shard.segments}|{panel.refused}".encode()
     )
     digest.update("|".join(shard.series_id).encode())
     for array in (shard.y, shard.known, shard.active, shard.weight, shard.segment, shard.times):
@@ -116,11 +117,11 @@ def _kept(lake: Lake, as_of: date, fingerprint: str) -> pa.Table | None:
     return rows if rows.num_rows and set(rows["fingerprint"].unique().to_pylist()) == {fingerprint} else None
 
 
-def _shard_rows(catalogue: pa.Table) -> list[np.ndarray]:
-    """Rows of the sorted series that belong to each shard, in order of shard."""
-    kept = catalogue.filter(pc.invert(pc.is_in(catalogue["state"], pa.array(NOT_SERIES)))).sort_by("series_id")
-    shard = kept["shard"].to_numpy()
-    return [np.flatnonzero(shard == number) for number in np.unique(shard)]
+def _shard_rows(catalogue: pa.Table, shard: Shard) -> list[np.ndarray]:
+    """Rows of the series that belong to each shard, in order of shard."""
+    place = pc.index_in(pa.array(shard.series_id, pa.string()), catalogue["series_id"].combine_chunks())
+    numbers = catalogue["shard"].take(place).to_numpy()
+    return [np.flatnonzero(numbers == number) for number in np.unique(numbers)]
 
 
 @dataclass(frozen=True)
@@ -132,15 +133,17 @@ class _Dealt:
     segments: tuple[str, ...]
     position: int
     times: Times
+    refused: tuple[str, ...]
 
 
-def _share(shard: Shard, catalogue: pa.Table, config: ForecastConfig, work: WorkFolder) -> _Dealt:
+def _share(panel: Panel, catalogue: pa.Table, config: ForecastConfig, work: WorkFolder) -> _Dealt:
     """Write the arrays of every shard for the jobs."""
-    setup, rows = make_setup([shard], config, judging=True), _shard_rows(catalogue)
+    shard = panel.shard
+    setup, rows = make_setup([shard], config, judging=True), _shard_rows(catalogue, shard)
     work.write_setup(setup)
     for number, own in enumerate(rows):
         work.write_shard(number, shard.take(own))
-    return _Dealt(setup, len(rows), shard.segments, shard.position, shard.times)
+    return _Dealt(setup, len(rows), shard.segments, shard.position, shard.times, panel.refused)
 
 
 def _train(
@@ -162,7 +165,7 @@ def _train(
             (FOLD_METRICS, fold_rows(parts, setup, as_of)),
             (judged_fold(config), judged_rows(parts, trained, setup, dealt.times, as_of)),
             (FLEET_POOLS, pool_rows(trained.fleet, as_of)),
-            (CANDIDATE_FLEET, fleet_rows(trained.fleet, as_of, fingerprint).sort_by("series_id")),
+            (CANDIDATE_FLEET, fleet_rows(trained.fleet, dealt.refused, as_of, fingerprint).sort_by("series_id")),
         ]
     return trained, tables
 

@@ -12,8 +12,8 @@ import pandas as pd
 import pyarrow as pa
 
 from ml_platform.forecasting.calendar import Floats, Times
-from ml_platform.forecasting.config import FLOORS, ForecastConfig
-from ml_platform.forecasting.fleet import Fleet
+from ml_platform.forecasting.config import FAMILIES, FLOORS, ForecastConfig
+from ml_platform.forecasting.fleet import ROWS_SCHEMA, Fleet
 from ml_platform.forecasting.intervals import finish_bounds, unit
 from ml_platform.forecasting.pipeline import Part, Trained
 from ml_platform.forecasting.pools import Setup
@@ -59,10 +59,10 @@ FOLD_METRICS = TableSpec(
 
 
 def judged_fold(config: ForecastConfig) -> TableSpec:
-    """Schema of gold/judged_fold: one float column per interval bound, family and floor."""
+    """Schema of gold/judged_fold: one float column per interval bound, family (empty where it was not tried) and floor."""
     moment = pa.timestamp("us", "UTC") if config.subdaily else pa.date32()
     bounds = [f"{side}_{level}" for level in config.intervals for side in ("lo", "hi")]
-    plain = [*(f"family_{name}" for name in config.family_names), *(f"floor_{name}" for name in FLOORS)]
+    plain = [*(f"family_{name}" for name in FAMILIES), *(f"floor_{name}" for name in FLOORS)]
     floats = ["actual", "mean", *bounds, "weight", "scale", *plain]
     fields = [("as_of", pa.date32()), ("series_id", pa.string()), ("step", pa.int32()), ("date", moment)]
     return TableSpec(
@@ -72,10 +72,13 @@ def judged_fold(config: ForecastConfig) -> TableSpec:
     )
 
 
-def fleet_rows(fleet: Fleet, as_of: date, fingerprint: str) -> pa.Table:
-    """Rows of gold/candidate_fleet."""
-    size = fleet.rows.num_rows
-    columns = [_day(as_of, size), *fleet.rows.columns, pa.array([fingerprint] * size, pa.string())]
+def fleet_rows(fleet: Fleet, refused: Sequence[str], as_of: date, fingerprint: str) -> pa.Table:
+    """Rows of gold/candidate_fleet: the trained series, and those whose values could not be used."""
+    left_out = [
+        {"series_id": one, "state": "quarantined", "reason": "out_of_range", "parameters": "{}"} for one in refused
+    ]
+    rows = pa.concat_tables([fleet.rows, pa.Table.from_pylist(left_out, ROWS_SCHEMA)])
+    columns = [_day(as_of, rows.num_rows), *rows.columns, pa.array([fingerprint] * rows.num_rows, pa.string())]
     return pa.table(columns, CANDIDATE_FLEET.schema)
 
 
@@ -166,7 +169,11 @@ def _part_judged(
         "mean": pa.array(mean[keep].ravel()),
     }
     grids = dict(zip(config.interval_columns, np.moveaxis(bounds[keep], 2, 0), strict=False))
+    untried = np.full((len(keep), plan.horizon), np.nan)
+    grids |= dict.fromkeys((f"family_{name}" for name in FAMILIES), untried)
     grids |= {f"family_{name}": backtest.past[keep, e, :, f] for f, name in enumerate(config.family_names)}
     grids |= {f"floor_{name}": part.floors[keep, :, f] for f, name in enumerate(FLOORS)}
-    columns |= {name: pa.array(np.ascontiguousarray(values).ravel()) for name, values in grids.items()}
+    columns |= {
+        name: pa.array(np.ascontiguousarray(values).ravel(), from_pandas=True) for name, values in grids.items()
+    }
     return pa.table([columns[name] for name in spec.schema.names], spec.schema)

@@ -7,8 +7,8 @@ orchestration, release.
 from ml_platform.forecasting.api import ForecastResult, forecast
 from ml_platform.forecasting.config import FAMILIES, FLOORS, ConfigError, ForecastConfig, load_config
 from ml_platform.forecasting.fleet import Fleet, fleet_weights
-from ml_platform.forecasting.frames import InputError
 from ml_platform.forecasting.predict import predict
+from ml_platform.forecasting.screening import InputError
 
 __all__ = [
     "FAMILIES",

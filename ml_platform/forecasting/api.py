@@ -3,13 +3,14 @@
 Belongs here: forecast() and the shape of its result. Does not belong here: lake, releases, orchestration.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from ml_platform.forecasting.arrays import sum_by
 from ml_platform.forecasting.backtest import Backtest
 from ml_platform.forecasting.calendar import Floats
 from ml_platform.forecasting.config import ForecastConfig, load_config
@@ -18,19 +19,25 @@ from ml_platform.forecasting.frames import Prepared, Table, give_back_times, pre
 from ml_platform.forecasting.pipeline import CHUNK, Part, Trained, train
 from ml_platform.forecasting.pools import Setup
 from ml_platform.forecasting.predict import predict
+from ml_platform.forecasting.sums import Sums, Trainee, agreeing, bounds
 
 
 @dataclass(frozen=True)
 class ForecastResult:
     """What forecast() returns, as pandas tables.
 
-    forecasts: key columns, time, step, mean, point, interval bounds, family. ledger: key columns, state, reason, family,
-    covariates (how those after the origin were filled). metrics: per fold and family weighted_rmsse, wape, bias, rows.
+    forecasts: key columns, time, step, mean, point, interval bounds, family. ledger: key columns, state, reason, detail (table, row and
+    value that quarantined a series), family, covariates (how those after the origin were filled). metrics: per fold and family
+    weighted_rmsse, wape, bias, rows. families: family, runs, why. sums: as forecasts, with `sum_by` in the place of family; the keys that
+    a sum does not have are missing. unseen: rows after the origin, which nothing was made of.
     """
 
     forecasts: pd.DataFrame
     ledger: pd.DataFrame
     metrics: pd.DataFrame
+    families: pd.DataFrame
+    sums: pd.DataFrame
+    unseen: int
 
 
 def forecast(
@@ -49,10 +56,42 @@ def forecast(
     settings = config if isinstance(config, ForecastConfig) else load_config(config)
     prepared = prepare(history, future, static, as_of, settings)
     trained, parts, setup = train(prepared.shard, settings)
-    tables = [predict(trained.fleet, chunk) for chunk in prepared.shard.chunks(CHUNK)]
+    made = pa.concat_tables([predict(trained.fleet, chunk) for chunk in prepared.shard.chunks(CHUNK)])
+    fleet = Trainee(prepared.shard, trained, parts, setup, made["mean"].to_numpy().reshape(len(prepared.shard), -1))
+    levels = [Sums.of(columns, prepared.attributes) for columns in settings.sums]
     like = _time_column(history, settings)
-    forecasts = _with_keys(pa.concat_tables(tables), prepared, like, settings)
-    return ForecastResult(forecasts, _ledger(trained.fleet, prepared), fold_table(parts, trained, setup))
+    forecasts = _with_keys(made, prepared, like, settings)
+    if levels and settings.reconcile == "mint":
+        fleet = replace(fleet, mean=agreeing(fleet, levels, settings))
+        forecasts = _moved(forecasts, fleet.mean.ravel(), settings, floor=setup.kind != "real")
+    sums = [_sum_table(fleet, level, forecasts["date"], settings) for level in levels]
+    families = pd.DataFrame(setup.choice, columns=["family", "runs", "why"])
+    ledger, metrics = _ledger(trained.fleet, prepared), fold_table(parts, trained, setup)
+    return ForecastResult(forecasts, ledger, metrics, families, _joined(sums, forecasts, settings), prepared.unseen)
+
+
+def _moved(forecasts: pd.DataFrame, mean: Floats, config: ForecastConfig, *, floor: bool) -> pd.DataFrame:
+    """The forecasts around another mean (rows,): point and bounds go along with it."""
+    columns, shift = ["mean", "point", *config.interval_columns], mean - forecasts["mean"].to_numpy()
+    values = forecasts[columns].to_numpy() + shift[:, None]
+    return forecasts.assign(**dict(zip(columns, (np.maximum(values, 0.0) if floor else values).T, strict=True)))
+
+
+def _sum_table(fleet: Trainee, sums: Sums, dates: pd.Series, config: ForecastConfig) -> pd.DataFrame:
+    """Forecasts of the sums of one level, by sum and step; `dates` begin with those of one series."""
+    mean, horizon = sum_by(fleet.mean, sums.codes, len(sums)), fleet.setup.plan.horizon
+    values = bounds(fleet, sums, mean).reshape(-1, len(config.interval_columns) + 1)
+    out = sums.keys.loc[np.repeat(np.arange(len(sums)), horizon)].reset_index(drop=True)
+    out["sum_by"] = " x ".join(sums.columns) or "total"
+    out["date"] = pd.concat([dates.iloc[:horizon]] * len(sums), ignore_index=True)
+    out["step"], out["mean"], out["point"] = np.tile(np.arange(1, horizon + 1), len(sums)), mean.ravel(), values[:, -1]
+    return out.assign(**dict(zip(config.interval_columns, values[:, :-1].T, strict=True)))
+
+
+def _joined(sums: list[pd.DataFrame], forecasts: pd.DataFrame, config: ForecastConfig) -> pd.DataFrame:
+    keys = list(dict.fromkeys(name for names in config.sums for name in names))
+    columns = ["sum_by", *keys, *forecasts.columns.drop([*config.series, "family"])]
+    return pd.concat(sums, ignore_index=True).reindex(columns=columns) if sums else pd.DataFrame(columns=columns)
 
 
 def _time_column(history: Table, config: ForecastConfig) -> pd.Series:
@@ -78,9 +117,11 @@ def _with_keys(table: pa.Table, prepared: Prepared, like: pd.Series, config: For
 
 def _ledger(fleet: Fleet, prepared: Prepared) -> pd.DataFrame:
     rows = fleet.rows.select(["state", "reason", "family"]).to_pandas()
-    out = pd.concat([prepared.keys.reset_index(drop=True), rows], axis=1)
-    out["covariates"] = list(prepared.filled)
-    return out
+    out = pd.concat([prepared.keys, rows.assign(covariates=list(prepared.filled))], axis=1)
+    refused = prepared.refused.assign(state="quarantined", covariates="")
+    keys = list(prepared.keys.columns)
+    whole = pd.concat([out, refused.astype(out[keys].dtypes.to_dict())], ignore_index=True)
+    return whole.sort_values(keys, ignore_index=True)[[*keys, "state", "reason", "detail", "family", "covariates"]]
 
 
 def fold_table(parts: list[Part], trained: Trained, setup: Setup) -> pd.DataFrame:

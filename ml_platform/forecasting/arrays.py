@@ -22,7 +22,6 @@ class Shard:
     first (S,): first observed step, T where there is none. active (S,): observed dates with a row.
     weight (S, back + 1): fleet weight at the origin `back` horizons before the end. segment (S,): code into `segments`.
     times (T + H,): naive times of the steps. position: season position of step 0.
-    broken (S,): the series held a value that is not finite and is left out.
     """
 
     series_id: npt.NDArray[np.object_]
@@ -35,7 +34,6 @@ class Shard:
     segments: tuple[str, ...]
     times: Times
     position: int
-    broken: Bools
 
     def __len__(self) -> int:
         return len(self.series_id)
@@ -46,7 +44,7 @@ class Shard:
 
     def take(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_] | slice) -> "Shard":
         """The same shard with some of its series."""
-        parts = ("series_id", "y", "known", "first", "active", "weight", "segment", "broken")
+        parts = ("series_id", "y", "known", "first", "active", "weight", "segment")
         return replace(self, **{name: getattr(self, name)[rows] for name in parts})
 
     def chunks(self, size: int) -> list["Shard"]:
@@ -76,11 +74,11 @@ def fill_zero(y: Floats, first: Ints) -> Floats:
 
 def carry_forward(known: Floats) -> Floats:
     """Unknown covariate values take the last known one, in place over the last axis; what was never known stays NaN."""
-    gap = np.isnan(known)
-    if gap.any():
-        at = np.where(gap, 0, np.arange(known.shape[-1]))
-        np.maximum.accumulate(at, axis=-1, out=at)
-        known[:] = np.take_along_axis(known, at, axis=-1)
+    rows = np.isnan(known).any(axis=-1)  # few: most series know all of theirs
+    some = known[rows]
+    at = np.where(np.isnan(some), 0, np.arange(known.shape[-1]))
+    np.maximum.accumulate(at, axis=-1, out=at)
+    known[rows] = np.take_along_axis(some, at, axis=-1)
     return known
 
 

@@ -3,10 +3,12 @@
 Belongs here: family forecasts of a shard at one or many origins, their errors. Does not belong here: choosing between families.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from ml_platform.forecasting import ets, theta
 from ml_platform.forecasting.arrays import Bools, Shard
 from ml_platform.forecasting.calendar import Floats, Ints
 from ml_platform.forecasting.levels import LEVELS, History, SeasonSums, seasonal_naive
@@ -21,6 +23,7 @@ from ml_platform.forecasting.pools import (
     usable,
 )
 from ml_platform.forecasting.ridge import RidgeData, respond, running_grams, solve_series
+from ml_platform.forecasting.walk import Walk
 
 RIDGE_ROWS = {
     "counts": 250.0,
@@ -28,13 +31,17 @@ RIDGE_ROWS = {
     "positive": 40.0,
 }  # rows that say what the segment says, per unit of noise
 
+LEAST = 0.02  # smallest value in logs, as a share of the series' mean
+WALKS: Mapping[str, Walk] = {"ets": ets, "theta": theta}
+
 
 @dataclass(frozen=True)
 class Backtest:
     """Forecasts of N judged series at E past origins, oldest first.
 
     rows (N,): places in the shard. past (N, E, H, F); actual (N, E, H), NaN where not observed. begun (N, E): whether
-    the series had begun. scale (N, E): see difference_scale. betas (N, F'): ridge coefficients fitted at the end.
+    the series had begun. scale (N, E): see difference_scale. constants (N, C): what families fitted to each series, by
+    name, as it is at the end.
     """
 
     rows: Ints
@@ -42,7 +49,7 @@ class Backtest:
     actual: Floats
     begun: Bools
     scale: Floats
-    betas: Floats
+    constants: Mapping[str, Floats]
 
 
 def fit_shard(shard: Shard, pools: Pools, setup: Setup) -> Backtest:
@@ -61,11 +68,37 @@ def fit_shard(shard: Shard, pools: Pools, setup: Setup) -> Backtest:
             history, seasons, levels[:, plan.blocks.index(plan.evaluated[e])], shared, origin, setup
         )
         actual[:, e] = judged.y[:, origin : origin + plan.horizon]
-    betas = _ridge(history, levels, pools, setup, past) if setup.with_ridge else np.zeros((len(rows), 0))
+    constants = {name: _walk(name, history, setup, past) for name in WALKS if name in setup.config.family_names}
+    if setup.with_ridge:
+        constants["ridge"] = _ridge(history, levels, pools, setup, past)
     for e, origin in enumerate(origins):
         clip_forecasts(past[:, e], judged.y[:, :origin], setup.kind)
     begun = judged.first[:, None] < np.asarray(origins, dtype=int)[None, :]
-    return Backtest(rows, past, actual, begun, difference_scale(judged.y, origins), betas)
+    return Backtest(rows, past, actual, begun, difference_scale(judged.y, origins), constants)
+
+
+def _walk(name: str, history: History, setup: Setup, past: Floats) -> Floats:
+    """Write a family's column of `past` from one walk over the history; returns its constants at the end, (S, C)."""
+    plan = setup.plan
+    origins = [plan.origin(back) for back in plan.evaluated]
+    forecasts, constants = WALKS[name].fit(walked(history, setup), origins, plan.horizon, plan.season)
+    past[..., setup.config.family_names.index(name)] = outspoken(forecasts[:, :-1], setup)
+    return constants
+
+
+def walked(history: History, setup: Setup) -> Floats:
+    """Values (S, T) that a walk sees, NaN where not observed: logs where values are positive."""
+    y = np.where(history.seen, history.y, np.nan)
+    if not setup.log:
+        return y
+    steps = history.counts[:, -1:]
+    mean = np.divide(history.sums[:, -1:], steps, out=np.ones_like(steps), where=steps > 0)
+    return np.asarray(np.log(np.maximum(y, LEAST * np.maximum(mean, 1e-12))))
+
+
+def outspoken(forecasts: Floats, setup: Setup) -> Floats:
+    """Forecasts of a walk in the units of the series."""
+    return np.exp(np.minimum(forecasts, 50.0)) if setup.log else forecasts
 
 
 def family_forecasts(

@@ -54,6 +54,15 @@ def first_position(first: pd.Timestamp, frequency: str) -> int:
     return len(pd.date_range(EPOCH, first, freq=frequency))
 
 
+def phases(times: pd.DatetimeIndex, frequency: str) -> np.ndarray:
+    """Where naive times (ns) lie between the steps of a frequency, as texts; empty where no step can lie."""
+    offset = to_offset(frequency)
+    if isinstance(offset, Tick):
+        return np.asarray((times.to_numpy().astype(np.int64) % offset.nanos).astype(str))
+    clock = (times - times.normalize()).to_numpy().astype(np.int64).astype(str)
+    return np.where([offset.is_on_offset(time) for time in times], clock, "")
+
+
 def days_per_step(frequency: str) -> float:
     """Mean length of a step in days."""
     steps = pd.date_range("2020-01-06", periods=25, freq=frequency)

@@ -11,7 +11,10 @@ from pandas.tseries.frequencies import to_offset
 from pandas.tseries.offsets import Tick
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-FAMILIES = ("seasonal_naive", "mean_28", "mean_56", "mean_182", "ses_01", "ses_05", "ses_20", "tsb", "ridge")
+FAMILIES = (
+    "seasonal_naive", "mean_28", "mean_56", "mean_182", "ses_01", "ses_05", "ses_20",
+    "tsb", "croston", "sba", "ets", "theta", "ridge",
+)  # fmt: skip
 FLOORS = ("zero", "seasonal_naive", "mean_28", "mean_56", "mean_182")
 
 Name = Annotated[str, Field(min_length=1)]
@@ -26,6 +29,7 @@ def _as_tuple(value: Any) -> Any:
 
 
 Names = Annotated[tuple[Name, ...], BeforeValidator(_as_tuple)]
+Groups = Annotated[tuple[Names, ...], BeforeValidator(_as_tuple)]
 Families = Literal["default"] | Names
 Numbers = Annotated[tuple[int, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
 
@@ -48,6 +52,12 @@ class ForecastConfig(BaseModel):
     known_future: Names = Field(default=(), description="covariates whose future values are known")
     static: Names = Field(default=(), description="attributes per series")
     segments: Names = Field(default=(), description="key columns or static attributes whose values share priors")
+    sums: Groups = Field(
+        default=(), description="key columns or static attributes to sum by; an empty list is the total"
+    )
+    reconcile: Literal["bottom_up", "mint"] = Field(
+        default="bottom_up", description="sums of the series' forecasts, or series and sums that agree"
+    )
     objective: Literal["rmsse", "wape", "mape", "pinball"] = "rmsse"
     families: Families = "default"
     intervals: Numbers = Field(default=(80, 95), description="central coverage, percent")
@@ -92,9 +102,10 @@ class ForecastConfig(BaseModel):
         doubled = sorted({name for name in columns if columns.count(name) > 1})
         if doubled:
             raise ValueError(f"the columns {doubled} have two roles: each column may be named once outside `segments`")
-        strangers = [name for name in self.segments if name not in (*self.series, *self.static)]
-        if strangers:
-            raise ValueError(f"the segments {strangers} are neither key columns nor attributes: add them to static")
+        for key, names in (("segments", self.segments), *(("sums", names) for names in self.sums)):
+            strangers = [name for name in names if name not in (*self.series, *self.static)]
+            if strangers:
+                raise ValueError(f"the {key} {strangers} are neither key columns nor attributes: add them to static")
         return self
 
     @property

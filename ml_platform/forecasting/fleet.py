@@ -34,10 +34,10 @@ class Fleet:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What S series forecast with: weights (S, F), betas (S, F'), quantiles (S, Q), mean and point factors (S,)."""
+    """What S series forecast with: weights (S, F), constants of families by name (S, C), quantiles (S, Q), point factors (S,)."""
 
     weights: Floats
-    betas: Floats
+    constants: Mapping[str, Floats]
     quantiles: Floats
     point: Floats
 
@@ -56,15 +56,18 @@ def significant(values: Floats, digits: int = 10) -> Floats:
 
 
 def parameter_rows(recipe: Recipe, fitted: Bools, names: tuple[str, ...]) -> list[str]:
-    """JSON per series: weights always, the series' own coefficients and quantiles where it was fitted."""
+    """JSON per series: weights always; where it was fitted its quantiles, and its own constants of the families that weigh something."""
     weights = [{n: w for n, w in zip(names, row, strict=True) if w > 0} for row in recipe.weights.tolist()]
-    own = zip(
-        significant(recipe.betas).tolist(), significant(recipe.quantiles).tolist(), recipe.point.tolist(), strict=True
-    )
-    return [
-        json.dumps({"weights": w, "ridge": b, "quantiles": q, "point": p} if f else {"weights": w})
-        for w, (b, q, p), f in zip(weights, own, fitted.tolist(), strict=True)
+    own = zip(significant(recipe.quantiles).tolist(), recipe.point.tolist(), fitted.tolist(), strict=True)
+    rows: list[dict[str, object]] = [
+        {"weights": w, "quantiles": q, "point": p} if f else {"weights": w}
+        for w, (q, p, f) in zip(weights, own, strict=True)
     ]
+    for name, constants in recipe.constants.items():
+        for row, weight, values in zip(rows, weights, significant(constants).tolist(), strict=True):
+            if name in weight and "point" in row:
+                row[name] = values
+    return [json.dumps(row) for row in rows]
 
 
 def pool_table(values: Floats, segments: tuple[str, ...], items: tuple[str, ...]) -> pa.Table:

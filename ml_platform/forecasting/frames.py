@@ -3,8 +3,6 @@
 Belongs here: reading history, future and static; checking them. Does not belong here: lake tables (training) and models.
 """
 
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TypeAlias
@@ -13,41 +11,48 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ml_platform.forecasting.arrays import (
-    Bools,
-    Shard,
-    carry_forward,
-    scatter,
+from ml_platform.forecasting.arrays import Shard, carry_forward, scatter
+from ml_platform.forecasting.calendar import Floats, Ints, step_times, wall_times
+from ml_platform.forecasting.config import ForecastConfig
+from ml_platform.forecasting.layout import Cells, lay_out, segment_codes
+from ml_platform.forecasting.screening import (
+    LIMIT,
+    Faults,
+    InputError,
+    Rows,
+    factorize,
+    lenient_times,
+    refuse_strays,
+    refuse_targets,
+    require_company,
 )
-from ml_platform.forecasting.calendar import (
-    Floats,
-    Ints,
-    step_times,
-    wall_times,
-)
-from ml_platform.forecasting.config import ForecastConfig, step_is_subdaily
-from ml_platform.forecasting.layout import LIMIT, Cells, lay_out, segment_codes
 
 Table: TypeAlias = pd.DataFrame | pa.Table
-
-# ISO 8601 alone says which number is the month: pandas reads 01/02/2019 month-first, many who write it mean February
-ISO_TIME = re.compile(
-    r"(?P<local>\d{4}-\d\d(?:-\d\d(?P<clock>[T ]\d\d(?::\d\d(?::\d\d(?:\.\d+)?)?)?)?)?)"
-    r"(?(clock)(?P<offset> ?(?:Z|[+-]\d\d(?::?\d\d)?))?)"
-)
-
-
-class InputError(ValueError):
-    """A table that cannot be forecast; names the table, an example and the way out."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Arrays of a fleet, the keys of its series (row s belongs to series s) and the covariates that had to be filled."""
+    """Arrays of the series that can be used, whose keys are `keys` (row s is series s), and how their covariates were filled.
+
+    attributes: keys with the static attributes that segments and sums ask for, in the same order. refused: key columns, reason and detail of
+    the others. unseen: rows after the origin, which nothing was made of.
+    """
 
     shard: Shard
     keys: pd.DataFrame
+    attributes: pd.DataFrame
     filled: tuple[str, ...]
+    refused: pd.DataFrame
+    unseen: int
+
+
+@dataclass(frozen=True)
+class Later:
+    """Rows of `future`: the series (R,) and naive times of each, and its covariates (R, K)."""
+
+    codes: Ints
+    times: pd.DatetimeIndex
+    covariates: Floats
 
 
 def to_pandas(table: Table, name: str, columns: list[str]) -> pd.DataFrame:
@@ -65,27 +70,74 @@ def to_pandas(table: Table, name: str, columns: list[str]) -> pd.DataFrame:
 def prepare(
     history: Table, future: Table | None, static: Table | None, as_of: object, config: ForecastConfig
 ) -> Prepared:
-    """Check the tables and lay them out as arrays that end at `as_of`, else at the newest time of the history."""
+    """Check the tables and lay them out as arrays that end at `as_of`, else at the newest time of the history.
+
+    A series with a row that cannot be used is left out of everything and named. Raises InputError where none is left, and where one
+    series alone says how far the history goes.
+    """
+    past = _past(history, config)
+    keys, codes = factorize(past, config.series)
+    faults, end = Faults(len(keys)), _as_of(as_of, config)
+    rows = _History(Rows("history", past, codes, faults), end, config)
+    later, attributes = _later(future, keys, faults, config), _attributes(static, keys, faults, config)
+    sound = ~faults.any & (np.bincount(codes[rows.seen], minlength=len(keys)) > 0)
+    if not sound.any():
+        raise InputError(_nothing_left(faults, end, config))
+    place, own = np.where(sound, np.cumsum(sound) - 1, -1), np.flatnonzero(rows.seen & sound[codes])
+    times, kept = rows.times.iloc[own], keys[sound].reset_index(drop=True)
+    end = _newest(times, place[codes[own]], kept, config) if end is None else end
+    grid = step_times(times.min(), end, config.horizon, config.frequency)
+    cells = _Cells(
+        len(kept), grid, config, place[codes[own]], _places(times, grid[: len(grid) - config.horizon], config)
+    )
+    known = cells.covariates(rows.known[own], later, place)
+    marks = _filled(known, len(grid) - config.horizon)
+    attributes = attributes[sound].reset_index(drop=True)
+    segments = segment_codes([attributes.get(name) for name in config.segments], len(kept))
+    ids = np.asarray([f"{row:08d}" for row in range(len(kept))], dtype=object)
+    laid = cells.lay(rows.target[own], None if rows.weight is None else rows.weight[own], known)
+    shard = lay_out(ids, laid, segments, np.asarray(grid), config)
+    refused = keys.assign(reason=faults.reasons, detail=faults.details)[faults.any].reset_index(drop=True)
+    return Prepared(shard, kept, attributes, marks, refused, rows.unseen)
+
+
+class _History:
+    """The history's columns as numbers and times, its faults named; `seen` (R,): rows up to the origin that have a time."""
+
+    def __init__(self, rows: Rows, end: pd.Timestamp | None, config: ForecastConfig) -> None:
+        self.times = rows.times(config)
+        later = np.zeros(len(self.times), dtype=bool) if end is None else (self.times > end).to_numpy()
+        self.unseen = int(later.sum())
+        rows.seen &= ~later
+        refuse_strays(rows, self.times, config)
+        rows.refuse_doubles(pd.factorize(self.times)[0], config.time)
+        self.target = rows.numbers(config.target)
+        refuse_targets(rows, self.target, config)
+        self.weight = rows.numbers(config.weight) if config.weight else None
+        self.known = rows.matrix(config.known_future)
+        self.seen = rows.seen
+
+
+def _past(history: Table, config: ForecastConfig) -> pd.DataFrame:
     weight = [] if config.weight is None else [config.weight]
     past = to_pandas(history, "history", [*config.series, config.time, config.target, *weight, *config.known_future])
+    if past.empty:
+        raise InputError("history is empty: there is nothing to forecast from")
     if past[list(config.series)].isna().any(axis=None):
         raise InputError(f"history holds rows without a key in {list(config.series)}: drop or name them")
-    times = _times(past, "history", config)
-    end = _origin(times, as_of, config)
-    keep = (times <= end).to_numpy()
-    past, times = past[keep].reset_index(drop=True), times[keep].reset_index(drop=True)
-    if past.empty:
-        raise InputError(f"history has no row up to {end}: check as_of and the column '{config.time}'")
-    keys, codes = factorize(past, config.series)
-    grid = step_times(times.min(), end, config.horizon, config.frequency)
-    steps = len(grid) - config.horizon
-    at = _places(times, grid[:steps], "history", config)
-    _refuse_doubles(codes, at, len(grid), past, config)
-    known = _covariates(past, codes, at, future, keys, grid, config)
-    marks = _filled(known, steps)
-    ids = np.asarray([f"{row:08d}" for row in range(len(keys))], dtype=object)
-    cells = _cells(past, codes, at, known, config)
-    return Prepared(lay_out(ids, cells, _segments(keys, static, config), np.asarray(grid), config), keys, marks)
+    return past
+
+
+def _nothing_left(faults: Faults, end: pd.Timestamp | None, config: ForecastConfig) -> str:
+    if not faults.any.any():
+        return f"history has no row up to {end}: check as_of and the column '{config.time}'"
+    first, reasons = faults.details[faults.any][0], ", ".join(sorted(set(faults.reasons[faults.any])))
+    return f"no series of the history can be used ({reasons}), for example {first}: see docs/forecasting.md"
+
+
+def _newest(times: pd.Series, codes: Ints, keys: pd.DataFrame, config: ForecastConfig) -> pd.Timestamp:
+    require_company(times.groupby(codes).max(), keys, config)
+    return pd.Timestamp(times.max())
 
 
 def read_times(column: pd.Series, place: str, frequency: str) -> pd.Series:
@@ -93,113 +145,57 @@ def read_times(column: pd.Series, place: str, frequency: str) -> pd.Series:
 
     Raises InputError that names `place`, the first value that is anything else and its row.
     """
-    if pd.api.types.is_datetime64_any_dtype(column):
-        return column
-    codes, found = pd.factorize(column)
-    values = np.asarray(found, dtype=object).tolist()
-    times = _parse_times(values, frequency)
-    if times.isna().any():
-        first = int(times.isna().to_numpy().argmax())
+    times = lenient_times(column, frequency)
+    odd = (times.isna() & column.notna()).to_numpy()
+    if odd.any():
+        first = int(odd.argmax())
         raise InputError(
-            f"{place} holds a value that is no time in ISO 8601: {values[first]!r} in data row "
-            f"{int((codes == first).argmax()) + 1}: write 2019-02-01 or 2019-02-01T13:00+01:00"
+            f"{place} holds a value that is no time in ISO 8601: {column.iloc[first : first + 1].tolist()[0]!r} in data row "
+            f"{first + 1}: write 2019-02-01 or 2019-02-01T13:00+01:00"
         )
-    return pd.Series(times.array.take(codes, allow_fill=True), index=column.index, name=column.name)
-
-
-def _parse_times(values: Sequence[object], frequency: str) -> pd.Series:
-    """Times of different values, NaT for what is none. Several offsets: UTC below a day, else the wall time."""
-    texts = [ISO_TIME.fullmatch(value.strip()) if isinstance(value, str) else None for value in values]
-    several = len({text["offset"] for text in texts if text}) > 1
-    part = "local" if several and not step_is_subdaily(frequency) else 0
-    wanted = [
-        text[part] if text else value if isinstance(value, date | np.datetime64) else None
-        for text, value in zip(texts, values, strict=True)
-    ]
-    utc = several and part == 0
-    return pd.to_datetime(pd.Series(wanted, dtype=object), format="ISO8601", errors="coerce", utc=utc)
-
-
-def _times(frame: pd.DataFrame, name: str, config: ForecastConfig) -> pd.Series:
-    times = wall_times(
-        read_times(frame[config.time], f"{name}: the column '{config.time}'", config.frequency), config.frequency
-    )
-    if times.isna().any():
-        raise InputError(f"{name} holds rows without a time in '{config.time}': drop them")
     return times
 
 
-def _origin(times: pd.Series, as_of: object, config: ForecastConfig) -> pd.Timestamp:
-    if times.empty:
-        raise InputError("history is empty: there is nothing to forecast from")
+def _as_of(as_of: object, config: ForecastConfig) -> pd.Timestamp | None:
     if as_of is None:
-        return pd.Timestamp(times.max())
+        return None
     wanted = read_times(pd.Series([str(as_of)]), "as_of", config.frequency)
     return pd.Timestamp(wall_times(wanted, config.frequency).iloc[0])
 
 
-def factorize(frame: pd.DataFrame, columns: tuple[str, ...]) -> tuple[pd.DataFrame, Ints]:
-    """Distinct keys in sorted order (types as given) and the row of each key per row of the frame."""
-    code = np.zeros(len(frame), dtype=np.int64)
-    for column in columns:
-        codes, values = pd.factorize(frame[column], sort=True)
-        code = code * len(values) + codes
-    _, first, inverse = np.unique(code, return_index=True, return_inverse=True)
-    keys = frame.loc[first, list(columns)].reset_index(drop=True)
-    return keys, inverse.astype(np.int64)
-
-
-def _places(times: pd.Series, grid: pd.DatetimeIndex, name: str, config: ForecastConfig) -> Ints:
+def _places(times: pd.Series, grid: pd.DatetimeIndex, config: ForecastConfig) -> Ints:
     unique, values = pd.factorize(times)
     places = grid.get_indexer(pd.DatetimeIndex(values))
     if (places < 0).any():
         example = pd.DatetimeIndex(values)[places < 0][0]
         raise InputError(
-            f"{name}: {example} is no step of frequency {config.frequency} counted from {grid[0]}: round '{config.time}'"
+            f"history: {example} is no step of frequency {config.frequency} counted from {grid[0]}: round '{config.time}'"
         )
     return places.astype(np.int64)[unique]
 
 
-def _refuse_doubles(codes: Ints, at: Ints, width: int, past: pd.DataFrame, config: ForecastConfig) -> None:
-    cell = np.sort(codes * width + at)
-    double = np.flatnonzero(cell[1:] == cell[:-1])
-    if len(double):
-        row = int(np.flatnonzero(codes * width + at == cell[double[0]])[0])
-        example = {c: str(past[c].iloc[row]) for c in (*config.series, config.time)}
-        raise InputError(
-            f"history has {len(double)} doubled rows per series and time, such as {example}: sum them or keep one"
-        )
+def _later(future: Table | None, keys: pd.DataFrame, faults: Faults, config: ForecastConfig) -> Later | None:
+    """The rows of `future`; those of series that the history does not hold have the code -1."""
+    if future is None or not config.known_future:
+        return None
+    frame = to_pandas(future, "future", [*config.series, config.time, *config.known_future])
+    rows = Rows("future", frame, match(frame, keys, config.series), faults)
+    times = rows.times(config)
+    rows.refuse_doubles(pd.factorize(times)[0], config.time)
+    return Later(rows.codes, pd.DatetimeIndex(times), rows.matrix(config.known_future))
 
 
-def _numbers(frame: pd.DataFrame, column: str, name: str) -> Floats:
-    try:
-        return np.asarray(frame[column].astype("float64"), dtype=np.float64)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{name}: the column '{column}' holds a value that is no number: {error}") from error
-
-
-def _covariates(
-    past: pd.DataFrame,
-    codes: Ints,
-    at: Ints,
-    future: Table | None,
-    keys: pd.DataFrame,
-    grid: pd.DatetimeIndex,
-    config: ForecastConfig,
-) -> Floats:
-    """Known-future covariates (S, K, T + H), NaN where unknown."""
-    known = np.full((len(keys), len(config.known_future), len(grid)), np.nan)
-    for k, column in enumerate(config.known_future):
-        known[codes, k, at] = _numbers(past, column, "history")
-    if future is not None and config.known_future:
-        later = to_pandas(future, "future", [*config.series, config.time, *config.known_future])
-        rows = match(later, keys, config.series)
-        place = grid.get_indexer(pd.DatetimeIndex(_times(later, "future", config)))
-        inside = (rows >= 0) & (place >= len(grid) - config.horizon)
-        for k, column in enumerate(config.known_future):
-            known[rows[inside], k, place[inside]] = _numbers(later, column, "future")[inside]
-    known[~np.isfinite(known) | (np.abs(known) > LIMIT)] = np.nan
-    return known
+def _attributes(static: Table | None, keys: pd.DataFrame, faults: Faults, config: ForecastConfig) -> pd.DataFrame:
+    """Keys with the attributes that segments and sums ask for, missing where `static` lacks a series."""
+    wanted = [name for name in config.static if any(name in names for names in (config.segments, *config.sums))]
+    if static is None or not wanted:
+        return keys.assign(**dict.fromkeys(wanted))
+    frame = to_pandas(static, "static", [*config.series, *wanted])
+    rows = Rows("static", frame, match(frame, keys, config.series), faults)
+    rows.refuse_doubles(np.zeros(len(frame), dtype=np.int64), config.series[-1])
+    return keys.merge(
+        frame.drop_duplicates(list(config.series)), on=list(config.series), how="left", validate="one_to_one"
+    )
 
 
 def match(frame: pd.DataFrame, keys: pd.DataFrame, columns: tuple[str, ...]) -> Ints:
@@ -217,44 +213,38 @@ def _filled(known: Floats, steps: int) -> tuple[str, ...]:
     return tuple(np.where(unknown, "unknown", np.where(missing, "carried_forward", "")).tolist())
 
 
-def _segments(keys: pd.DataFrame, static: Table | None, config: ForecastConfig) -> tuple[Ints, tuple[str, ...]]:
-    """Segment code per series and the names of all segments, sorted."""
-    frame = keys.copy()
-    wanted = [name for name in config.static if name in config.segments]
-    if static is not None and wanted:
-        columns = to_pandas(static, "static", [*config.series, *wanted])
-        if columns.duplicated(list(config.series)).any():
-            example = columns[columns.duplicated(list(config.series))].iloc[0].astype(str).to_dict()
-            raise InputError(f"static has several rows of one series, such as {example}: keep one")
-        frame = frame.merge(columns, on=list(config.series), how="left", validate="one_to_one")
-    return segment_codes([frame.get(name) for name in config.segments], len(keys))
+@dataclass(frozen=True)
+class _Cells:
+    """Where each of R rows goes: its series (R,) of `size`, and its step (R,) of a grid that has the horizon at its end."""
 
+    size: int
+    grid: pd.DatetimeIndex
+    config: ForecastConfig
+    codes: Ints
+    at: Ints
 
-def _cells(past: pd.DataFrame, codes: Ints, at: Ints, known: Floats, config: ForecastConfig) -> Cells:
-    """The history as dense arrays; series that cannot be used are empty and marked."""
-    shape = (len(known), known.shape[2] - config.horizon)
-    target = _numbers(past, config.target, "history")
-    broken = broken_series(target, codes, shape[0], config.missing)
-    weight = None
-    if config.weight is not None:
-        values = np.nan_to_num(_numbers(past, config.weight, "history"), posinf=0.0, neginf=0.0)
-        weight = scatter(shape, codes, at, values)
-    return Cells(
-        y=scatter(shape, codes, at, np.where(broken[codes], np.nan, target)),
-        known=known,
-        weight=weight,
-        active=np.bincount(codes[~np.isnan(target)], minlength=shape[0]).astype(np.int64),
-        broken=broken,
-    )
+    def covariates(self, values: Floats, later: Later | None, place: Ints) -> Floats:
+        """Known-future covariates (S, K, T + H), NaN where unknown; values (R, K); `place` is the series of each code of `later`."""
+        known = np.full((self.size, len(self.config.known_future), len(self.grid)), np.nan)
+        known[self.codes, :, self.at] = values
+        if later is not None:
+            rows = np.where(later.codes >= 0, place[later.codes], -1)
+            step = self.grid.get_indexer(later.times)
+            inside = (rows >= 0) & (step >= len(self.grid) - self.config.horizon)
+            known[rows[inside], :, step[inside]] = later.covariates[inside]
+        known[~np.isfinite(known) | (np.abs(known) > LIMIT)] = np.nan
+        return known
 
-
-def broken_series(target: Floats, codes: Ints, size: int, missing: str) -> Bools:
-    """Series with a value that is infinite, beyond LIMIT or, unless gaps are allowed, not a number; or without any."""
-    bad = ~(np.abs(np.nan_to_num(target)) <= LIMIT)
-    if missing == "zero":
-        bad |= np.isnan(target)
-    broken = np.bincount(codes[bad], minlength=size) > 0
-    return np.asarray(broken | (np.bincount(codes[~np.isnan(target)], minlength=size) == 0))
+    def lay(self, target: Floats, weight: Floats | None, known: Floats) -> Cells:
+        """The history as dense arrays."""
+        shape = (self.size, len(self.grid) - self.config.horizon)
+        weights = None if weight is None else np.nan_to_num(weight, posinf=0.0, neginf=0.0)
+        return Cells(
+            y=scatter(shape, self.codes, self.at, target),
+            known=known,
+            weight=None if weights is None else scatter(shape, self.codes, self.at, weights),
+            active=np.bincount(self.codes[~np.isnan(target)], minlength=self.size).astype(np.int64),
+        )
 
 
 def give_back_times(times: pd.Series, like: pd.Series, frequency: str) -> pd.Series:

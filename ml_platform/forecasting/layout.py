@@ -9,11 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ml_platform.forecasting.arrays import Bools, Shard, fill_zero, first_observed, trailing_sums
+from ml_platform.forecasting.arrays import Shard, fill_zero, first_observed, trailing_sums
 from ml_platform.forecasting.calendar import Floats, Ints, Times, days_per_step, first_position
 from ml_platform.forecasting.config import ForecastConfig
 
-LIMIT = 1e12  # larger numbers are no measurements: their squares would drown every other series of the pool
 WEIGHT_DAYS = 28
 MISSING_ATTRIBUTE = "none"
 
@@ -22,15 +21,13 @@ MISSING_ATTRIBUTE = "none"
 class Cells:
     """Values of S series, T observed steps, K covariates, H steps of horizon.
 
-    y (S, T) and weight (S, T): NaN where there is no row. known (S, K, T + H): NaN = unknown. active (S,): dates with a
-    row. broken (S,): the series holds a value that cannot be used.
+    y (S, T) and weight (S, T): NaN where there is no row. known (S, K, T + H): NaN = unknown. active (S,): dates with a row.
     """
 
     y: Floats
     known: Floats
     weight: Floats | None
     active: Ints
-    broken: Bools
 
 
 def lay_out(
@@ -44,10 +41,9 @@ def lay_out(
     y, first = cells.y, first_observed(cells.y)
     if config.missing == "zero":
         begin = np.where(cells.active < config.min_active_days, 0, first)
-        fill_zero(y, np.where(cells.broken, y.shape[1], begin))
-    weight = np.where(cells.broken[:, None], 0.0, _fleet_weights(cells, config))
+        fill_zero(y, begin)
     position = first_position(pd.Timestamp(times[0]), config.frequency) % config.season
-    return Shard(ids, y, cells.known, first, cells.active, weight, *segments, times, position, cells.broken)
+    return Shard(ids, y, cells.known, first, cells.active, _fleet_weights(cells, config), *segments, times, position)
 
 
 def _fleet_weights(cells: Cells, config: ForecastConfig) -> Floats:

@@ -1,6 +1,6 @@
 """Levels: what a series amounts to per step on average, as seen from many origins at once.
 
-Belongs here: trailing means, exponential smoothing, TSB, seasonal naive, plain floors. Does not belong here: profiles, drift, ridge.
+Belongs here: trailing means, exponential smoothing, sparse demand (Croston, SBA, TSB), seasonal naive, plain floors. Does not belong here: profiles, drift, ridge.
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,10 @@ from ml_platform.forecasting.calendar import Floats, Ints, window
 
 MEANS = {"mean_28": 28, "mean_56": 56, "mean_182": 182}
 SMOOTHING = {"ses_01": 0.01, "ses_05": 0.05, "ses_20": 0.2}
-LEVELS = (*MEANS, *SMOOTHING, "tsb")
+SPARSE = ("tsb", "croston", "sba")
+LEVELS = (*MEANS, *SMOOTHING, *SPARSE)
 OCCURRENCE, SIZE = 0.02, 0.05  # smoothing of TSB: how often, and how much at a time
+DEMAND = 0.1  # Croston's smoothing of sizes and of the steps between them
 BEFORE_FIRST = 10.0  # a series starts with a value by definition: so many empty steps before it take that bias away
 
 
@@ -76,6 +78,25 @@ def _smoothed(history: History, origins: Sequence[int]) -> tuple[Floats, Floats,
     return out, weights, sizes
 
 
+def croston_rate(history: History, origins: Sequence[int]) -> Floats:
+    """Size of a demand over the steps between two, (S, O), both smoothed at demands alone (Croston 1972); 0 before the first one."""
+    size, gap, since = np.zeros((3, len(history.y)))
+    y, seen = np.ascontiguousarray(history.y.T), np.ascontiguousarray(history.seen.T)
+    out = np.zeros((len(history.y), len(origins)))
+    for at in range(max(origins, default=0) + 1):
+        for column in np.flatnonzero(np.asarray(origins) == at):
+            out[:, column] = np.divide(size, gap, out=np.zeros_like(size), where=gap > 0)
+        if at == len(y):
+            break
+        since += seen[at]
+        occurs = y[at] != 0
+        rate = np.where(gap > 0, DEMAND, 1.0) * occurs
+        size += rate * (y[at] - size)
+        gap += rate * (since - gap)
+        since[occurs] = 0.0
+    return out
+
+
 def level_array(history: History, origins: Sequence[int], season: int) -> Floats:
     """Every level at every origin, (S, O, L) in the order of LEVELS; NaN where a gap series has not begun."""
     value, weight, sizes = _smoothed(history, origins)
@@ -89,7 +110,13 @@ def level_array(history: History, origins: Sequence[int], season: int) -> Floats
         np.stack([trailing_mean(history, origin, window(width, season)) for origin in origins], axis=1)
         for width in MEANS.values()
     ]
-    return np.stack([*means, smooth[0], smooth[1], smooth[2], smooth[3] * sizes], axis=2)
+    croston = croston_rate(history, origins)
+    sparse = [
+        smooth[3] * sizes,
+        croston,
+        (1.0 - DEMAND / 2.0) * croston,
+    ]  # SBA: without Croston's bias (Syntetos, Boylan 2005)
+    return np.stack([*means, smooth[0], smooth[1], smooth[2], *sparse], axis=2)
 
 
 def seasonal_naive(history: History, origin: int, horizon: int, season: int, otherwise: Floats) -> Floats:

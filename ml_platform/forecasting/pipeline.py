@@ -10,9 +10,10 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 
-from ml_platform.forecasting.arrays import Bools, Shard
+from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.backtest import Backtest, fit_shard
 from ml_platform.forecasting.calendar import Floats, Ints, plan_folds
+from ml_platform.forecasting.choice import Traits, choose
 from ml_platform.forecasting.config import FLOORS, ForecastConfig
 from ml_platform.forecasting.fleet import (
     KINDS,
@@ -49,7 +50,6 @@ class Part:
     series_id: np.ndarray
     segment: Ints
     active: Ints
-    broken: Bools
     weight: Floats
     backtest: Backtest
     products: Floats
@@ -68,16 +68,18 @@ class Trained:
 
 def make_setup(shards: Sequence[Shard], config: ForecastConfig, judging: bool) -> Setup:
     """What all passes agree on, from all shards of the fleet."""
-    counts = np.asarray([cell_counts(shard) for shard in shards]).sum(axis=0)
-    kind = fleet_kind(*(int(value) for value in counts))
-    return Setup(config, plan_folds(config, shards[0].steps, judging), kind, len(shards[0].segments))
+    observed, positive, negative = np.asarray([cell_counts(shard) for shard in shards]).sum(axis=0).tolist()
+    chosen = choose(config, Traits(observed, positive, negative, config.season))
+    config = config.model_copy(update={"families": tuple(one.family for one in chosen if one.runs)})
+    plan = plan_folds(config, shards[0].steps, judging)
+    return Setup(config, plan, fleet_kind(observed, positive, negative), len(shards[0].segments), chosen)
 
 
 def fit_part(shard: Shard, pools: Pools, setup: Setup) -> Part:
     """Pass two over one shard or chunk."""
     backtest = fit_shard(shard, pools, setup)
     products, floors = error_products(backtest, setup), _judged_floors(shard.take(backtest.rows), setup)
-    return Part(shard.series_id, shard.segment, shard.active, shard.broken, shard.weight, backtest, products, floors)
+    return Part(shard.series_id, shard.segment, shard.active, shard.weight, backtest, products, floors)
 
 
 def _judged_floors(shard: Shard, setup: Setup) -> Floats:
@@ -131,22 +133,30 @@ def _rows(parts: Sequence[Part], selection: Selection, spreads: Spreads, bounds:
     tables = []
     for part, start, end in zip(parts, bounds[:-1], bounds[1:], strict=True):
         judged = part.backtest.rows
-        weights, betas = selection.segment[part.segment], np.zeros((len(part.segment), part.backtest.betas.shape[1]))
+        weights, constants = selection.segment[part.segment], _of_all(part)
         quantiles, point = np.zeros((len(part.segment), spreads.series.shape[1])), np.ones(len(part.segment))
         states, reasons = _states(part, setup)
         fitted = states == "fitted"
-        weights[judged], betas[judged] = selection.series[start:end], part.backtest.betas
+        weights[judged] = selection.series[start:end]
         quantiles[judged], point[judged] = spreads.series[start:end], spreads.point[start:end]
         weights[~fitted] = selection.segment[part.segment[~fitted]]
         family = np.asarray(setup.config.family_names, dtype=object)[weights.argmax(axis=1)]
-        parameters = parameter_rows(Recipe(weights, betas, quantiles, point), fitted, setup.config.family_names)
+        parameters = parameter_rows(Recipe(weights, constants, quantiles, point), fitted, setup.config.family_names)
         columns = [part.series_id, family, states, reasons, parameters]
         tables.append(pa.table([pa.array(column, pa.string()) for column in columns], ROWS_SCHEMA))
     return pa.concat_tables(tables)
 
 
+def _of_all(part: Part) -> dict[str, Floats]:
+    """Constants of the judged series in the place of all series of a part."""
+    out = {name: np.zeros((len(part.segment), own.shape[1])) for name, own in part.backtest.constants.items()}
+    for name, own in part.backtest.constants.items():
+        out[name][part.backtest.rows] = own
+    return out
+
+
 def _states(part: Part, setup: Setup) -> tuple[np.ndarray, np.ndarray]:
-    """State and reason of each series: fitted, fallback(too_few_active_days | too_short), quarantined(non_finite)."""
+    """State and reason of each series: fitted, or fallback(too_few_active_days | too_short)."""
     needed = min(MIN_FOLDS, max(1, len(setup.plan.folds)))
     places = [setup.plan.evaluated.index(back) for back in setup.plan.folds]
     states = np.full(len(part.segment), "fallback", dtype=object)
@@ -154,7 +164,6 @@ def _states(part: Part, setup: Setup) -> tuple[np.ndarray, np.ndarray]:
     enough = part.backtest.begun[:, places].sum(axis=1) >= needed
     states[part.backtest.rows] = np.where(enough, "fitted", "fallback")
     reasons[part.backtest.rows] = np.where(enough, np.asarray(None, dtype=object), "too_short")
-    states[part.broken], reasons[part.broken] = "quarantined", "non_finite"
     return states, reasons
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from ml_platform.forecasting.arrays import Shard, sum_by
 from ml_platform.forecasting.calendar import Floats, Ints, Plan, drift_window
+from ml_platform.forecasting.choice import Choice
 from ml_platform.forecasting.config import ForecastConfig
 from ml_platform.forecasting.levels import History, level_array
 from ml_platform.forecasting.ridge import RidgeData, running_grams, solve_prior
@@ -25,12 +26,16 @@ DECAY = {"counts": 0.0, "real": 0.0, "positive": 0.01}
 
 @dataclass(frozen=True)
 class Setup:
-    """What every pass over shards agrees on; `kind` is how values behave: counts, positive (modelled in logs) or real."""
+    """What every pass over shards agrees on; `kind` is how values behave: counts, positive (modelled in logs) or real.
+
+    The families of `config` are those that run; `choice` says of every family why it does or does not.
+    """
 
     config: ForecastConfig
     plan: Plan
     kind: Kind
     segments: int
+    choice: tuple[Choice, ...] = ()
 
     @property
     def log(self) -> bool:
@@ -90,8 +95,8 @@ def combine_pools(parts: Sequence[PoolSums]) -> PoolSums:
 
 
 def usable(shard: Shard, config: ForecastConfig) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Series that are judged and teach the ridge priors: sound, with enough active dates."""
-    return ~shard.broken & (shard.active >= config.min_active_days)
+    """Series that are judged and teach the ridge priors: those with enough active dates."""
+    return np.asarray(shard.active >= config.min_active_days)
 
 
 def pool_sums(shard: Shard, setup: Setup) -> PoolSums:

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ml_platform.forecasting.arrays import Shard
-from ml_platform.forecasting.backtest import clip_forecasts, family_forecasts
+from ml_platform.forecasting.backtest import WALKS, clip_forecasts, family_forecasts, outspoken, walked
 from ml_platform.forecasting.calendar import Floats, Ints, plan_folds
 from ml_platform.forecasting.config import ForecastConfig
 from ml_platform.forecasting.fleet import KINDS, Fleet, PoolReader, quantile_items, step_items
@@ -38,13 +38,12 @@ def predict(fleet: Fleet, shard: Shard) -> pa.Table:
     fleet. Dates are date32, or timestamp[us, UTC] below a day.
     """
     at, states = _fleet_places(fleet, shard)
-    keep = ~shard.broken & (states != "quarantined")
+    keep = states != "quarantined"
     known = _Known(fleet, shard.take(keep), at[keep])
-    shard, setup = known.shard, known.setup
-    weights = known.weights()
+    shard, setup, weights = known.shard, known.setup, known.weights
     blended = blend(_families(known), weights, setup.log) * known.pool("factors", ("mean",))
     mean = clip_forecasts(blended, shard.y, setup.kind)
-    family = np.asarray(fleet.config.family_names, dtype=object)[weights.argmax(axis=1)]
+    family = np.asarray(setup.config.family_names, dtype=object)[weights.argmax(axis=1)]
     return _table(shard, fleet.config, mean, _bounds(known, mean), family)
 
 
@@ -56,7 +55,10 @@ def _fleet_places(fleet: Fleet, shard: Shard) -> tuple[Ints, np.ndarray]:
 
 
 class _Known:
-    """What a fleet knows of the series of a shard; `at` is their row in the fleet, -1 where it has none."""
+    """What a fleet knows of the series of a shard; `at` is their row in the fleet, -1 where it has none.
+
+    setup: as in training, with the families that weigh something for one of these series. weights (S, F): of those.
+    """
 
     def __init__(self, fleet: Fleet, shard: Shard, at: Ints) -> None:
         self.fleet, self.shard = fleet, shard
@@ -65,7 +67,12 @@ class _Known:
         self.reader = PoolReader(fleet, shard.segments)
         self.meta = self.reader.items("meta")
         plan = replace(plan_folds(fleet.config, shard.steps, False), harmonics=bool(self.meta["harmonics"]))
-        self.setup = Setup(fleet.config, plan, KINDS[int(self.meta["kind"])], len(shard.segments))
+        weights = self._weights(fleet.config.family_names)
+        used = np.asarray(weights.any(axis=0) | (len(weights) == 0))
+        names = tuple(name for name, weighs in zip(fleet.config.family_names, used.tolist(), strict=True) if weighs)
+        self.weights = weights[:, used]
+        config = fleet.config.model_copy(update={"families": names})
+        self.setup = Setup(config, plan, KINDS[int(self.meta["kind"])], len(shard.segments))
 
     def pool(self, name: str, items: tuple[str, ...]) -> Floats:
         """Items of a pool for each series, (S, I)."""
@@ -78,9 +85,7 @@ class _Known:
             otherwise[own] = np.asarray([row[name] for row in self.own if name in row])
         return otherwise
 
-    def weights(self) -> Floats:
-        """Weights of the families, (S, F)."""
-        names = self.fleet.config.family_names
+    def _weights(self, names: tuple[str, ...]) -> Floats:
         weights = self.pool("weights", names)
         own = np.asarray(["weights" in row for row in self.own], dtype=bool)
         if own.any():
@@ -99,6 +104,10 @@ def _families(known: _Known) -> Floats:
         *known.pool("factors", ("dispersion", "level")).T,
     )
     out = family_forecasts(history, SeasonSums(history, season), levels, shared, shard.steps, setup)
+    for name in [name for name in WALKS if name in setup.config.family_names]:
+        constants = known.parameter(name, np.tile(WALKS[name].DEFAULT, (len(shard), 1)))
+        said = WALKS[name].predict(walked(history, setup), constants, setup.plan.horizon, season)
+        out[:, :, setup.config.family_names.index(name)] = outspoken(said, setup)
     if setup.with_ridge:
         data = RidgeData(history, setup.plan, setup.log)
         betas = known.parameter("ridge", known.pool("prior", tuple(str(k) for k in range(data.width()))))

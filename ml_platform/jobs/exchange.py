@@ -64,14 +64,19 @@ class WorkFolder:
 
     def write_part(self, number: int, part: Part) -> None:
         arrays: Arrays = {f.name: np.asarray(getattr(part, f.name)) for f in fields(Part) if f.name != "backtest"}
-        backtest = {f"backtest.{f.name}": np.asarray(getattr(part.backtest, f.name)) for f in fields(Backtest)}
-        self._write(f"part_{number}", {**arrays, **backtest, "series_id": _text(arrays["series_id"])})
+        backtest = {
+            f"backtest.{f.name}": np.asarray(getattr(part.backtest, f.name))
+            for f in fields(Backtest)
+            if f.name != "constants"
+        }
+        constants = {f"constants.{name}": np.asarray(own) for name, own in part.backtest.constants.items()}
+        self._write(f"part_{number}", {**arrays, **backtest, **constants, "series_id": _text(arrays["series_id"])})
 
     def read_part(self, number: int) -> Part:
         arrays = self._read(f"part_{number}")
-        inner = {name.removeprefix("backtest."): arrays.pop(name) for name in list(arrays) if "." in name}
+        inner, constants = _taken(arrays, "backtest."), _taken(arrays, "constants.")
         ids = arrays.pop("series_id").astype(object)
-        return Part(series_id=ids, backtest=Backtest(**inner), **arrays)  # type: ignore[arg-type]
+        return Part(series_id=ids, backtest=Backtest(constants=constants, **inner), **arrays)  # type: ignore[arg-type]
 
     def _write(self, name: str, arrays: Arrays) -> None:
         with (self.path / f"{name}.npz").open("wb") as file:
@@ -80,6 +85,11 @@ class WorkFolder:
     def _read(self, name: str) -> Arrays:
         with np.load(self.path / f"{name}.npz", allow_pickle=False) as content:
             return {key: content[key] for key in content.files}
+
+
+def _taken(arrays: Arrays, prefix: str) -> Arrays:
+    """Arrays whose name begins so, by the rest of it; `arrays` has them no more."""
+    return {name.removeprefix(prefix): arrays.pop(name) for name in list(arrays) if name.startswith(prefix)}
 
 
 def _text(values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:

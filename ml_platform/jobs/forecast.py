@@ -11,18 +11,20 @@ import pyarrow as pa
 
 from ml_platform.forecasting import ForecastConfig, InputError, forecast, load_config
 from ml_platform.forecasting.frames import read_times
+from ml_platform.forecasting.screening import lenient_times
 
 PARQUET_MARK = b"PAR1"  # first bytes of every Parquet file
 
 
 @dataclass(frozen=True)
 class ForecastReport:
-    """What run_forecast wrote: rows and series, series by state, and where."""
+    """What run_forecast wrote: rows and series, series by state, where, and what kept series out, one text for each."""
 
     rows: int
     series: int
     states: dict[str, int]
     out: Path
+    refused: tuple[str, ...]
 
 
 def run_forecast(
@@ -42,7 +44,10 @@ def run_forecast(
     result = forecast(tables[0], tables[1], tables[2], config=settings)
     write_table(result.forecasts, Path(out))
     states = {str(name): int(count) for name, count in result.ledger["state"].value_counts().items()}
-    return ForecastReport(len(result.forecasts), len(result.ledger), states, Path(out))
+    refused = result.ledger[result.ledger["state"] == "quarantined"]
+    keys = zip(*(refused[name].astype(str) for name in settings.series), strict=True)
+    named = tuple(f"{' / '.join(key)}: {detail}" for key, detail in zip(keys, refused["detail"], strict=True))
+    return ForecastReport(len(result.forecasts), len(result.ledger), states, Path(out), named)
 
 
 def read_table(path: Path, config: ForecastConfig) -> pd.DataFrame:
@@ -77,7 +82,11 @@ def _read_csv(path: Path, config: ForecastConfig) -> pd.DataFrame:
     if not isinstance(frame.index, pd.RangeIndex):  # pandas takes surplus fields for an index and shifts the columns
         raise InputError(f"{path}: the rows have more fields than the header: name every column, quote commas in texts")
     if config.time in frame.columns:
-        frame[config.time] = read_times(frame[config.time], f"{path}: the column '{config.time}'", config.frequency)
+        times = lenient_times(frame[config.time], config.frequency)
+        if times.isna().all():  # no bad row: another layout
+            read_times(frame[config.time], f"{path}: the column '{config.time}'", config.frequency)
+        elif times.notna().all():
+            frame[config.time] = times
     return frame
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from statsforecast.models import CrostonClassic, CrostonSBA
 
 from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.levels import (
@@ -33,7 +34,6 @@ def shard_of(y: np.ndarray) -> Shard:
         segments=("all",),
         times=np.arange(steps + HORIZON).astype("datetime64[D]").astype("datetime64[ns]"),
         position=0,
-        broken=np.zeros(size, dtype=bool),
     )
 
 
@@ -71,6 +71,9 @@ def by_hand(name: str, y: np.ndarray, origin: int, gap: bool) -> float:
         return mean_by_hand(y, origin, int(name.removeprefix("mean_")), gap)
     if name.startswith("ses_"):
         return smooth_by_hand(past, int(name.removeprefix("ses_")) / 100, origin, gap)
+    if name in ("croston", "sba"):
+        peer = CrostonClassic() if name == "croston" else CrostonSBA()
+        return float(peer.forecast(np.asarray(past), h=1)["mean"][0]) if any(past) else 0.0
     sizes = [v for v in past if v != 0]
     often = smooth_by_hand([float(v != 0) for v in past], 0.02, origin, gap)
     return often * smooth_by_hand(sizes, 0.05, origin, True) if sizes else 0.0

@@ -104,30 +104,15 @@ def test_a_series_that_ended_is_forecast_after_the_newest_time(make) -> None:
     assert level["item 04"] < 0.6 * level["item 09"]
 
 
-def test_doubled_rows_are_refused_with_an_example(make) -> None:
-    history = make.counts()
-    doubled = pd.concat([history, history.iloc[[130]]])
-    with pytest.raises(InputError, match=r"1 doubled rows.*item 01.*2021-03-11"):
-        forecast(doubled, static=make.kinds(history), config=make.config())
-
-
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
         (lambda h: h.drop(columns="units"), r"history lacks the columns \['units'\]"),
-        (lambda h: h.assign(units="many"), "'units' holds a value that is no number"),
-        (lambda h: h.assign(day="soon"), "'day' holds a value that is no time"),
-        (lambda h: h.assign(day=h["day"].dt.strftime("%d.%m.%Y")), r"history: .*'day'.*'01\.03\.2021' in data row 1:"),
-        (lambda h: h.assign(day=h["day"].astype(str).where(h.index != 4, "05/03/2021")), "'05/03/2021' in data row 5:"),
-        (lambda h: h.assign(day=h["day"].astype(str).where(h.index != 4, "2021-02-30")), "'2021-02-30' in data row 5:"),
-        (lambda h: h.assign(day=20210301), "20210301 in data row 1:"),
-        (
-            lambda h: h.assign(day=[day.tz_localize("UTC" if row == 4 else None) for row, day in enumerate(h["day"])]),
-            r"'day' holds a value that is no time.*tz='UTC'\) in data row 5:",
-        ),
-        (lambda h: h.assign(day=h["day"].where(h.index != 4)), "without a time in 'day'"),
+        (lambda h: h.assign(units="many"), r"\(not_a_number\), for example history row 1: units is 'many'"),
+        (lambda h: h.assign(day="soon"), "history row 1: day is 'soon'"),
+        (lambda h: h.assign(day=h["day"].dt.strftime("%d.%m.%Y")), r"history row 1: day is '01\.03\.2021'"),
+        (lambda h: h.assign(day=20210301), "history row 1: day is 20210301"),
         (lambda h: h.assign(item=h["item"].where(h.index != 4)), "without a key"),
-        (lambda h: h.assign(day=h["day"] + pd.to_timedelta(h.index % 2, "h")), "is no step of frequency D"),
         (lambda h: h.iloc[:0], "history is empty"),
     ],
 )
@@ -169,7 +154,7 @@ def test_an_as_of_before_the_history_is_explained(make) -> None:
 def test_static_rows_must_be_unique_and_may_be_missing(make) -> None:
     history = make.counts(series=3)
     kinds = make.kinds(history)
-    with pytest.raises(InputError, match="static has several rows of one series"):
+    with pytest.raises(InputError, match=r"\(doubled\), for example static row 4: item is 'item 00'"):
         forecast(history, static=pd.concat([kinds, kinds]), config=make.config())
     assert len(forecast(history, static=kinds.iloc[:1], config=make.config()).forecasts) == 21
     assert len(forecast(history, config=make.config()).forecasts) == 21

@@ -6,24 +6,90 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ml_platform.forecasting import forecast
+from ml_platform.forecasting import InputError, forecast
 
 NUMBERS = ["mean", "point", "lo_95", "lo_80", "hi_80", "hi_95"]
-POISON = {"nan": np.nan, "infinite": np.inf, "minus infinite": -np.inf, "absurd": 1e300}
+DAY, UNITS = "day", "units"
+POISON = {
+    "nan": (UNITS, np.nan, "non_finite", "units is nan"),
+    "infinite": (UNITS, np.inf, "non_finite", "units is inf"),
+    "minus infinite": (UNITS, -np.inf, "non_finite", "units is -inf"),
+    "absurd": (UNITS, 1e300, "out_of_range", r"units is 1e+300"),
+    "a text": (UNITS, "many", "not_a_number", "units is 'many'"),
+    "no time": (DAY, None, "no_time", "day is None"),
+    "a time that is none": (DAY, "05/03/2021", "no_time", "day is '05/03/2021'"),
+    "a time between": (DAY, pd.Timestamp("2021-03-01 17:00"), "off_calendar", "day is 2021-03-01 17:00:00"),
+    "a time twice": (DAY, pd.Timestamp("2021-03-05"), "doubled", "day is 2021-03-05 00:00:00"),
+}
 
 
 @pytest.mark.parametrize("poison", POISON)
-def test_a_poisoned_series_leaves_the_others_bit_equal(make, poison: str) -> None:
-    history = make.counts().astype({"units": float})
-    bad = history["item"] == "item 05"
-    one = history.assign(units=history["units"].where(~(bad & (history["day"].dt.day == 9)), POISON[poison]))
-    two = history.assign(units=history["units"].where(~bad, np.nan))
-    results = [forecast(table, static=make.kinds(history), config=make.config()) for table in (one, two)]
-    pd.testing.assert_frame_equal(results[0].forecasts, results[1].forecasts)
-    assert "item 05" not in set(results[0].forecasts["item"])
-    row = results[0].ledger.set_index("item").loc["item 05"]
-    assert (row["state"], row["reason"]) == ("quarantined", "non_finite")
-    assert (results[0].ledger["state"] == "fitted").sum() == 11
+def test_a_poisoned_series_is_named_and_the_others_are_as_without_it(make, poison: str) -> None:
+    """Bit for bit: also the first and the last series, and rows in another order."""
+    column, value, reason, words = POISON[poison]
+    history = make.counts().astype({"units": object, "day": object})
+    for item in ("item 00", "item 05", "item 11"):
+        bad = history.copy()
+        row = int(np.flatnonzero(history["item"] == item)[7])
+        bad.loc[row, column] = value
+        found = forecast(bad, static=make.kinds(history), config=make.config())
+        without = history[history["item"] != item].infer_objects()
+        alone = forecast(without, static=make.kinds(history), config=make.config())
+        pd.testing.assert_frame_equal(
+            found.forecasts.astype({"date": "datetime64[ns]"}), alone.forecasts, check_exact=True
+        )
+        pd.testing.assert_frame_equal(found.metrics, alone.metrics, check_exact=True)
+        ledger = found.ledger.set_index("item")
+        assert ledger.loc[item, ["state", "reason", "detail"]].tolist() == [
+            "quarantined",
+            reason,
+            f"history row {row + 1}: {words}",
+        ]
+        assert (ledger.drop(item)["state"] == "fitted").all()
+
+
+def test_tables_beside_the_history_poison_their_series_alone(make) -> None:
+    history = make.counts().assign(price=1.0)
+    later = [history["day"].max() + pd.Timedelta(days=step) for step in range(1, 8)]
+    future = pd.concat([history.groupby(["site", "item"], as_index=False).first().assign(day=day) for day in later])
+    future = future.drop(columns=["units", "value"], errors="ignore").reset_index(drop=True).astype({"price": object})
+    kinds = make.kinds(history)
+    future.loc[future["item"] == "item 03", "price"] = "dear"
+    twice = pd.concat([kinds, kinds[kinds["item"] == "item 04"]])
+    doubled = pd.concat([future, future[future["item"] == "item 05"]])
+    found = forecast(history, doubled, twice, config=make.config(known_future=["price"])).ledger.set_index("item")
+    refused = found[found["state"] == "quarantined"]
+    assert refused["reason"].to_dict() == {"item 03": "not_a_number", "item 04": "doubled", "item 05": "doubled"}
+    assert refused["detail"].str.split().str[0].to_dict() == {
+        "item 03": "future",
+        "item 04": "static",
+        "item 05": "future",
+    }
+
+
+def test_what_lies_after_the_origin_is_counted_and_poisons_nothing(make) -> None:
+    history = make.counts().astype({"units": object})
+    cut = history["day"].max() - pd.Timedelta(days=3)
+    later = history["day"] > cut
+    history.loc[later, "units"] = "not yet"
+    found = forecast(history, static=make.kinds(history), as_of=cut, config=make.config())
+    assert (found.ledger["state"] == "fitted").all()
+    assert found.unseen == later.sum() == 36
+
+
+def test_a_series_that_alone_goes_far_ahead_asks_for_as_of(make) -> None:
+    history = make.counts()
+    last = history["day"].max()
+    ahead = history["item"] == "item 05"
+    for days, far in ((7, False), (8, True), (70_000, True)):
+        bad = history.copy()
+        bad.loc[ahead & (bad["day"] == last), "day"] = last + pd.Timedelta(days=days)
+        if not far:
+            assert len(forecast(bad, static=make.kinds(history), config=make.config()).forecasts) == 84
+            continue
+        with pytest.raises(InputError, match=rf"'item': 'item 05'.* alone goes on to .*, {days} steps beyond .*as_of"):
+            forecast(bad, static=make.kinds(history), config=make.config())
+        assert forecast(bad, static=make.kinds(history), as_of=last, config=make.config()).unseen == 1
 
 
 def test_a_missing_value_is_no_poison_where_gaps_are_allowed(make) -> None:
@@ -108,6 +174,12 @@ def test_a_balance_that_lay_still_until_lately_has_ordinary_bounds(make) -> None
     assert out[["mean", "lo_95", "hi_95"]].abs().to_numpy().max() <= 10
 
 
+def usable(series: list[float], *, gap: bool) -> bool:
+    """Whether every value can be a measurement, and there is one."""
+    known = [value for value in series if not np.isnan(value)]
+    return bool(known) and (gap or len(known) == len(series)) and all(abs(value) <= 1e12 for value in known)
+
+
 cells = st.one_of(st.floats(allow_nan=True, allow_infinity=True), st.integers(0, 50).map(float), st.just(0.0))
 
 
@@ -121,8 +193,13 @@ def test_whatever_comes_in_the_result_is_accounted_for(make, values: list[list[f
     ]
     history = pd.DataFrame(rows, columns=["site", "item", "day", "units"])
     config = make.config(missing="gap" if gap else "zero", min_active_days=3, static=[], segments=[])
-    result = forecast(history, config=config)
+    if not any(usable(series, gap=gap) for series in values):
+        with pytest.raises(InputError, match="no series of the history can be used"):
+            forecast(history, as_of=history["day"].max(), config=config)
+        return
+    result = forecast(history, as_of=history["day"].max(), config=config)
     quarantined = result.ledger["state"] == "quarantined"
+    assert (~quarantined).tolist() == [usable(series, gap=gap) for series in values]
     assert len(result.ledger) == len(values)
     assert set(result.forecasts["item"]) == set(result.ledger.loc[~quarantined, "item"])
     assert len(result.forecasts) == 7 * int((~quarantined).sum())

@@ -1,6 +1,5 @@
 """Scoring with fleets that the kernel has trained on a small panel."""
 
-from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from ml_platform.jobs.exchange import WorkFolder
 from ml_platform.jobs.train import run_step
 from ml_platform.lake import Lake, TableSpec
 from ml_platform.manifest import ReleaseError
-from ml_platform.panel import panel_shard
+from ml_platform.panel import Panel, read_panel
 from ml_platform.promotion import judge_candidate, release_candidate
 from ml_platform.registry import champion_as_of
 from ml_platform.scoring import ScoringError, forecasts_spec, score
@@ -151,7 +150,7 @@ def test_nothing_newer_than_the_day_is_read(trained):
     cut = Lake(str(other))
     cut.append(TableSpec("gold/series_panel", SCHEMA, ("month",)), panel(COUNT + 1, day))
     fleet = trained.registry.load(champion_as_of(trained.lake, day, same_day=True).release_id)
-    expected = predict(fleet, panel_shard(cut, catalogue(COUNT + 1, day), CONFIG, day))
+    expected = predict(fleet, read_panel(cut, catalogue(COUNT + 1, day), CONFIG, day).shard)
     order = [("series_id", "ascending"), ("step", "ascending")]
     assert (
         made.select(expected.column_names)
@@ -203,11 +202,11 @@ def test_forecasts_that_do_not_cover_exactly_are_not_written(trained, monkeypatc
 
 def test_a_series_whose_data_broke_since_training_stops_no_other(trained, monkeypatch):
     def with_one_broken(*arguments):
-        shard = panel_shard(*arguments)
-        return replace(shard, broken=np.arange(len(shard)) == 2)
+        shard = read_panel(*arguments).shard
+        return Panel(shard.take(np.arange(len(shard)) != 2), (shard.series_id[2],))
 
     day = TRAINED + timedelta(days=2)
-    monkeypatch.setattr(scoring, "panel_shard", with_one_broken)
+    monkeypatch.setattr(scoring, "read_panel", with_one_broken)
     report = score(trained.lake, trained.registry, catalogue(COUNT, day), CONFIG, day)
     assert report.series == {"scored": COUNT - 1, "new_since_training": 0, "quarantined": 1}
     assert report.rows == (COUNT - 1) * CONFIG.horizon

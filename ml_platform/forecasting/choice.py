@@ -1,0 +1,62 @@
+"""Choice: which families a configuration runs on a fleet, and why.
+
+Belongs here: `families: default` as the data suggest it. Does not belong here: weighing what ran (selection).
+"""
+
+from dataclasses import dataclass
+
+from ml_platform.forecasting.config import FAMILIES, ForecastConfig
+from ml_platform.forecasting.levels import SPARSE
+
+OFTEN_ZERO = 0.3  # share of zeros from which on a series is a matter of whether, and not only of how much
+WALKS = ("ets", "theta")
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a fleet is like: observed, positive and negative cells, steps of its season."""
+
+    observed: int
+    positive: int
+    negative: int
+    season: int
+
+    @property
+    def zeros(self) -> float:
+        """Share of observed cells that are 0."""
+        return 1.0 - (self.positive + self.negative) / max(self.observed, 1)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One family, whether it runs, and why."""
+
+    family: str
+    runs: bool
+    why: str
+
+
+def choose(config: ForecastConfig, traits: Traits) -> tuple[Choice, ...]:
+    """Every family in the order of FAMILIES, with a reason for or against it."""
+    if config.families != "default":
+        named = set(config.family_names)
+        return tuple(
+            Choice(name, name in named, "named in families" if name in named else "not named in families")
+            for name in FAMILIES
+        )
+    return tuple(_of_default(name, traits) for name in FAMILIES)
+
+
+def _of_default(name: str, traits: Traits) -> Choice:
+    share = f"{traits.zeros:.0%} of the values are 0"
+    if name in SPARSE:
+        return Choice(name, traits.zeros > OFTEN_ZERO, f"{share}: for sparse demand, more than {OFTEN_ZERO:.0%}")
+    if name in WALKS:
+        return Choice(
+            name,
+            traits.zeros <= OFTEN_ZERO,
+            f"{share}: follows level, trend and season of values, at most {OFTEN_ZERO:.0%}",
+        )
+    if name == "seasonal_naive":
+        return Choice(name, traits.season > 1, "the last season again" if traits.season > 1 else "there is no season")
+    return Choice(name, True, "runs on every fleet")

@@ -1,0 +1,156 @@
+"""Exponential smoothing with trend and season (ETS), for all series and a grid of constants at once.
+
+Belongs here: the recursion, its states at past origins, the choice of a form by information criterion. Does not belong here: blends.
+
+Additive components; on logs they multiply. With errors relative to the forecast (M) the states move as with absolute ones (A): only the
+criterion differs (Hyndman, Koehler, Ord, Snyder 2008, tables 2.2 and 2.3 without multiplicative seasons).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from ml_platform.forecasting.calendar import Floats, Ints
+
+ALPHAS = (0.03, 0.08, 0.16, 0.3, 0.6)
+TRENDS = ((0.0, 0.0), (0.05, 0.9), (0.2, 0.98))  # share of alpha that moves the trend, and its damping; 0 is none
+SEASONS = (0.0, 0.03, 0.12)
+NO_SEASON = -1.0
+CYCLES = 3.0  # cycles that a season counts for nothing yet
+DEFAULT: tuple[float, ...] = (0.16, 0.0, 0.0, 0.03)  # alpha, beta, phi, gamma of a series that was not fitted
+CELLS = 16_384  # states that stay in the cache of a core
+
+
+@dataclass(frozen=True)
+class Form:
+    """Constants of forms (K,): alpha, beta, phi, gamma; phi 0 is no trend, gamma NO_SEASON no season."""
+
+    alpha: Floats
+    beta: Floats
+    phi: Floats
+    gamma: Floats
+
+    @classmethod
+    def grid(cls, season: int) -> "Form":
+        """Every form that is tried."""
+        seasons = (NO_SEASON, *SEASONS) if season > 1 else (NO_SEASON,)
+        rows = [(a, a * share, phi, gamma) for a, (share, phi), gamma in product(ALPHAS, TRENDS, seasons)]
+        return cls(*np.asarray(rows).T.copy())
+
+    @classmethod
+    def from_rows(cls, rows: Floats) -> "Form":
+        """One form per series (S, 4)."""
+        return cls(*np.asarray(rows, dtype=float).T.copy())
+
+    def rows(self) -> Floats:
+        return np.stack([self.alpha, self.beta, self.phi, self.gamma], axis=1)
+
+    def freedom(self, season: int) -> Floats:
+        """Numbers that a form fits, initial states included."""
+        return 2.0 + 3.0 * (self.phi > 0) + season * (self.gamma >= 0)
+
+
+def fit(
+    y: Floats, origins: Sequence[int], horizon: int, season: int, *, relative: bool = False
+) -> tuple[Floats, Floats]:
+    """Forecasts (S, O, H) of the form with the least criterion on what lies before each origin, and the last forms as rows (S, 4).
+
+    y (S, T) is NaN where not observed. `relative`: errors count relative to their forecast.
+    """
+    grid, size = Form.grid(season), len(y)
+    block = max(1, CELLS // len(grid.alpha))
+    forecasts, forms = np.empty((size, len(origins), horizon)), np.empty((size, 4))
+    for start in range(0, size, block):
+        rows = slice(start, start + block)
+        columns = Form(*(np.repeat(one[:, None], len(y[rows]), axis=1) for one in vars(grid).values()))
+        for place, states in enumerate(_run(y[rows], columns, origins, season, relative=relative)):
+            best = states.best(grid.freedom(season))
+            forecasts[rows, place] = states.ahead(best, columns, origins[place], horizon, season)
+            forms[rows] = grid.rows()[best]
+    return forecasts, forms
+
+
+def predict(y: Floats, forms: Floats, horizon: int, season: int) -> Floats:
+    """Forecasts (S, H) after the end of y with known forms (S, 4)."""
+    size, block = len(y), CELLS
+    out = np.empty((size, horizon))
+    for start in range(0, size, block):
+        rows = slice(start, start + block)
+        columns = Form(*(one[None] for one in vars(Form.from_rows(forms[rows])).values()))
+        (states,) = _run(y[rows], columns, [y.shape[1]], season)
+        nothing = np.zeros(len(y[rows]), dtype=np.int64)
+        out[rows] = states.ahead(nothing, columns, y.shape[1], horizon, season)
+    return out
+
+
+@dataclass(frozen=True)
+class States:
+    """States of K forms of S series at one origin: level, trend (K, S), season (m, K, S), squared errors (K, S), their scale, count (S,)."""
+
+    level: Floats
+    trend: Floats
+    season: Floats
+    squares: Floats
+    scale: Floats
+    count: Floats
+
+    def best(self, freedom: Floats) -> Ints:
+        """The form with the least corrected Akaike criterion, the first of equals, (S,)."""
+        count = np.maximum(self.count, 1.0)
+        left = np.maximum(count - freedom[:, None] - 1.0, 0.5)
+        spread = np.log(np.maximum(self.squares, 1e-12) / count) + self.scale / count
+        return np.asarray(np.argmin(count * spread + 2.0 * freedom[:, None] * count / left, axis=0), dtype=np.int64)
+
+    def ahead(self, best: Ints, form: Form, origin: int, horizon: int, season: int) -> Floats:
+        """Forecasts (S, H) of one form per series."""
+        here = np.arange(len(best))
+        phi = form.phi[best, here]
+        reach = np.cumsum(phi[:, None] ** np.arange(1, horizon + 1), axis=1)
+        turn = (origin + np.arange(horizon)) % season
+        return np.asarray(
+            self.level[best, here][:, None]
+            + reach * self.trend[best, here][:, None]
+            + self.season[turn[None], best[:, None], here[:, None]]
+        )
+
+
+def _run(y: Floats, form: Form, origins: Sequence[int], season: int, *, relative: bool = False) -> list[States]:
+    """One walk over time; y (S, T), forms (K, S); a copy of the states at every origin.
+
+    States begin at nothing and take in the first values by their mean: no value before an origin needs one after it.
+    """
+    seen = ~np.isnan(y)
+    shape = np.broadcast_shapes(form.alpha.shape, (1, len(y)))
+    level, trend, squares, scale = np.zeros((4, *shape))
+    turn, gamma = np.zeros((season, *shape)), np.where(form.gamma >= 0, form.gamma, 0.0)
+    seasonal = (form.gamma >= 0).astype(float)
+    values, known = np.ascontiguousarray(np.where(seen, y, 0.0).T), np.ascontiguousarray(seen.T.astype(float))
+    steps = np.cumsum(known, axis=0)
+    said, error, found = np.empty_like(level), np.empty_like(level), list[States]()
+    for at in range(max(origins, default=-1) + 1):
+        for _ in range(list(origins).count(at)):
+            judged = np.maximum(steps[at - 1] - season, 0.0) if at else np.zeros(len(y))
+            found.append(States(level.copy(), trend.copy(), turn.copy(), squares.copy(), scale.copy(), judged))
+        if at == len(values):
+            break
+        own, step = turn[at % season], np.maximum(steps[at], 1.0)
+        np.multiply(trend, form.phi, out=trend)
+        np.add(level, trend, out=said)
+        level += trend
+        said += own
+        np.subtract(values[at], said, out=error)
+        error *= known[at]
+        judges = known[at] * (step > season)
+        if relative:
+            size = np.maximum(np.abs(said), 1e-6)
+            squares += judges * (error / size) ** 2
+            scale += judges * 2.0 * np.log(size)
+        else:
+            squares += judges * error**2
+        young = 1.0 / step
+        level += np.maximum(form.alpha, young) * error
+        trend += form.beta * error * (step > season)
+        own += np.maximum(gamma, seasonal / (step / season + CYCLES)) * error
+    return found

@@ -1,0 +1,73 @@
+"""Sums of series: they agree with the series, whichever way they are made, and their intervals hold what comes."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ml_platform.forecasting import ConfigError, forecast
+from ml_platform.forecasting.config import parse_config
+
+BOUNDS = ["lo_95", "lo_80", "mean", "hi_80", "hi_95"]
+SUMS = [["site"], ["kind"], []]
+
+
+def summed(result, by: list[str], kinds: pd.DataFrame) -> pd.DataFrame:
+    """Means of the series added up by some columns and step."""
+    joined = result.forecasts.merge(kinds, on=["site", "item"])
+    return joined.groupby([*by, "step"], as_index=False)["mean"].sum()
+
+
+@pytest.mark.parametrize("way", ["bottom_up", "mint"])
+@pytest.mark.parametrize("missing", ["zero", "gap"])
+def test_every_sum_is_that_of_its_series(make, way: str, missing: str) -> None:
+    history, config = make.counts(), make.config(sums=SUMS, reconcile=way, missing=missing)
+    kinds = make.kinds(history)
+    result = forecast(history, static=kinds, config=config)
+    for by in SUMS:
+        own = result.sums[result.sums["sum_by"] == (" x ".join(by) or "total")]
+        wanted = summed(result, by, kinds)
+        both = own.merge(wanted, on=[*by, "step"], suffixes=("", "_wanted"), validate="one_to_one") if by else own
+        said = both["mean_wanted"] if by else wanted["mean"].to_numpy()
+        np.testing.assert_allclose(both["mean"], said, rtol=1e-9)
+        assert len(own) == len(wanted)
+    assert (np.diff(result.sums[BOUNDS].to_numpy(), axis=1) >= 0).all()
+    assert result.sums["date"].min() == history["day"].max() + pd.Timedelta(days=1)
+    assert result.sums.loc[result.sums["sum_by"] == "total", ["site", "kind"]].isna().all(axis=None)
+
+
+def test_agreement_moves_series_towards_what_their_sums_say(make) -> None:
+    history = make.counts(series=20, days=200)
+    kinds = make.kinds(history)
+    plain, agreed = (
+        forecast(history, static=kinds, config=make.config(sums=[[]], reconcile=way)) for way in ("bottom_up", "mint")
+    )
+    assert not np.allclose(plain.forecasts["mean"], agreed.forecasts["mean"])
+    np.testing.assert_allclose(plain.forecasts["mean"], agreed.forecasts["mean"], rtol=0.25, atol=0.1)
+    assert (agreed.forecasts[BOUNDS].to_numpy() >= 0).all()
+    assert (np.diff(agreed.forecasts[BOUNDS].to_numpy(), axis=1) >= -1e-12).all()
+
+
+def test_intervals_of_sums_hold_what_comes(make) -> None:
+    """Of sums of independent series 80 % of the days lie inside; adding up the series' own bounds would hold all."""
+    inside = []
+    for seed in range(6):
+        whole = make.counts(series=40, days=207, seed=seed)
+        cut = whole["day"].max() - pd.Timedelta(days=7)
+        result = forecast(
+            whole, static=make.kinds(whole), as_of=cut, config=make.config(sums=[["site"]], interval_origins=16)
+        )
+        truth = whole[whole["day"] > cut].groupby(["site", "day"], as_index=False)["units"].sum()
+        both = result.sums.merge(truth, left_on=["site", "date"], right_on=["site", "day"])
+        inside.append(((both["lo_80"] <= both["units"]) & (both["units"] <= both["hi_80"])).mean())
+    assert 0.7 <= np.mean(inside) <= 0.9
+
+
+def test_without_sums_there_are_none(make) -> None:
+    history = make.counts(series=3)
+    assert forecast(history, static=make.kinds(history), config=make.config()).sums.empty
+
+
+def test_sums_by_a_column_that_nobody_knows_are_refused(make) -> None:
+    values = make.config().model_dump(mode="json") | {"sums": [["region"]]}
+    with pytest.raises(ConfigError, match=r"the sums \['region'\] are neither key columns nor attributes"):
+        parse_config(values, "forecast.yaml")

@@ -1,0 +1,111 @@
+"""Families that walk over a history: equal to a loop by hand, blind for what comes later, as good as those of statsforecast."""
+
+import numpy as np
+import pytest
+from statsforecast.models import AutoETS, Theta
+
+from ml_platform.forecasting import ets, theta
+from ml_platform.forecasting.backtest import WALKS
+from ml_platform.forecasting.walk import Walk
+
+HORIZON, SEASON = 14, 7
+
+
+def daily(series: int, steps: int, seed: int = 0) -> np.ndarray:
+    """Counts with a level that wanders and a week of their own."""
+    rng, at = np.random.default_rng(seed), np.arange(steps)
+    level = np.exp(rng.normal(3, 0.7, (series, 1)) + np.cumsum(rng.normal(0, 0.03, (series, steps)), axis=1))
+    return rng.poisson(level * np.exp(rng.normal(0, 0.2, (series, SEASON)))[:, at % SEASON]).astype(float)
+
+
+def by_hand(y: np.ndarray, form: np.ndarray, season: int, horizon: int) -> np.ndarray:
+    """One series, one form, one step after the other."""
+    alpha, beta, phi, gamma = form
+    level, trend, turn, count = 0.0, 0.0, np.zeros(season), 0
+    for at, value in enumerate(y):
+        trend *= phi
+        level += trend
+        if np.isnan(value):
+            continue
+        count += 1
+        error = value - level - turn[at % season]
+        level += max(alpha, 1 / count) * error
+        trend += beta * error if count > season else 0.0
+        if gamma >= 0:
+            turn[at % season] += max(gamma, 1 / (count / season + ets.CYCLES)) * error
+    steps = np.arange(1, horizon + 1)
+    reach = np.cumsum(phi**steps)
+    return level + reach * trend + turn[(len(y) + steps - 1) % season]
+
+
+@pytest.mark.parametrize("season", [1, SEASON])
+def test_ets_equals_a_loop_by_hand(season: int) -> None:
+    y = daily(6, 60)
+    y[1, :11] = np.nan
+    y[2, 20:33] = np.nan
+    forecasts, forms = ets.fit(y, [60], HORIZON, season)
+    for row in range(len(y)):
+        assert forecasts[row, 0] == pytest.approx(by_hand(y[row], forms[row], season, HORIZON), rel=1e-9)
+
+
+@pytest.mark.parametrize("name", WALKS)
+def test_later_values_change_nothing_before_them(name: str) -> None:
+    y = daily(5, 120)
+    other = y.copy()
+    other[:, 80:] *= 7
+    first, _ = WALKS[name].fit(y, [40, 80, 120], HORIZON, SEASON)
+    second, _ = WALKS[name].fit(other, [40, 80, 120], HORIZON, SEASON)
+    assert np.array_equal(first[:, :2], second[:, :2])
+    assert not np.allclose(first[:, 2], second[:, 2])
+
+
+@pytest.mark.parametrize("name", WALKS)
+def test_constants_bring_the_same_forecasts_back(name: str) -> None:
+    y = daily(5, 90)
+    y[0, :30], y[3] = np.nan, 0.0
+    forecasts, constants = WALKS[name].fit(y, [90], HORIZON, SEASON)
+    assert np.array_equal(WALKS[name].predict(y, constants, HORIZON, SEASON), forecasts[:, 0])
+    assert len(WALKS[name].DEFAULT) == constants.shape[1]
+    assert np.isfinite(forecasts).all()
+    assert not forecasts[3].any()
+
+
+@pytest.mark.parametrize("name", WALKS)
+@pytest.mark.parametrize("factor", [1e-3, 1e4])
+def test_a_multiple_of_the_series_has_a_multiple_of_its_forecast(name: str, factor: float) -> None:
+    y = daily(8, 100)
+    once, _ = WALKS[name].fit(y, [100], HORIZON, SEASON)
+    more, _ = WALKS[name].fit(factor * y, [100], HORIZON, SEASON)
+    assert more == pytest.approx(factor * once, rel=1e-8, abs=1e-8 * factor)
+
+
+@pytest.mark.parametrize("name", WALKS)
+def test_series_do_not_see_each_other(name: str) -> None:
+    y = daily(700, 40)
+    whole, constants = WALKS[name].fit(y, [30, 40], HORIZON, SEASON)
+    alone, own = WALKS[name].fit(y[345:346], [30, 40], HORIZON, SEASON)
+    assert np.array_equal(whole[345:346], alone)
+    assert np.array_equal(constants[345:346], own)
+
+
+@pytest.mark.parametrize(
+    ("walk", "peer", "season"), [(ets, AutoETS(SEASON), SEASON), (theta, Theta(1), 1)], ids=["ets", "theta"]
+)
+def test_as_good_as_the_peer(walk: Walk, peer: AutoETS | Theta, season: int) -> None:
+    """Mean root scaled square error of unseen weeks, at most 2 % above a method that optimises every series by itself."""
+    y = daily(60, 300 + HORIZON, seed=4)
+    past, later = y[:, :300], y[:, 300:]
+    own, _ = walk.fit(past, [300], HORIZON, season)
+    theirs = np.stack([peer.forecast(row, h=HORIZON)["mean"] for row in past])
+    scale = np.sqrt((np.diff(past, axis=1) ** 2).mean(axis=1))
+    errors = [float(np.mean(np.sqrt(((said - later) ** 2).mean(axis=1)) / scale)) for said in (own[:, 0], theirs)]
+    assert errors[0] <= 1.02 * errors[1]
+
+
+def test_relative_errors_choose_by_share() -> None:
+    """The same states move; what is judged is how far a forecast was off as a share of itself."""
+    y = daily(40, 150, seed=2) + 5
+    plain, _ = ets.fit(y, [150], HORIZON, SEASON)
+    share, _ = ets.fit(y, [150], HORIZON, SEASON, relative=True)
+    same = np.isclose(plain, share).all(axis=(1, 2))
+    assert 0 < same.sum() < len(y)
