@@ -18,10 +18,10 @@ Bools = npt.NDArray[np.bool_]
 class Shard:
     """Series as arrays (S series, T observed steps, K covariates, H steps of horizon).
 
-    y (S, T): NaN = not observed, also before the first step of a series. known (S, K, T + H): NaN = unknown.
+    y (S, T): NaN = not observed, also before the first step of a series. known (S, K, T + H): NaN = unknown; the oldest may be left out.
     first (S,): first observed step, T where there is none. active (S,): observed dates with a row.
     weight (S, back + 1): fleet weight at the origin `back` horizons before the end. segment (S,): code into `segments`.
-    times (T + H,): naive times of the steps. position: season position of step 0.
+    times (T + H,): naive times of the steps. position: number of step 0 since the epoch, which ties seasons and blocks to the calendar.
     """
 
     series_id: npt.NDArray[np.object_]
@@ -41,6 +41,11 @@ class Shard:
     @property
     def steps(self) -> int:
         return int(self.y.shape[1])
+
+    def covariates(self, start: int, end: int) -> Floats:
+        """Covariates of the steps [start, end), (S, K, end - start), which must not be older than those that are held."""
+        gone = len(self.times) - self.known.shape[2]
+        return self.known[:, :, start - gone : end - gone]
 
     def take(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_] | slice) -> "Shard":
         """The same shard with some of its series."""

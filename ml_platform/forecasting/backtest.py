@@ -11,14 +11,14 @@ import numpy as np
 from ml_platform.forecasting import ets, theta
 from ml_platform.forecasting.arrays import Bools, Shard
 from ml_platform.forecasting.calendar import Floats, Ints
-from ml_platform.forecasting.levels import LEVELS, History, SeasonSums, seasonal_naive
+from ml_platform.forecasting.levels import LEVELS, History, LevelTable, SeasonSums, seasonal_naive
 from ml_platform.forecasting.pools import (
     DECAY,
     PROFILE_VARIANCE,
     Pools,
     Setup,
     Shared,
-    block_levels,
+    origin_levels,
     shrunk_profile,
     usable,
 )
@@ -60,13 +60,11 @@ def fit_shard(shard: Shard, pools: Pools, setup: Setup) -> Backtest:
     origins = [plan.origin(back) for back in plan.evaluated[:-1]]
     past = np.zeros((len(rows), len(origins), plan.horizon, len(setup.config.family_names)))
     actual = np.zeros(past.shape[:3])
-    levels = block_levels(history, plan)
+    levels = origin_levels(history, setup)
     seasons = SeasonSums(history, plan.season)
     for e, origin in enumerate(origins):
         shared = pools.at(e, judged.segment)
-        past[:, e] = family_forecasts(
-            history, seasons, levels[:, plan.blocks.index(plan.evaluated[e])], shared, origin, setup
-        )
+        past[:, e] = family_forecasts(history, seasons.at(origin), levels.at(origin), shared, origin, setup)
         actual[:, e] = judged.y[:, origin : origin + plan.horizon]
     constants = {name: _walk(name, history, setup, past) for name in WALKS if name in setup.config.family_names}
     if setup.with_ridge:
@@ -86,13 +84,16 @@ def _walk(name: str, history: History, setup: Setup, past: Floats) -> Floats:
     return constants
 
 
-def walked(history: History, setup: Setup) -> Floats:
-    """Values (S, T) that a walk sees, NaN where not observed: logs where values are positive."""
-    y = np.where(history.seen, history.y, np.nan)
+def walked(history: History, setup: Setup, first: int = 0) -> Floats:
+    """Values that a walk sees from a step on, (S, T - first), NaN where not observed: logs where values are positive.
+
+    A value counts for no less than a share of the mean up to it: later ones change nothing that was seen.
+    """
+    y = np.where(history.seen, history.y, np.nan)[:, first:]
     if not setup.log:
         return y
-    steps = history.counts[:, -1:]
-    mean = np.divide(history.sums[:, -1:], steps, out=np.ones_like(steps), where=steps > 0)
+    steps, sums = history.counts[:, first + 1 :], history.sums[:, first + 1 :]
+    mean = np.divide(sums, steps, out=np.ones_like(steps), where=steps > 0)
     return np.asarray(np.log(np.maximum(y, LEAST * np.maximum(mean, 1e-12))))
 
 
@@ -102,9 +103,9 @@ def outspoken(forecasts: Floats, setup: Setup) -> Floats:
 
 
 def family_forecasts(
-    history: History, seasons: SeasonSums, levels: Floats, shared: Shared, origin: int, setup: Setup
+    history: History, seasons: tuple[Floats, Floats], levels: Floats, shared: Shared, origin: int, setup: Setup
 ) -> Floats:
-    """Every family but ridge after an origin, (S, H, F), before clipping; levels (S, L) of that origin."""
+    """Every family but ridge after an origin, (S, H, F), before clipping; levels (S, L) and seasons (see SeasonSums) of that origin."""
     plan, names = setup.plan, setup.config.family_names
     filled = np.where(np.isnan(levels), shared.mean[:, None], levels)
     profile = _own_profile(seasons, shared, origin, setup)
@@ -118,29 +119,35 @@ def family_forecasts(
     return out
 
 
-def _own_profile(seasons: SeasonSums, shared: Shared, origin: int, setup: Setup) -> Floats:
+def _own_profile(seasons: tuple[Floats, Floats], shared: Shared, origin: int, setup: Setup) -> Floats:
     """Profile of each series, shrunk to its segment's, for the steps after the origin: (S, H)."""
     steps = (origin + np.arange(setup.plan.horizon)) % setup.plan.season
     if setup.kind == "real":
         return shared.profile[:, steps]
-    return shrunk_profile(*seasons.at(origin), shared.profile, shared.dispersion / PROFILE_VARIANCE)[:, steps]
+    return shrunk_profile(*seasons, shared.profile, shared.dispersion / PROFILE_VARIANCE)[:, steps]
 
 
-def _ridge(history: History, levels: Floats, pools: Pools, setup: Setup, past: Floats) -> Floats:
+def _ridge(history: History, levels: LevelTable, pools: Pools, setup: Setup, past: Floats) -> Floats:
     """Write the ridge column of `past`, each origin with the newest coefficients fitted before it; returns the last."""
     plan, segment = setup.plan, history.shard.segment
     column = setup.config.family_names.index("ridge")
     betas = pools.prior[segment, 0]
     data = RidgeData(history, plan, setup.log)
-    for back, block, gram, _ in running_grams(data, levels, DECAY[setup.kind]):
+    refits = running_grams(data, levels, DECAY[setup.kind])
+    for e, back in enumerate(plan.evaluated):
         if back in plan.refit:
-            refit, e = plan.refit.index(back), plan.evaluated.index(back)
-            strength = RIDGE_ROWS[setup.kind] * (1.0 if setup.log else pools.dispersion[segment, e])
-            rows = np.broadcast_to(strength, segment.shape)
-            betas = solve_series(gram, pools.prior[segment, refit], pools.prior_gram[segment, refit], rows)
-        if back in plan.evaluated[:-1]:
-            past[:, plan.evaluated.index(back), :, column] = respond(block.x, betas, block.scale, setup.log)
+            refit, (_, grams) = plan.refit.index(back), next(refits)
+            strength = ridge_strength(pools.dispersion[segment, e], setup)
+            betas = solve_series(grams.gram, pools.prior[segment, refit], pools.prior_gram[segment, refit], strength)
+        if back > 0:
+            block = data.block(back, levels.at(plan.origin(back)))
+            past[:, e, :, column] = respond(block.x, betas, block.scale, setup.log)
     return np.asarray(betas)
+
+
+def ridge_strength(dispersion: Floats, setup: Setup) -> Floats:
+    """Rows (S,) that say what the segment says, for series of a segment with this dispersion (S,)."""
+    return RIDGE_ROWS[setup.kind] * (np.ones_like(dispersion) if setup.log else dispersion)
 
 
 def difference_scale(y: Floats, origins: list[int]) -> Floats:

@@ -92,7 +92,7 @@ class Plan:
     """Where a history of `steps` steps is cut; `back` counts horizons before the end, so origin = steps - back * horizon.
 
     choosing: folds that choose, oldest first. judging: the fold that only judges (1) or 0. interval: residual origins.
-    refit: where ridge coefficients are fitted. train: the oldest block with ridge rows.
+    refit: where ridge coefficients are fitted. begin: the first step that is a ridge row.
     harmonics: whether ridge describes a long season, which takes SEASONS of it.
     """
 
@@ -103,7 +103,7 @@ class Plan:
     choosing: tuple[int, ...]
     interval: tuple[int, ...]
     refit: tuple[int, ...]
-    train: int
+    begin: int
     harmonics: bool
 
     @property
@@ -115,11 +115,6 @@ class Plan:
     def folds(self) -> tuple[int, ...]:
         """Choosing folds oldest first, then the judging one."""
         return self.choosing + ((self.judging,) if self.judging else ())
-
-    @property
-    def blocks(self) -> tuple[int, ...]:
-        """Every `back` whose levels are needed, oldest first, 0 last."""
-        return tuple(range(max((self.train, *self.evaluated)), -1, -1))
 
     def origin(self, back: int) -> int:
         return self.steps - back * self.horizon
@@ -135,7 +130,7 @@ def plan_folds(config: ForecastConfig, steps: int, judging: bool) -> Plan:
     interval = tuple(range(min(most, first + config.interval_origins - 1), first - 1, -1))
     newest = {0, *choosing, *range(first)}
     refit = newest | {back for back in interval if (back - first) % 3 == 2} | set(interval[:1])
-    train = max(0, (steps - max(1, min(season, steps // 4))) // horizon)
+    begin = max(1, min(season, steps // 4))
     return Plan(
         steps,
         horizon,
@@ -144,6 +139,6 @@ def plan_folds(config: ForecastConfig, steps: int, judging: bool) -> Plan:
         choosing,
         interval,
         tuple(sorted(refit, reverse=True)),
-        train,
+        begin,
         steps >= SEASONS * season,
     )

@@ -6,7 +6,7 @@ Belongs here: `families: default` as the data suggest it. Does not belong here: 
 from dataclasses import dataclass
 
 from ml_platform.forecasting.config import FAMILIES, ForecastConfig
-from ml_platform.forecasting.levels import SPARSE
+from ml_platform.forecasting.running import SPARSE
 
 OFTEN_ZERO = 0.3  # share of zeros from which on a series is a matter of whether, and not only of how much
 WALKS = ("ets", "theta")

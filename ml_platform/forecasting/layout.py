@@ -42,7 +42,7 @@ def lay_out(
     if config.missing == "zero":
         begin = np.where(cells.active < config.min_active_days, 0, first)
         fill_zero(y, begin)
-    position = first_position(pd.Timestamp(times[0]), config.frequency) % config.season
+    position = first_position(pd.Timestamp(times[0]), config.frequency)
     return Shard(ids, y, cells.known, first, cells.active, _fleet_weights(cells, config), *segments, times, position)
 
 

@@ -1,42 +1,44 @@
 """Levels: what a series amounts to per step on average, as seen from many origins at once.
 
-Belongs here: trailing means, exponential smoothing, sparse demand (Croston, SBA, TSB), seasonal naive, plain floors. Does not belong here: profiles, drift, ridge.
+Belongs here: trailing means, seasonal naive, plain floors, all levels by origin. Does not belong here: profiles, drift, ridge, recursions (running).
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ml_platform.forecasting.arrays import Shard
+from ml_platform.forecasting.arrays import Bools, Shard
 from ml_platform.forecasting.calendar import Floats, Ints, window
+from ml_platform.forecasting.running import BEFORE_FIRST, SMOOTHING, SPARSE, Running
 
 MEANS = {"mean_28": 28, "mean_56": 56, "mean_182": 182}
-SMOOTHING = {"ses_01": 0.01, "ses_05": 0.05, "ses_20": 0.2}
-SPARSE = ("tsb", "croston", "sba")
 LEVELS = (*MEANS, *SMOOTHING, *SPARSE)
-OCCURRENCE, SIZE = 0.02, 0.05  # smoothing of TSB: how often, and how much at a time
-DEMAND = 0.1  # Croston's smoothing of sizes and of the steps between them
-BEFORE_FIRST = 10.0  # a series starts with a value by definition: so many empty steps before it take that bias away
 
 
 class History:
-    """Running sums of a shard that every level shares: `sums` and `counts` (S, T + 1) over time, `seen` (S, T)."""
+    """Running sums of a shard that every level shares: `sums` and `counts` (S, T + 1) over time, `seen` (S, T).
 
-    def __init__(self, shard: Shard, missing: str) -> None:
+    `before` (S, 2): sum and count of observed steps that are older than the shard.
+    """
+
+    def __init__(self, shard: Shard, missing: str, before: Floats | None = None) -> None:
         self.shard, self.gap = shard, missing == "gap"
         self.seen = ~np.isnan(shard.y)
         self.y = np.where(self.seen, shard.y, 0.0)
-        self.sums = _running(self.y)
-        self.counts = _running(self.seen)
+        self.sums = _running(self.y, None if before is None else before[:, 0])
+        self.counts = _running(self.seen, None if before is None else before[:, 1])
 
     def between(self, start: int, end: int) -> tuple[Floats, Floats]:
         """Sum and count of observed steps in [start, end), each (S,)."""
         return self.sums[:, end] - self.sums[:, start], self.counts[:, end] - self.counts[:, start]
 
 
-def _running(values: Floats) -> Floats:
+def _running(values: Floats | Bools, before: Floats | None) -> Floats:
     out = np.zeros((values.shape[0], values.shape[1] + 1))
     np.cumsum(values, axis=1, out=out[:, 1:])
+    if before is not None:
+        out += before[:, None]
     return out
 
 
@@ -46,91 +48,72 @@ def trailing_mean(history: History, origin: int, width: int) -> Floats:
     total, count = history.between(start, origin)
     if not history.gap:
         return np.asarray(total / np.minimum(count + BEFORE_FIRST, max(origin - start, 1)))
-    everything, steps = history.between(0, origin)
+    everything, steps = history.sums[:, origin], history.counts[:, origin]
     overall = np.divide(everything, steps, out=np.full(len(steps), np.nan), where=steps > 0)
     return np.asarray(np.divide(total, count, out=overall, where=count > 0))
 
 
-def _smoothed(history: History, origins: Sequence[int]) -> tuple[Floats, Floats, Floats]:
-    """Exponential sums at each origin: values and weights (4, S, O) per smoothing constant, TSB's mean size (S, O)."""
-    rates = np.array([*SMOOTHING.values(), OCCURRENCE])[:, None]
-    size = len(history.y)
-    value, weight = np.zeros((2, 4, size))
-    amount, amount_weight = np.zeros((2, size))
-    out, weights, sizes = (
-        np.zeros((4, size, len(origins))),
-        np.zeros((4, size, len(origins))),
-        np.zeros((size, len(origins))),
-    )
-    y, seen = np.ascontiguousarray(history.y.T), np.ascontiguousarray(history.seen.T)
-    for at in range(max(origins, default=0) + 1):
-        for column in np.flatnonzero(np.asarray(origins) == at):
-            out[..., column], weights[..., column] = value, weight
-            sizes[:, column] = np.divide(amount, amount_weight, out=np.zeros(size), where=amount_weight > 0)
-        if at == len(y):
-            break
-        occurs = y[at] != 0
-        inputs = np.stack([y[at], y[at], y[at], occurs.astype(float)])
-        value += (rates * seen[at]) * (inputs - value)
-        weight += (rates * seen[at]) * (1.0 - weight)
-        amount += SIZE * occurs * (y[at] - amount)
-        amount_weight += SIZE * occurs * (1.0 - amount_weight)
-    return out, weights, sizes
-
-
-def croston_rate(history: History, origins: Sequence[int]) -> Floats:
-    """Size of a demand over the steps between two, (S, O), both smoothed at demands alone (Croston 1972); 0 before the first one."""
-    size, gap, since = np.zeros((3, len(history.y)))
-    y, seen = np.ascontiguousarray(history.y.T), np.ascontiguousarray(history.seen.T)
-    out = np.zeros((len(history.y), len(origins)))
-    for at in range(max(origins, default=0) + 1):
-        for column in np.flatnonzero(np.asarray(origins) == at):
-            out[:, column] = np.divide(size, gap, out=np.zeros_like(size), where=gap > 0)
-        if at == len(y):
-            break
-        since += seen[at]
-        occurs = y[at] != 0
-        rate = np.where(gap > 0, DEMAND, 1.0) * occurs
-        size += rate * (y[at] - size)
-        gap += rate * (since - gap)
-        since[occurs] = 0.0
-    return out
+def levels_at(history: History, running: Running, origin: int, season: int) -> Floats:
+    """Every level at one origin, (S, L) in the order of LEVELS; `running` has taken in all steps before it."""
+    smooth = running.smoothed(history.gap)
+    means = [trailing_mean(history, origin, window(width, season)) for width in MEANS.values()]
+    return np.stack([*means, *smooth[:-1], *running.demand(smooth[-1])], axis=1)
 
 
 def level_array(history: History, origins: Sequence[int], season: int) -> Floats:
     """Every level at every origin, (S, O, L) in the order of LEVELS; NaN where a gap series has not begun."""
-    value, weight, sizes = _smoothed(history, origins)
-    rates = np.array([*SMOOTHING.values(), OCCURRENCE])[:, None, None]
-    if not history.gap:
-        full = 1.0 - (1.0 - rates) ** np.asarray(origins, dtype=float)
-        weight = np.minimum(weight + BEFORE_FIRST * rates, np.maximum(full, 1e-12))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        smooth = np.where(weight > 0, value / weight, np.nan)
-    means = [
-        np.stack([trailing_mean(history, origin, window(width, season)) for origin in origins], axis=1)
-        for width in MEANS.values()
-    ]
-    croston = croston_rate(history, origins)
-    sparse = [
-        smooth[3] * sizes,
-        croston,
-        (1.0 - DEMAND / 2.0) * croston,
-    ]  # SBA: without Croston's bias (Syntetos, Boylan 2005)
-    return np.stack([*means, smooth[0], smooth[1], smooth[2], *sparse], axis=2)
+    running, out = Running.begun(len(history.y)), np.empty((len(history.y), len(origins), len(LEVELS)))
+    y, seen = np.ascontiguousarray(history.y.T), np.ascontiguousarray(history.seen.T)
+    places: dict[int, list[int]] = {}
+    for column, origin in enumerate(origins):
+        places.setdefault(origin, []).append(column)
+    for at in range(max(origins, default=0) + 1):
+        if at in places:
+            out[:, places[at]] = levels_at(history, running, at, season)[:, None]
+        if at < len(y):
+            running.step(y[at], seen[at])
+    return out
 
 
-def seasonal_naive(history: History, origin: int, horizon: int, season: int, otherwise: Floats) -> Floats:
-    """The last observed value at the same season position, (S, H); `otherwise` (S,) where there is none."""
-    out = np.repeat(otherwise[:, None], horizon, axis=1)
+@dataclass(frozen=True)
+class LevelTable:
+    """Levels of S series (S, O, L) at some origins."""
+
+    origins: tuple[int, ...]
+    values: Floats
+
+    @classmethod
+    def of(cls, history: History, origins: Sequence[int], season: int) -> "LevelTable":
+        """Levels at these origins, in one walk over the history."""
+        unique = tuple(sorted(set(origins)))
+        return cls(unique, level_array(history, unique, season))
+
+    def at(self, origin: int) -> Floats:
+        """Levels (S, L) at an origin."""
+        return self.values[:, self.origins.index(origin)]
+
+    def take(self, rows: Bools) -> "LevelTable":
+        return replace(self, values=self.values[rows])
+
+
+def seasonal_naive(
+    history: History, origin: int, horizon: int, season: int, otherwise: Floats, first: int = 0
+) -> Floats:
+    """The last observed value at the same season position, for the steps from `first` to the horizon, (S, H - first).
+
+    `otherwise` (S,) where there is none.
+    """
+    turns = np.arange(horizon - first)
+    steps = (first + turns[:season]) % season
+    out = np.repeat(otherwise[:, None], len(steps), axis=1)
     missing = np.ones_like(out, dtype=bool)
-    steps = np.arange(horizon) % season
     for cycle in range(1, (4 if history.gap else 1) + 1):
         at = origin - cycle * season + steps
         inside = at >= 0
         take = missing & inside & history.seen[:, np.maximum(at, 0)]
         out = np.where(take, history.y[:, np.maximum(at, 0)], out)
         missing &= ~take
-    return out
+    return out if len(turns) == len(steps) else out[:, turns % season]
 
 
 def plain_floor(history: History, name: str, origin: int, horizon: int, season: int) -> Floats:

@@ -14,8 +14,8 @@ from ml_platform.forecasting.arrays import Shard, sum_by
 from ml_platform.forecasting.calendar import Floats, Ints, Plan, drift_window
 from ml_platform.forecasting.choice import Choice
 from ml_platform.forecasting.config import ForecastConfig
-from ml_platform.forecasting.levels import History, level_array
-from ml_platform.forecasting.ridge import RidgeData, running_grams, solve_prior
+from ml_platform.forecasting.levels import History, LevelTable
+from ml_platform.forecasting.ridge import RidgeData, running_grams, solve_prior, training_origins
 
 Kind = Literal["counts", "positive", "real"]
 PROFILE_VARIANCE = 1 / 12  # how much season profiles differ between the series of a segment, squared
@@ -103,14 +103,14 @@ def pool_sums(shard: Shard, setup: Setup) -> PoolSums:
     """Pass one over a shard."""
     plan, groups = setup.plan, setup.segments
     history = History(shard, setup.config.missing)
-    blocks = block_levels(history, plan)
+    known = origin_levels(history, setup)
     origins = [plan.origin(back) for back in plan.evaluated]
-    levels = np.nan_to_num(blocks[:, [plan.blocks.index(back) for back in plan.evaluated]])
+    levels = np.nan_to_num(np.stack([known.at(origin) for origin in origins], axis=1))
     steps = np.stack([history.between(max(0, o - drift_window(plan.season)), o)[1] for o in origins], axis=1)
     squares = np.cumsum(history.y**2, axis=1)
     spread = np.stack([_spread(history, squares, origin) for origin in origins], axis=1)
     judged = usable(shard, setup.config)
-    gram, weight = _gram_sums(shard.take(judged), blocks[judged], setup)
+    gram, weight = _gram_sums(shard.take(judged), known.take(judged), setup)
     return PoolSums(
         total=sum_by(history.y, shard.segment, groups),
         count=sum_by(history.seen.astype(float), shard.segment, groups),
@@ -126,22 +126,23 @@ def _spread(history: History, squares: Floats, origin: int) -> Floats:
     return np.maximum(squares[:, origin - 1] - total**2 / np.maximum(count, 1.0), 0.0)
 
 
-def _gram_sums(shard: Shard, levels: Floats, setup: Setup) -> tuple[Floats, Floats]:
+def _gram_sums(shard: Shard, levels: LevelTable, setup: Setup) -> tuple[Floats, Floats]:
     plan, groups = setup.plan, setup.segments
     data = RidgeData(History(shard, setup.config.missing), plan, setup.log)
     width = data.width() + 1 if setup.with_ridge else 1
     gram, weight = np.zeros((groups, len(plan.refit), width, width)), np.zeros((groups, len(plan.refit)))
     if setup.with_ridge and len(shard):
-        for back, _, own, rows in running_grams(data, levels, DECAY[setup.kind]):
-            if back in plan.refit:
-                at = plan.refit.index(back)
-                gram[:, at], weight[:, at] = sum_by(own, shard.segment, groups), sum_by(rows, shard.segment, groups)
+        for at, (back, grams) in enumerate(running_grams(data, levels, DECAY[setup.kind])):
+            own, rows = grams.until(plan.origin(back))
+            gram[:, at], weight[:, at] = sum_by(own, shard.segment, groups), sum_by(rows, shard.segment, groups)
     return gram, weight
 
 
-def block_levels(history: History, plan: Plan) -> Floats:
-    """Levels at the origins of all blocks of a plan, oldest first: (S, blocks, L)."""
-    return level_array(history, [plan.origin(back) for back in plan.blocks], plan.season)
+def origin_levels(history: History, setup: Setup) -> LevelTable:
+    """Levels at every evaluated origin and where blocks with ridge rows begin."""
+    plan = setup.plan
+    taught = training_origins(plan, history.shard.position) if setup.with_ridge else ()
+    return LevelTable.of(history, [*taught, *(plan.origin(back) for back in plan.evaluated)], plan.season)
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ def _families(known: _Known) -> Floats:
         known.pool("drift", LEVELS),
         *known.pool("factors", ("dispersion", "level")).T,
     )
-    out = family_forecasts(history, SeasonSums(history, season), levels, shared, shard.steps, setup)
+    out = family_forecasts(history, SeasonSums(history, season).at(shard.steps), levels, shared, shard.steps, setup)
     for name in [name for name in WALKS if name in setup.config.family_names]:
         constants = known.parameter(name, np.tile(WALKS[name].DEFAULT, (len(shard), 1)))
         said = WALKS[name].predict(walked(history, setup), constants, setup.plan.horizon, season)

@@ -4,84 +4,89 @@ Belongs here: features of a block of steps, their Gram matrices, batched solves.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from ml_platform.forecasting.calendar import Floats, Ints, Plan, window
-from ml_platform.forecasting.levels import LEVELS, History, seasonal_naive
+from ml_platform.forecasting.grams import Block, Grams
+from ml_platform.forecasting.levels import LEVELS, History, LevelTable, seasonal_naive
 
 LONG_DUMMIES = 31  # longer seasons are described by harmonics
 HARMONICS = 2
 JITTER = 1e-6
 
 
-@dataclass(frozen=True)
-class Block:
-    """Features x (S, H, F), scale (S,) of the series at the origin, response z (S, H) and its row weights (S, H)."""
-
-    x: Floats
-    scale: Floats
-    z: Floats
-    rows: Floats
-
-
 class RidgeData:
-    """Everything a block's features need: history, levels at every block origin (S, B, L), covariates, calendar."""
+    """Everything that features need: history, covariates, calendar.
+
+    Rows that teach lie in blocks of `horizon` steps that begin where the calendar says, whatever step is the last: one more step adds one row.
+    """
 
     def __init__(self, history: History, plan: Plan, log: bool) -> None:
         self.history, self.plan, self.log = history, plan, log
-        self.known = history.shard.known
 
     def width(self) -> int:
         """Number of features."""
-        return 6 + calendar_width(self.plan) + 2 * int(self.known.shape[1])
+        return 6 + calendar_width(self.plan) + 2 * int(self.history.shard.known.shape[1])
+
+    def block_of(self, step: int) -> int:
+        """First step of the block that teaches from a step."""
+        into = (self.history.shard.position + step) % self.plan.horizon
+        return max(self.plan.begin, step - into)
+
+    def block_after(self, step: int) -> int:
+        """First step of the next block."""
+        return step - (self.history.shard.position + step) % self.plan.horizon + self.plan.horizon
 
     def block(self, back: int, levels: Floats) -> Block:
         """The block of `horizon` steps after the origin `back` horizons before the end; levels (S, L) of that origin."""
-        plan, origin = self.plan, self.plan.origin(back)
+        return self.rows(self.plan.origin(back), levels, 0, self.plan.horizon)
+
+    def rows(self, origin: int, levels: Floats, start: int, end: int) -> Block:
+        """Steps [start, end) after an origin, with a response where they are not in the future; levels (S, L) of that origin."""
         scale = np.nan_to_num(levels[:, LEVELS.index("mean_182")])
         usable = scale > 0 if not self.history.gap or self.log else np.abs(scale) > 0
         safe = np.where(usable, np.abs(scale), 1.0)
-        x = np.concatenate([self._lags(origin, levels, safe), self._calendar(origin), self._covariates(origin)], axis=2)
-        z: Floats = np.zeros((len(safe), 0))
-        rows: Floats = z
-        if back > 0:
-            steps = slice(origin, origin + plan.horizon)
-            z = self._response(self.history.y[:, steps], safe)
-            rows = np.asarray((self.history.seen[:, steps] & usable[:, None]) * (1.0 if self.log else safe[:, None]))
-        return Block(x * usable[:, None, None], safe, z, rows)
+        parts = [
+            self._lags(origin, levels, safe, (start, end)),
+            self._calendar(origin + start, end - start),
+            self._covariates(origin + start, end - start),
+        ]
+        steps = slice(origin + start, origin + end)
+        past = origin + end <= self.plan.steps
+        z = self._response(self.history.y[:, steps], safe) if past else np.zeros((len(safe), 0))
+        weight = usable[:, None] * (1.0 if self.log else safe[:, None])
+        rows = np.asarray(self.history.seen[:, steps] * weight) if past else z
+        return Block(np.concatenate(parts, axis=2) * usable[:, None, None], safe, z, rows)
 
     def _response(self, y: Floats, scale: Floats) -> Floats:
         ratio = y / scale[:, None]
         return np.log(np.maximum(ratio, 0.02)) if self.log else ratio
 
-    def _lags(self, origin: int, levels: Floats, scale: Floats) -> Floats:
-        """Constant, short levels and the same season position, all relative to the long level: (S, H, 6)."""
-        plan, history = self.plan, self.history
-        start = max(0, origin - window(1, plan.season))
-        total, count = history.between(start, origin)
+    def _lags(self, origin: int, levels: Floats, scale: Floats, steps: tuple[int, int]) -> Floats:
+        """Constant, short levels and the same season position, all relative to the long level: (S, n, 6)."""
+        season, history, (start, end) = self.plan.season, self.history, steps
+        total, count = history.between(max(0, origin - window(1, season)), origin)
         mean = np.divide(total, count, out=levels[:, 0].copy(), where=count > 0)
-        last = seasonal_naive(history, origin, plan.horizon, plan.season, mean)
-        before = seasonal_naive(history, max(0, origin - plan.season), plan.horizon, plan.season, mean)
+        last = seasonal_naive(history, origin, end, season, mean, start)
+        before = seasonal_naive(history, max(0, origin - season), end, season, mean, start)
         columns = [levels[:, LEVELS.index("ses_05")], levels[:, LEVELS.index("ses_20")], mean]
         ratio = np.nan_to_num(self._response(np.stack(columns, axis=1), scale) - (0.0 if self.log else 1.0))
-        shape = (len(scale), plan.horizon, 3)
         base = self._response(mean[:, None], scale)
-        seasonal = np.stack([self._response(last, scale) - base, self._response(before, scale) - base], axis=2)
-        return np.concatenate(
-            [np.ones((*shape[:2], 1)), np.broadcast_to(ratio[:, None, :], shape), np.nan_to_num(seasonal)], axis=2
-        )
+        out = np.ones((len(scale), end - start, 6))
+        out[:, :, 1:4] = ratio[:, None]
+        out[:, :, 4] = np.nan_to_num(self._response(last, scale) - base)
+        out[:, :, 5] = np.nan_to_num(self._response(before, scale) - base)
+        return out
 
-    def _calendar(self, origin: int) -> Floats:
-        plan = self.plan
-        position = (self.history.shard.position + origin + np.arange(plan.horizon)) % plan.season
-        features = calendar_features(position, plan)
+    def _calendar(self, step: int, size: int) -> Floats:
+        position = (self.history.shard.position + step + np.arange(size)) % self.plan.season
+        features = calendar_features(position, self.plan)
         return np.broadcast_to(features, (len(self.history.y), *features.shape))
 
-    def _covariates(self, origin: int) -> Floats:
-        """Values (0 where unknown) and whether they are known: (S, H, 2 K)."""
-        values = self.known[:, :, origin : origin + self.plan.horizon].transpose(0, 2, 1)
+    def _covariates(self, step: int, size: int) -> Floats:
+        """Values (0 where unknown) and whether they are known: (S, n, 2 K)."""
+        values = self.history.shard.covariates(step, step + size).transpose(0, 2, 1)
         there = ~np.isnan(values)
         return np.concatenate([np.where(there, values, 0.0), there.astype(float)], axis=2)
 
@@ -104,24 +109,25 @@ def calendar_features(position: Ints, plan: Plan) -> Floats:
     return np.concatenate([np.sin(angle), np.cos(angle)], axis=1)
 
 
-def running_grams(data: RidgeData, levels: Floats, decay: float) -> Iterator[tuple[int, Block, Floats, Floats]]:
-    """Walk the blocks from old to new; yields (back, block, gram of all older rows (S, F + 1, F + 1), row weights (S,)).
+def running_grams(data: RidgeData, levels: LevelTable, decay: float) -> Iterator[tuple[int, Grams]]:
+    """Walk the rows from old to new; yields every refit (`back`) with the grams of the rows before its origin.
 
-    levels (S, blocks, L) belong to the plan's blocks. The last column of a gram belongs to the response.
+    levels: at the origins of training_origins. The same Grams go on from refit to refit.
     """
-    size, width = len(data.history.y), data.width()
-    gram, weight = np.zeros((size, width + 1, width + 1)), np.zeros(size)
-    keep = (1.0 - decay) ** data.plan.horizon
-    for back in range(data.plan.train, -1, -1):
-        block = data.block(back, levels[:, data.plan.blocks.index(back)])
-        yield back, block, gram, weight
-        if back > 0:
-            both = np.concatenate([block.x, block.z[:, :, None]], axis=2)
-            weighted = both * block.rows[:, :, None]
-            gram *= keep
-            gram += weighted.transpose(0, 2, 1) @ both
-            weight *= keep
-            weight += block.rows.sum(axis=1)
+    grams, at = Grams.empty(len(data.history.y), data.width(), decay), data.plan.begin
+    for back in data.plan.refit:
+        origin = data.plan.origin(back)
+        while at < origin:
+            first, end = data.block_of(at), min(data.block_after(at), origin)
+            grams.add(data.rows(first, levels.at(first), at - first, end - first), at)
+            at = end
+        yield back, grams
+
+
+def training_origins(plan: Plan, position: int) -> tuple[int, ...]:
+    """First steps of all blocks with rows, where step 0 has this number."""
+    first = plan.begin - (position + plan.begin) % plan.horizon + plan.horizon
+    return (plan.begin, *range(first, plan.steps, plan.horizon))
 
 
 def solve_prior(gram: Floats, weight: Floats, strength: float) -> tuple[Floats, Floats]:
