@@ -7,7 +7,8 @@ criterion differs (Hyndman, Koehler, Ord, Snyder 2008, tables 2.2 and 2.3 withou
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -72,33 +73,64 @@ def fit(
     return forecasts, forms
 
 
-def predict(y: Floats, forms: Floats, horizon: int, season: int) -> Floats:
-    """Forecasts (S, H) after the end of y with known forms (S, 4)."""
-    size, block = len(y), CELLS
-    out = np.empty((size, horizon))
-    for start in range(0, size, block):
-        rows = slice(start, start + block)
-        columns = Form(*(one[None] for one in vars(Form.from_rows(forms[rows])).values()))
-        (states,) = _run(y[rows], columns, [y.shape[1]], season)
-        nothing = np.zeros(len(y[rows]), dtype=np.int64)
-        out[rows] = states.ahead(nothing, columns, y.shape[1], horizon, season)
+def width(season: int) -> int:
+    """Numbers in the state of one series: observed steps, level, trend, season."""
+    return 3 + season
+
+
+def advance(states: Floats, first: int, y: Floats, forms: Floats, season: int) -> Floats:
+    """States (S, N) that have also taken in y (S, n), whose first step has the number `first`, with known forms (S, 4)."""
+    out = np.empty_like(states)
+    for start in range(0, len(y), CELLS):
+        rows = slice(start, start + CELLS)
+        (end,) = _run(y[rows], _columns(forms[rows]), [y.shape[1]], season, begin=States.from_rows(states[rows], first))
+        out[rows] = end.rows()
     return out
+
+
+def ahead(states: Floats, origin: int, forms: Floats, horizon: int, season: int) -> Floats:
+    """Forecasts (S, H) after an origin from the states there, with known forms (S, 4)."""
+    nothing = np.zeros(len(states), dtype=np.int64)
+    return States.from_rows(states, origin).ahead(nothing, _columns(forms), origin, horizon, season)
+
+
+def _columns(forms: Floats) -> Form:
+    """One form per series, as the only one of a grid: (1, S)."""
+    return Form(*(one[None] for one in vars(Form.from_rows(forms)).values()))
 
 
 @dataclass(frozen=True)
 class States:
-    """States of K forms of S series at one origin: level, trend (K, S), season (m, K, S), squared errors (K, S), their scale, count (S,)."""
+    """States of K forms of S series after `at` steps: level, trend (K, S), season (m, K, S), squared errors (K, S), their scale, observed steps (S,)."""
 
     level: Floats
     trend: Floats
     season: Floats
     squares: Floats
     scale: Floats
-    count: Floats
+    steps: Floats
+    at: int
+
+    @classmethod
+    def begun(cls, shape: tuple[int, ...], season: int) -> "States":
+        """Before the first step, for shape (K, S)."""
+        level, trend, squares, scale = np.zeros((4, *shape))
+        return cls(level, trend, np.zeros((season, *shape)), squares, scale, np.zeros(shape[-1]), 0)
+
+    @classmethod
+    def from_rows(cls, rows: Floats, at: int) -> "States":
+        """Of one form per series, (S, N); errors count from here on."""
+        steps, level, trend = rows[:, :3].T.copy()
+        squares, scale = np.zeros((2, 1, len(rows)))
+        return cls(level[None], trend[None], np.array(rows[:, 3:].T[:, None], order="C"), squares, scale, steps, at)
+
+    def rows(self) -> Floats:
+        """Of one form per series, (S, N)."""
+        return np.concatenate([self.steps[None], self.level, self.trend, self.season[:, 0]]).T
 
     def best(self, freedom: Floats) -> Ints:
         """The form with the least corrected Akaike criterion, the first of equals, (S,)."""
-        count = np.maximum(self.count, 1.0)
+        count = np.maximum(self.steps - len(self.season), 1.0)
         left = np.maximum(count - freedom[:, None] - 1.0, 0.5)
         spread = np.log(np.maximum(self.squares, 1e-12) / count) + self.scale / count
         return np.asarray(np.argmin(count * spread + 2.0 * freedom[:, None] * count / left, axis=0), dtype=np.int64)
@@ -116,26 +148,26 @@ class States:
         )
 
 
-def _run(y: Floats, form: Form, origins: Sequence[int], season: int, *, relative: bool = False) -> list[States]:
-    """One walk over time; y (S, T), forms (K, S); a copy of the states at every origin.
+def _run(
+    y: Floats, form: Form, origins: Sequence[int], season: int, *, relative: bool = False, begin: States | None = None
+) -> list[States]:
+    """One walk over time; y (S, T), forms (K, S); a copy of the states at every origin, which are counted from the first step of y.
 
     States begin at nothing and take in the first values by their mean: no value before an origin needs one after it.
     """
     seen = ~np.isnan(y)
-    shape = np.broadcast_shapes(form.alpha.shape, (1, len(y)))
-    level, trend, squares, scale = np.zeros((4, *shape))
-    turn, gamma = np.zeros((season, *shape)), np.where(form.gamma >= 0, form.gamma, 0.0)
-    seasonal = (form.gamma >= 0).astype(float)
+    now = States.begun(np.broadcast_shapes(form.alpha.shape, (1, len(y))), season) if begin is None else begin
+    level, trend, squares, scale, turn = now.level, now.trend, now.squares, now.scale, now.season
+    gamma, seasonal = np.where(form.gamma >= 0, form.gamma, 0.0), (form.gamma >= 0).astype(float)
     values, known = np.ascontiguousarray(np.where(seen, y, 0.0).T), np.ascontiguousarray(seen.T.astype(float))
-    steps = np.cumsum(known, axis=0)
+    steps = np.concatenate([now.steps[None], now.steps + np.cumsum(known, axis=0)])
     said, error, found = np.empty_like(level), np.empty_like(level), list[States]()
     for at in range(max(origins, default=-1) + 1):
         for _ in range(list(origins).count(at)):
-            judged = np.maximum(steps[at - 1] - season, 0.0) if at else np.zeros(len(y))
-            found.append(States(level.copy(), trend.copy(), turn.copy(), squares.copy(), scale.copy(), judged))
+            found.append(deepcopy(replace(now, steps=steps[at], at=now.at + at)))
         if at == len(values):
             break
-        own, step = turn[at % season], np.maximum(steps[at], 1.0)
+        own, step = turn[(now.at + at) % season], np.maximum(steps[at + 1], 1.0)
         np.multiply(trend, form.phi, out=trend)
         np.add(level, trend, out=said)
         level += trend

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from ml_platform.forecasting import walk
 from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.backtest import WALKS, clip_forecasts, family_forecasts, outspoken, walked
 from ml_platform.forecasting.calendar import Floats, Ints, plan_folds
@@ -105,7 +106,7 @@ def _families(known: _Known) -> Floats:
     out = family_forecasts(history, SeasonSums(history, season).at(shard.steps), levels, shared, shard.steps, setup)
     for name in [name for name in WALKS if name in setup.config.family_names]:
         constants = known.parameter(name, np.tile(WALKS[name].DEFAULT, (len(shard), 1)))
-        said = WALKS[name].predict(walked(history, setup), constants, setup.plan.horizon, season)
+        said = walk.predict(WALKS[name], walked(history, setup), constants, setup.plan.horizon, season)
         out[:, :, setup.config.family_names.index(name)] = outspoken(said, setup)
     if setup.with_ridge:
         data = RidgeData(history, setup.plan, setup.log)

@@ -5,7 +5,8 @@ here: blends. The season of a value is what the series' own earlier cycles say, 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,59 +31,94 @@ def fit(y: Floats, origins: Sequence[int], horizon: int, season: int) -> tuple[F
     return forecasts, alphas
 
 
-def predict(y: Floats, alphas: Floats, horizon: int, season: int) -> Floats:
-    """Forecasts (S, H) after the end of y with known constants (S, 1)."""
-    (states,) = _run(y, alphas.T, [y.shape[1]], season)
-    return states.ahead(np.zeros(len(y), dtype=np.int64), alphas.T, horizon)
+def width(season: int) -> int:
+    """Numbers in the state of one series: level, mean, four moments, observed steps, sums and counts of the season."""
+    return 7 + 2 * season
+
+
+def advance(states: Floats, first: int, y: Floats, alphas: Floats, season: int) -> Floats:
+    """States (S, N) that have also taken in y (S, n), whose first step has the number `first`, with known constants (S, 1)."""
+    (end,) = _run(y, alphas.T, [y.shape[1]], season, begin=States.from_rows(states, first, season))
+    return end.rows()
+
+
+def ahead(states: Floats, origin: int, alphas: Floats, horizon: int, season: int) -> Floats:
+    """Forecasts (S, H) after an origin from the states there, with known constants (S, 1)."""
+    return States.from_rows(states, origin, season).ahead(np.zeros(len(states), dtype=np.int64), alphas.T, horizon)
 
 
 @dataclass(frozen=True)
 class States:
-    """At one origin: level and squared errors (K, S), slope and observed steps (S,), the season of the steps after it (S, m)."""
+    """After `at` steps: level and squared errors (K, S), mean (S,), moments (4, S), observed steps (S,), sums and counts of the season (S, m).
+
+    Moments are sums of t, t squared, y, t y, with t in observed steps.
+    """
 
     level: Floats
     squares: Floats
-    slope: Floats
+    mean: Floats
+    moments: Floats
     steps: Floats
-    turn: Floats
+    sums: Floats
+    counts: Floats
+    at: int
+
+    @classmethod
+    def begun(cls, shape: tuple[int, ...], season: int) -> "States":
+        """Before the first step, for shape (K, S)."""
+        (level, squares), (mean, steps) = np.zeros((2, *shape)), np.zeros((2, shape[-1]))
+        sums, counts = np.zeros((2, shape[-1], season))
+        return cls(level, squares, mean, np.zeros((4, shape[-1])), steps, sums, counts, 0)
+
+    @classmethod
+    def from_rows(cls, rows: Floats, at: int, season: int) -> "States":
+        """Of one constant per series, (S, N); errors count from here on."""
+        (level, mean), moments, steps = rows[:, :2].T.copy(), rows[:, 2:6].T.copy(), rows[:, 6].copy()
+        sums, counts = rows[:, 7 : 7 + season].copy(), rows[:, 7 + season :].copy()
+        return cls(level[None], np.zeros((1, len(rows))), mean, moments, steps, sums, counts, at)
+
+    def rows(self) -> Floats:
+        """Of one constant per series, (S, N)."""
+        parts = [self.level, self.mean[None], self.moments, self.steps[None], self.sums.T, self.counts.T]
+        return np.concatenate(parts).T
 
     def ahead(self, best: Ints, alphas: Floats, horizon: int) -> Floats:
         """Forecasts (S, H) with one constant per series."""
-        here = np.arange(len(best))
+        here, season = np.arange(len(best)), self.sums.shape[1]
         alpha = alphas[best, here]
         begun = (1.0 - (1.0 - alpha) ** self.steps) / alpha
-        line = 0.5 * self.slope[:, None] * (np.arange(horizon) + begun[:, None])
-        return np.asarray(
-            self.level[best, here][:, None] + line + self.turn[:, np.arange(horizon) % self.turn.shape[1]]
-        )
+        line = 0.5 * _slope(self.moments, self.steps)[:, None] * (np.arange(horizon) + begun[:, None])
+        turn = self.sums / (self.counts + CYCLES)
+        return np.asarray(self.level[best, here][:, None] + line + turn[:, (self.at + np.arange(horizon)) % season])
 
 
-def _run(y: Floats, alphas: Floats, origins: Sequence[int], season: int) -> list[States]:
+def _run(
+    y: Floats, alphas: Floats, origins: Sequence[int], season: int, *, begin: States | None = None
+) -> list[States]:
+    """One walk over time; a copy of the states at every origin, which are counted from the first step of y."""
     seen = ~np.isnan(y)
     values, known = np.where(seen, y, 0.0), seen.astype(float)
-    steps = np.cumsum(known, axis=1)  # 1 at the first observed step
-    sums, counts, mean = np.zeros((len(y), season)), np.zeros((len(y), season)), np.zeros(len(y))
-    level, squares = np.zeros_like(alphas), np.zeros_like(alphas)
-    moments, found = np.zeros((4, len(y))), list[States]()  # sums of t, t squared, y, t y
+    now = States.begun(alphas.shape, season) if begin is None else begin
+    level, squares, mean, moments, sums, counts = now.level, now.squares, now.mean, now.moments, now.sums, now.counts
+    steps = np.concatenate([now.steps[:, None], now.steps[:, None] + np.cumsum(known, axis=1)], axis=1)
+    found = list[States]()
     for at in range(max(origins, default=-1) + 1):
         for _ in range(list(origins).count(at)):
-            turn = np.roll(sums / (counts + CYCLES), -(at % season), axis=1)
-            past = steps[:, at - 1] if at else np.zeros(len(y))
-            found.append(States(level.copy(), squares.copy(), _slope(moments, past), past, turn))
+            found.append(deepcopy(replace(now, steps=steps[:, at], at=now.at + at)))
         if at == y.shape[1]:
             break
-        here, step, now = at % season, steps[:, at], known[:, at]
+        here, step, seen_now = (now.at + at) % season, steps[:, at + 1], known[:, at]
         own = sums[:, here] / (counts[:, here] + CYCLES) if season > 1 else 0.0
         plain = values[:, at] - own
-        error = (plain - level) * now
-        starts = (step == 1) & (now > 0)
+        error = (plain - level) * seen_now
+        starts = (step == 1) & (seen_now > 0)
         level += np.where(starts, 1.0, alphas) * error
         squares += np.where(starts, 0.0, error**2)
-        mean += now * (values[:, at] - mean) / np.maximum(np.minimum(step, 4.0 * season), 1.0)
+        mean += seen_now * (values[:, at] - mean) / np.maximum(np.minimum(step, 4.0 * season), 1.0)
         if season > 1:
-            sums[:, here] += now * (values[:, at] - mean)
-            counts[:, here] += now
-        moments += now * np.stack([step, step**2, plain, step * plain])
+            sums[:, here] += seen_now * (values[:, at] - mean)
+            counts[:, here] += seen_now
+        moments += seen_now * np.stack([step, step**2, plain, step * plain])
     return found
 
 

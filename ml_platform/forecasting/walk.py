@@ -6,6 +6,8 @@ Belongs here: what the kernel asks of such a family. Does not belong here: any o
 from collections.abc import Sequence
 from typing import Protocol
 
+import numpy as np
+
 from ml_platform.forecasting.calendar import Floats
 
 
@@ -17,5 +19,17 @@ class Walk(Protocol):
     def fit(self, y: Floats, origins: Sequence[int], horizon: int, season: int, /) -> tuple[Floats, Floats]:
         """Forecasts (S, O, H) after origins of y (S, T), NaN where not observed, and constants (S, C) at the last one."""
 
-    def predict(self, y: Floats, constants: Floats, horizon: int, season: int, /) -> Floats:
-        """Forecasts (S, H) after the end of y with known constants."""
+    def width(self, season: int, /) -> int:
+        """Numbers in the state of one series; all are 0 before its first step."""
+
+    def advance(self, states: Floats, first: int, y: Floats, constants: Floats, season: int, /) -> Floats:
+        """States (S, N) that have also taken in y (S, n), whose first step has the number `first`, with known constants (S, C)."""
+
+    def ahead(self, states: Floats, origin: int, constants: Floats, horizon: int, season: int, /) -> Floats:
+        """Forecasts (S, H) after an origin from the states there."""
+
+
+def predict(walk: Walk, y: Floats, constants: Floats, horizon: int, season: int) -> Floats:
+    """Forecasts (S, H) after the end of y with known constants."""
+    states = walk.advance(np.zeros((len(y), walk.width(season))), 0, y, constants, season)
+    return walk.ahead(states, y.shape[1], constants, horizon, season)

@@ -6,7 +6,7 @@ from statsforecast.models import AutoETS, Theta
 
 from ml_platform.forecasting import ets, theta
 from ml_platform.forecasting.backtest import WALKS
-from ml_platform.forecasting.walk import Walk
+from ml_platform.forecasting.walk import Walk, predict
 
 HORIZON, SEASON = 14, 7
 
@@ -64,10 +64,25 @@ def test_constants_bring_the_same_forecasts_back(name: str) -> None:
     y = daily(5, 90)
     y[0, :30], y[3] = np.nan, 0.0
     forecasts, constants = WALKS[name].fit(y, [90], HORIZON, SEASON)
-    assert np.array_equal(WALKS[name].predict(y, constants, HORIZON, SEASON), forecasts[:, 0])
+    assert np.array_equal(predict(WALKS[name], y, constants, HORIZON, SEASON), forecasts[:, 0])
     assert len(WALKS[name].DEFAULT) == constants.shape[1]
     assert np.isfinite(forecasts).all()
     assert not forecasts[3].any()
+
+
+@pytest.mark.parametrize("name", WALKS)
+def test_a_walk_goes_on_where_it_stopped(name: str) -> None:
+    y = daily(5, 90)
+    y[0, :30], y[1, 50:60] = np.nan, np.nan
+    walk, (_, constants) = WALKS[name], WALKS[name].fit(y, [90], HORIZON, SEASON)
+    states = np.zeros((5, walk.width(SEASON)))
+    for first, end in ((0, 1), (1, 47), (47, 88), (88, 89), (89, 90)):
+        states = walk.advance(states, first, y[:, first:end], constants, SEASON)
+    whole = walk.advance(np.zeros_like(states), 0, y, constants, SEASON)
+    assert np.allclose(states, whole, rtol=1e-13, atol=0)
+    assert np.array_equal(
+        walk.ahead(whole, 90, constants, HORIZON, SEASON), predict(walk, y, constants, HORIZON, SEASON)
+    )
 
 
 @pytest.mark.parametrize("name", WALKS)
