@@ -70,7 +70,7 @@ def fit_shard(shard: Shard, pools: Pools, setup: Setup) -> Backtest:
     if setup.with_ridge:
         constants["ridge"] = _ridge(history, levels, pools, setup, past)
     for e, origin in enumerate(origins):
-        clip_forecasts(past[:, e], judged.y[:, :origin], setup.kind)
+        clip_forecasts(past[:, e], largest_value(judged.y[:, :origin]), setup.kind)
     begun = judged.first[:, None] < np.asarray(origins, dtype=int)[None, :]
     return Backtest(rows, past, actual, begun, difference_scale(judged.y, origins), constants)
 
@@ -161,8 +161,13 @@ def difference_scale(y: Floats, origins: list[int]) -> Floats:
         return np.where(counts[:, ends] > 0, squares[:, ends] / counts[:, ends], np.nan)
 
 
-def clip_forecasts(forecasts: Floats, y: Floats, kind: str) -> Floats:
-    """In place: nothing below 0 where no value of the fleet was, nothing beyond three times a series' largest value."""
-    top = 3.0 * np.abs(np.nan_to_num(y)).max(axis=1, initial=0.0).reshape(len(y), *(1,) * (forecasts.ndim - 1))
+def largest_value(y: Floats) -> Floats:
+    """The largest absolute value of each series, (S,)."""
+    return np.asarray(np.abs(np.nan_to_num(y)).max(axis=1, initial=0.0))
+
+
+def clip_forecasts(forecasts: Floats, largest: Floats, kind: str) -> Floats:
+    """In place: nothing below 0 where no value of the fleet was, nothing beyond three times a series' largest value (S,)."""
+    top = 3.0 * largest.reshape(len(largest), *(1,) * (forecasts.ndim - 1))
     np.nan_to_num(forecasts, copy=False, nan=0.0)
     return np.clip(forecasts, -top if kind == "real" else 0.0, top, out=forecasts)

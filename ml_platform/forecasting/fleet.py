@@ -87,6 +87,11 @@ def quantile_items(quantiles: int) -> tuple[str, ...]:
     return tuple(f"{level}:{quantile}" for level in range(CLASSES) for quantile in range(quantiles))
 
 
+def triangle_items(width: int) -> tuple[str, ...]:
+    """Names of the values of a symmetric matrix on and above its diagonal, row by row."""
+    return tuple(f"{row}:{column}" for row in range(width) for column in range(row, width))
+
+
 def step_items(horizon: int) -> tuple[str, ...]:
     """Names of the steps of a pool."""
     return tuple(str(step) for step in range(1, horizon + 1))

@@ -64,3 +64,16 @@ class Grams:
             return self.gram, self.weight
         keep = (1.0 - self.decay) ** np.maximum(origin - 1 - self.last, 0)
         return self.gram * keep[:, None, None], self.weight * keep
+
+
+def upper_triangle(matrices: Floats) -> Floats:
+    """Values on and above the diagonal of symmetric matrices (N, F, F), row by row: (N, F (F + 1) / 2)."""
+    return np.asarray(matrices[:, *np.triu_indices(matrices.shape[1])])
+
+
+def symmetric(triangles: Floats, width: int) -> Floats:
+    """Symmetric matrices (N, F, F) from what upper_triangle gave."""
+    out, (row, column) = np.zeros((len(triangles), width, width)), np.triu_indices(width)
+    out[:, row, column] = triangles
+    out[:, column, row] = triangles
+    return out

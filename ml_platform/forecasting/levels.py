@@ -60,18 +60,21 @@ def levels_at(history: History, running: Running, origin: int, season: int) -> F
     return np.stack([*means, *smooth[:-1], *running.demand(smooth[-1])], axis=1)
 
 
-def level_array(history: History, origins: Sequence[int], season: int) -> Floats:
-    """Every level at every origin, (S, O, L) in the order of LEVELS; NaN where a gap series has not begun."""
-    running, out = Running.begun(len(history.y)), np.empty((len(history.y), len(origins), len(LEVELS)))
+def level_array(history: History, origins: Sequence[int], season: int, running: Running | None = None) -> Floats:
+    """Every level at every origin, (S, O, L) in the order of LEVELS; NaN where a gap series has not begun.
+
+    `running`: before the first step; it takes in all steps before the last origin.
+    """
+    running, out = running or Running.begun(len(history.y)), np.empty((len(history.y), len(origins), len(LEVELS)))
     y, seen = np.ascontiguousarray(history.y.T), np.ascontiguousarray(history.seen.T)
     places: dict[int, list[int]] = {}
     for column, origin in enumerate(origins):
         places.setdefault(origin, []).append(column)
-    for at in range(max(origins, default=0) + 1):
+    for at in range(max(origins, default=-1) + 1):
+        if at > 0:
+            running.step(y[at - 1], seen[at - 1])
         if at in places:
             out[:, places[at]] = levels_at(history, running, at, season)[:, None]
-        if at < len(y):
-            running.step(y[at], seen[at])
     return out
 
 
@@ -83,10 +86,10 @@ class LevelTable:
     values: Floats
 
     @classmethod
-    def of(cls, history: History, origins: Sequence[int], season: int) -> "LevelTable":
-        """Levels at these origins, in one walk over the history."""
+    def of(cls, history: History, origins: Sequence[int], season: int, running: Running | None = None) -> "LevelTable":
+        """Levels at these origins, in one walk over the history; see level_array."""
         unique = tuple(sorted(set(origins)))
-        return cls(unique, level_array(history, unique, season))
+        return cls(unique, level_array(history, unique, season, running))
 
     def at(self, origin: int) -> Floats:
         """Levels (S, L) at an origin."""

@@ -25,7 +25,9 @@ from ml_platform.forecasting.fleet import (
     pool_table,
     quantile_items,
     step_items,
+    triangle_items,
 )
+from ml_platform.forecasting.grams import upper_triangle
 from ml_platform.forecasting.intervals import Spreads, measure
 from ml_platform.forecasting.levels import LEVELS, History, plain_floor
 from ml_platform.forecasting.pools import (
@@ -178,6 +180,7 @@ def _pool_tables(
         "profile": (profile, tuple(str(k) for k in range(season))),
         "drift": (pools.drift[:, -1], LEVELS),
         "prior": (prior, tuple(str(k) for k in range(prior.shape[1]))),
+        "prior_gram": (upper_triangle(pools.prior_gram[:, -1]), triangle_items(prior.shape[1])),
         "weights": (selection.segment, setup.config.family_names),
         "steps": (spreads.steps, step_items(setup.plan.horizon)),
         "factors": (np.stack(factors, axis=1), ("mean", "point", "dispersion", "level")),
@@ -185,7 +188,8 @@ def _pool_tables(
     }
     tables = {name: pool_table(values, segments, items) for name, (values, items) in arrays.items()}
     edges = {f"edge_{k}": float(value) for k, value in enumerate(spreads.edges)}
-    meta = {"kind": float(KINDS.index(setup.kind)), "harmonics": float(setup.plan.harmonics), **edges}
+    meta = {"kind": float(KINDS.index(setup.kind)), "harmonics": float(setup.plan.harmonics)}
+    meta |= {"begin": float(position + setup.plan.begin), **edges}
     empty = [pa.array([""] * len(meta), pa.string()), pa.array(list(meta), pa.string()), pa.array(list(meta.values()))]
     tables["meta"] = pa.table(empty, POOL_SCHEMA)
     return tables

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.calendar import Floats, Ints, Plan, window
 from ml_platform.forecasting.grams import Block, Grams
 from ml_platform.forecasting.levels import LEVELS, History, LevelTable, seasonal_naive
@@ -27,7 +28,7 @@ class RidgeData:
 
     def width(self) -> int:
         """Number of features."""
-        return 6 + calendar_width(self.plan) + 2 * int(self.history.shard.known.shape[1])
+        return feature_width(self.plan, self.history.shard)
 
     def block_of(self, step: int) -> int:
         """First step of the block that teaches from a step."""
@@ -89,6 +90,11 @@ class RidgeData:
         values = self.history.shard.covariates(step, step + size).transpose(0, 2, 1)
         there = ~np.isnan(values)
         return np.concatenate([np.where(there, values, 0.0), there.astype(float)], axis=2)
+
+
+def feature_width(plan: Plan, shard: Shard) -> int:
+    """Number of features."""
+    return 6 + calendar_width(plan) + 2 * int(shard.known.shape[1])
 
 
 def calendar_width(plan: Plan) -> int:

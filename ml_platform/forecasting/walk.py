@@ -6,8 +6,6 @@ Belongs here: what the kernel asks of such a family. Does not belong here: any o
 from collections.abc import Sequence
 from typing import Protocol
 
-import numpy as np
-
 from ml_platform.forecasting.calendar import Floats
 
 
@@ -27,9 +25,3 @@ class Walk(Protocol):
 
     def ahead(self, states: Floats, origin: int, constants: Floats, horizon: int, season: int, /) -> Floats:
         """Forecasts (S, H) after an origin from the states there."""
-
-
-def predict(walk: Walk, y: Floats, constants: Floats, horizon: int, season: int) -> Floats:
-    """Forecasts (S, H) after the end of y with known constants."""
-    states = walk.advance(np.zeros((len(y), walk.width(season))), 0, y, constants, season)
-    return walk.ahead(states, y.shape[1], constants, horizon, season)

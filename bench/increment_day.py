@@ -1,0 +1,131 @@
+"""One more day of ten thousand series with four thousand days each: read what yesterday wrote, take the day in, forecast, write.
+
+Belongs here: seconds of each phase on the generator's world, and how far the result is from the whole history. Does not belong here: figures that a
+test relies on. Packages are imported and the fleet is trained before the clock starts.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pyarrow import feather
+
+from bench.fleet import COVARIATES, configuration
+from bench.generator import FIRST, HORIZON, PRODUCTS, Profile, blocks
+from ml_platform.forecasting import ForecastConfig
+from ml_platform.forecasting.arrays import Shard
+from ml_platform.forecasting.increment import Statistics
+from ml_platform.forecasting.layout import Cells, lay_out
+from ml_platform.forecasting.pipeline import train
+from ml_platform.forecasting.statistics_table import from_table, joined, to_table
+
+CHUNK = 1000
+
+
+def world(profile: Profile, config: ForecastConfig) -> Shard:
+    """The generator's sales as arrays, in one piece."""
+    worlds = list(blocks(profile))
+    whole: dict[str, np.ndarray] = {}
+    for name in ("units", "product", *COVARIATES):
+        whole[name] = np.concatenate([getattr(one, name) for one in worlds])
+        for one in worlds:
+            object.__setattr__(one, name, None)
+    y = whole.pop("units")[:, : profile.days].astype(np.float64)
+    y[y < 0] = np.nan
+    known = np.stack([whole.pop(name).astype(np.float64) for name in COVARIATES], axis=1)
+    times = np.asarray(pd.date_range(FIRST, periods=profile.days + HORIZON))
+    ids = np.asarray([f"{number:06d}" for number in range(profile.series)], dtype=object)
+    segments = tuple(f"{product:02d}" for product in range(PRODUCTS))
+    cells = Cells(y, known, None, (~np.isnan(y)).sum(axis=1))
+    return lay_out(ids, cells, (whole["product"].astype(np.int64), segments), times, config)
+
+
+def until(shard: Shard, steps: int) -> Shard:
+    """The shard as it was after so many steps."""
+    end = steps + HORIZON
+    return replace(shard, y=shard.y[:, :steps], known=shard.known[:, :, :end], times=shard.times[:end])
+
+
+class Clock:
+    """Seconds of named phases."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self, name: str, work: Callable[[], Any]) -> Any:
+        start = time.perf_counter()
+        done = work()
+        self.seconds[name] = round(time.perf_counter() - start, 3)
+        return done
+
+
+def days(shard: Shard, first: int, statistics: Path, fleet: Any) -> Iterator[tuple[dict[str, float], Statistics]]:
+    """Day after day from `first` on, each from what the one before wrote."""
+    for at in range(first, shard.steps):
+        clock = Clock()
+        table = clock("read", lambda: feather.read_table(statistics, memory_map=False))
+        known = clock("rows to statistics", lambda table=table: from_table(table, fleet))
+        y, covariates = shard.y[:, at].copy(), shard.known[:, :, at : at + 1 + HORIZON].copy()
+        later = clock("advance", lambda known=known, y=y, x=covariates: known.advanced(y, x))
+        clock("forecast", later.forecasts)
+        rows = clock("statistics to rows", lambda later=later: to_table(later))
+        clock("write", lambda rows=rows: feather.write_feather(rows, statistics, compression="uncompressed"))
+        yield clock.seconds, later
+
+
+def farthest(one: Statistics, other: Statistics) -> float:
+    """Greatest difference of two forecasts, relative to the series' largest value."""
+    size = np.maximum(other.standing.largest, 1e-12)
+    means = [each.forecasts()["mean"].to_numpy().reshape(len(each), -1) for each in (one, other)]
+    return float((np.abs(means[0] - means[1]) / size[:, None]).max())
+
+
+def main() -> None:
+    """Train, make the statistics of a day, and bring them forward."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--series", type=int, default=10_000)
+    parser.add_argument("--days", type=int, default=4_000)
+    parser.add_argument("--turns", type=int, default=3, help="days that are taken in")
+    parser.add_argument("--families", default="mean_56,ses_05,ridge", help="comma-separated, or default")
+    options = parser.parse_args()
+    config = configuration("default" if options.families == "default" else options.families.split(","))
+    shard = world(Profile(options.series, options.days + options.turns), config)
+    start = time.perf_counter()
+    fleet = train(until(shard, options.days), config)[0].fleet
+    print(f"{options.series:,} series x {options.days:,} days: trained in {time.perf_counter() - start:.1f} s")
+    start = time.perf_counter()
+    before = joined([Statistics.of(fleet, chunk) for chunk in until(shard, options.days).chunks(CHUNK)])
+    rows = to_table(before)
+    print(
+        f"statistics of the history in {time.perf_counter() - start:.1f} s; {rows.nbytes / len(before):,.0f} bytes per series"
+    )
+    with tempfile.TemporaryDirectory(prefix="bench-increment-") as folder:
+        path = Path(folder) / "statistics.arrow"
+        feather.write_feather(rows, path, compression="uncompressed")
+        for seconds, later in days(shard, options.days, path, fleet):
+            own = seconds["advance"] + seconds["forecast"]
+            print(
+                json.dumps(
+                    {
+                        "families": list(later.constants),
+                        **seconds,
+                        "advance and forecast": round(own, 3),
+                        "all": round(sum(seconds.values()), 3),
+                    }
+                )
+            )
+    again = joined([Statistics.of(fleet, chunk) for chunk in shard.chunks(CHUNK)])
+    print(
+        f"farthest from the whole history {farthest(later, again):.1e} of a series' largest value; same rows: {later.recorded == again.recorded}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""The incremental day: what a fleet remembers of each series, brought forward by one step, equal to computing it from the whole history.
+
+Belongs here: sufficient statistics, taking in a day, corrections, the fleet after it. Does not belong here: their form on disk (statistics_table), the lake.
+"""
+
+import json
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ml_platform.forecasting.arrays import Bools, Shard
+from ml_platform.forecasting.backtest import ridge_strength
+from ml_platform.forecasting.calendar import Floats
+from ml_platform.forecasting.fleet import NEW_SERIES, ROWS_SCHEMA, Fleet, fleet_weights, significant, triangle_items
+from ml_platform.forecasting.grams import Grams, symmetric
+from ml_platform.forecasting.levels import LEVELS, History, LevelTable
+from ml_platform.forecasting.pools import DECAY, Setup
+from ml_platform.forecasting.predict import Known, fleet_places, forecast_table
+from ml_platform.forecasting.recorded import Digests, RowSet, row_digests
+from ml_platform.forecasting.ridge import RidgeData, running_grams, solve_series, training_origins
+from ml_platform.forecasting.standing import Standing, steps_held
+
+OWN = ("fitted", "carried_over")  # states of series with parameters of their own
+NO_NEW_ROW = "no_new_row"
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What ridge remembers of S series: grams of all rows, and levels (S, L) at the first step of the block that the next step belongs to."""
+
+    grams: Grams
+    block: Floats
+
+    @classmethod
+    def of(cls, history: History, setup: Setup) -> "Lessons":
+        """From a whole history."""
+        plan, size = setup.plan, len(history.y)
+        if not setup.with_ridge:
+            return cls(Grams.empty(size, 0, 0.0), np.zeros((size, 0)))
+        data, steps = RidgeData(history, replace(plan, refit=(0,)), setup.log), plan.steps
+        levels = LevelTable.of(history, [*training_origins(plan, history.shard.position), steps], plan.season)
+        ((_, grams),) = running_grams(data, levels, DECAY[setup.kind])
+        begun = data.block_of(steps) <= steps
+        return cls(grams, levels.at(data.block_of(steps)) if begun else np.zeros((size, len(LEVELS))))
+
+    def advanced(self, standing: Standing, setup: Setup) -> "Lessons":
+        """With the row of the last step, if it is one."""
+        data, step = RidgeData(standing.history, setup.plan, setup.log), standing.shard.steps - 1
+        grams, block = deepcopy(self.grams), self.block
+        if step >= setup.plan.begin:
+            first = data.block_of(step)
+            grams.add(data.rows(first, block, step - first, step + 1 - first), standing.running.steps - 1)
+        if data.block_of(step + 1) == step + 1:
+            block = standing.levels(setup.plan.season)
+        return Lessons(grams, block)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """All that forecasts of S series need, and the next step, at frozen priors, penalties and selection of a fleet.
+
+    constants: see Known.constants; those of ridge are refitted with every row. digests (S,): see recorded. touched (S,): whether a
+    value was observed since these statistics were made from a history or a table.
+    """
+
+    known: Known
+    standing: Standing
+    lessons: Lessons
+    constants: Mapping[str, Floats]
+    digests: Digests
+    touched: Bools
+
+    def __len__(self) -> int:
+        return len(self.standing.shard)
+
+    @classmethod
+    def of(cls, fleet: Fleet, shard: Shard) -> "Statistics":
+        """From the whole history of a shard; series that the fleet quarantines are left out.
+
+        Raises ValueError where no step was observed yet.
+        """
+        at, states = fleet_places(fleet, shard)
+        keep = states != "quarantined"
+        known = Known(fleet, shard.take(keep), at[keep], used_families(fleet))
+        setup, constants = known.setup, known.constants()
+        standing = Standing.of(known.shard, setup, constants)
+        lessons = Lessons.of(standing.history, setup)
+        held = standing.trimmed(steps_held(setup))
+        whole = known.shard
+        digests = row_digests(whole.y, whole.covariates(0, whole.steps), whole.position)
+        made = cls(known.on(held), held, lessons, constants, digests, np.ones(len(whole), dtype=bool))
+        return replace(_refitted(made), touched=np.zeros(len(whole), dtype=bool))
+
+    def advanced(self, y: Floats, known: Floats) -> "Statistics":
+        """After one more step with these values (S,), NaN where not observed, and covariates (S, K, 1 + H) of it and the steps after it."""
+        standing = self.standing.advanced(y, known, self.known.setup, self.constants)
+        later = self.known.on(standing)
+        digests = self.digests + row_digests(
+            y[:, None], known[:, :, :1], standing.shard.position + standing.shard.steps - 1
+        )
+        lessons = self.lessons.advanced(standing, later.setup) if later.setup.with_ridge else self.lessons
+        seen = ~np.isnan(y)
+        made = replace(self, known=later, standing=standing, lessons=lessons, digests=digests, touched=seen)
+        return replace(_refitted(made), touched=self.touched | seen)
+
+    def take(self, rows: Bools) -> "Statistics":
+        """Of some of the series."""
+        standing, grams = self.standing.take(rows), self.lessons.grams
+        return Statistics(
+            self.known.take(rows).on(standing),
+            standing,
+            Lessons(
+                replace(grams, gram=grams.gram[rows], weight=grams.weight[rows], last=grams.last[rows]),
+                self.lessons.block[rows],
+            ),
+            {name: values[rows] for name, values in self.constants.items()},
+            self.digests[rows],
+            self.touched[rows],
+        )
+
+    def forecasts(self) -> pa.Table:
+        """The table of predict for the steps after the last one."""
+        return forecast_table(self.known, self.standing, self.constants)
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole history."""
+        return self.standing.running.steps
+
+    @property
+    def recorded(self) -> RowSet:
+        """The observed steps that these statistics hold."""
+        shard, counts = self.standing.shard, self.standing.history.counts[:, -1].astype(np.int64)
+        first = step_before(pd.Timestamp(shard.times[0]), self.steps - shard.steps, self.known.fleet.config.frequency)
+        return RowSet.of(shard, first, counts, self.digests)
+
+    def fleet(self) -> Fleet:
+        """The fleet after these steps: refreshed coefficients of ridge, everything else as it was.
+
+        A fitted series of which nothing was observed is `carried_over`; one that the fleet does not know is `fallback`.
+        """
+        old = self.known.fleet
+        here = pd.Index(self.standing.shard.series_id).get_indexer(pd.Index(old.rows["series_id"].to_pandas()))
+        rows = [self._row(row, place) for row, place in zip(old.rows.to_pylist(), here.tolist(), strict=True)]
+        strangers = np.flatnonzero(self.known.at < 0).tolist()
+        return replace(
+            old, rows=pa.Table.from_pylist(rows + [self._newcomer(place) for place in strangers], ROWS_SCHEMA)
+        )
+
+    def _row(self, row: dict[str, str | None], place: int) -> dict[str, str | None]:
+        if place < 0 or row["state"] not in OWN:
+            return row
+        if not self.touched[place]:
+            return {**row, "state": "carried_over", "reason": NO_NEW_ROW}
+        own = dict(self.known.own[place])
+        if "ridge" in own:
+            own["ridge"] = significant(self.constants["ridge"][place]).tolist()
+        return {**row, "state": "fitted", "reason": None, "parameters": json.dumps(own)}
+
+    def _newcomer(self, place: int) -> dict[str, str | None]:
+        names, weights = self.known.setup.config.family_names, self.known.weights[place]
+        parameters = json.dumps({"weights": {n: w for n, w in zip(names, weights.tolist(), strict=True) if w > 0}})
+        texts = (str(self.standing.shard.series_id[place]), names[int(weights.argmax())], "fallback", NEW_SERIES)
+        return dict(zip(ROWS_SCHEMA.names, (*texts, parameters), strict=True))
+
+
+def _refitted(statistics: Statistics) -> Statistics:
+    """With ridge coefficients of the touched series that have their own; all others keep theirs."""
+    rows = np.flatnonzero(statistics.touched & statistics.known.owns("ridge"))
+    if not statistics.known.setup.with_ridge or not len(rows):
+        return statistics
+    setup, reader, segment = statistics.known.setup, statistics.known.reader, statistics.known.shard.segment[rows]
+    width = statistics.constants["ridge"].shape[1]
+    prior = reader.array("prior", tuple(str(k) for k in range(width)), segment)
+    prior_gram = symmetric(reader.array("prior_gram", triangle_items(width), segment), width)
+    strength = ridge_strength(reader.array("factors", ("dispersion",), segment)[:, 0], setup)
+    betas = statistics.constants["ridge"].copy()
+    betas[rows] = solve_series(statistics.lessons.grams.gram[rows], prior, prior_gram, strength)
+    return replace(statistics, constants={**statistics.constants, "ridge": betas})
+
+
+def used_families(fleet: Fleet) -> tuple[str, ...]:
+    """Families that weigh something for some series or segment of a fleet, in the order of its configuration."""
+    pool = fleet.pools["weights"]
+    used = set(pool.filter(pc.greater(pool["value"], 0.0))["item"].to_pylist())
+    for parameters in fleet.rows["parameters"].to_pylist():
+        used |= {name for name, weight in fleet_weights(parameters).items() if weight > 0}
+    return tuple(name for name in fleet.config.family_names if name in used)
+
+
+def step_before(time: pd.Timestamp, steps: int, frequency: str) -> pd.Timestamp:
+    """The time so many steps before a step."""
+    return pd.Timestamp(pd.date_range(end=time, periods=steps + 1, freq=frequency)[0])

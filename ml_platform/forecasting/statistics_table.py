@@ -1,0 +1,162 @@
+"""Statistics as rows: one per series, so that a day starts from what the day before wrote.
+
+Belongs here: the form of statistics in an Arrow table, joining and correcting by series. Does not belong here: what they mean (increment), where tables lie.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from ml_platform.forecasting.arrays import Shard
+from ml_platform.forecasting.backtest import WALKS
+from ml_platform.forecasting.calendar import Floats
+from ml_platform.forecasting.fleet import Fleet
+from ml_platform.forecasting.grams import Grams, symmetric, upper_triangle
+from ml_platform.forecasting.increment import Lessons, Statistics, used_families
+from ml_platform.forecasting.levels import History
+from ml_platform.forecasting.pools import DECAY
+from ml_platform.forecasting.predict import Known, fleet_places
+from ml_platform.forecasting.running import Running
+from ml_platform.forecasting.standing import Standing
+
+CLOCK = b"ml_platform.statistics"  # schema metadata: steps so far, number of the first one held, time of the last one
+
+LISTS = (
+    "y", "known", "before", "running", "seasons", "largest", "squares",
+    "gram", "gram_weight", "gram_last", "block", "ridge",
+)  # fmt: skip
+
+
+class StatisticsError(ValueError):
+    """Rows that are no statistics, or not of the same day; names what differs and the way out."""
+
+
+def to_table(statistics: Statistics) -> pa.Table:
+    """One row per series: series_id, segment, digest and lists of float64; the clock lies in the schema's metadata."""
+    shard, size = statistics.standing.shard, len(statistics)
+    columns = {
+        "series_id": pa.array(shard.series_id, pa.string()),
+        "segment": pa.array(np.asarray(shard.segments, dtype=object)[shard.segment], pa.string()),
+        "digest": pa.array(statistics.digests.view(np.int64)),
+    }
+    for name, values in _arrays(statistics).items():
+        flat = np.ascontiguousarray(values, dtype=np.float64).reshape(size, -1)
+        if flat.shape[1]:
+            columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(flat.ravel()), flat.shape[1])
+    last = pd.Timestamp(shard.times[shard.steps - 1]).isoformat()
+    clock = {"steps": statistics.steps, "position": shard.position, "last": last}
+    return pa.table(columns).replace_schema_metadata({CLOCK: json.dumps(clock)})
+
+
+def _arrays(statistics: Statistics) -> dict[str, Floats]:
+    standing, lessons = statistics.standing, statistics.lessons
+    history, grams = standing.history, lessons.grams
+    return {
+        "y": standing.shard.y,
+        "known": standing.shard.known,
+        "before": np.stack([history.sums[:, 0], history.counts[:, 0]], axis=1),
+        "running": standing.running.rows(),
+        "seasons": np.moveaxis(standing.seasons, 1, 0),
+        **{f"walk_{name}": states for name, states in standing.walks.items()},
+        "largest": standing.largest,
+        "squares": standing.squares.T,
+        "gram": upper_triangle(grams.gram),
+        "gram_weight": grams.weight,
+        "gram_last": grams.last.astype(np.float64),
+        "block": lessons.block,
+        "ridge": statistics.constants.get("ridge", np.zeros((len(statistics), 0))),
+    }
+
+
+def from_table(table: pa.Table, fleet: Fleet) -> Statistics:
+    """Read what to_table wrote, for the fleet it was written with. Raises StatisticsError for other rows."""
+    metadata = (table.schema.metadata or {}).get(CLOCK)
+    if metadata is None:
+        raise StatisticsError("the table holds no statistics: make them from the history")
+    clock, size = json.loads(metadata), table.num_rows
+    values = {name: _matrix(table, name) for name in (*LISTS, *(f"walk_{name}" for name in WALKS))}
+    shard = _shard(table, values, clock, fleet)
+    known = Known(fleet, shard, fleet_places(fleet, shard)[0], used_families(fleet))
+    setup, constants = known.setup, known.constants()
+    if values["ridge"].shape[1] != constants.get("ridge", np.zeros((size, 0))).shape[1]:
+        raise StatisticsError("the statistics belong to a fleet with other features: make them from the history")
+    if setup.with_ridge:
+        constants["ridge"] = values["ridge"]
+    history = History(shard, setup.config.missing, values["before"])
+    standing = Standing(
+        history,
+        Running.from_rows(values["running"], int(clock["steps"])),
+        np.ascontiguousarray(np.moveaxis(values["seasons"].reshape(size, 2, -1), 0, 1)),
+        {name: values[f"walk_{name}"] for name in constants if name in WALKS},
+        values["largest"][:, 0],
+        np.ascontiguousarray(values["squares"].T),
+    )
+    width = values["ridge"].shape[1]
+    grams = Grams(
+        symmetric(values["gram"], width + 1),
+        values["gram_weight"][:, 0].copy(),
+        values["gram_last"][:, 0].astype(np.int64),
+        DECAY[setup.kind],
+    )
+    digests = table["digest"].to_numpy().view(np.uint64)
+    untouched = np.zeros(size, dtype=bool)
+    return Statistics(known.on(standing), standing, Lessons(grams, values["block"]), constants, digests, untouched)
+
+
+def _shard(table: pa.Table, values: dict[str, Floats], clock: dict[str, object], fleet: Fleet) -> Shard:
+    config, (size, held) = fleet.config, values["y"].shape
+    last = pd.Timestamp(str(clock["last"]))
+    past = pd.date_range(end=last, periods=held, freq=config.frequency)
+    later = pd.date_range(last, periods=config.horizon + 1, freq=config.frequency)[1:]
+    segments, codes = np.unique(table["segment"].to_numpy(zero_copy_only=False).astype(str), return_inverse=True)
+    covariates = values["known"].reshape(size, len(config.known_future), config.horizon + 1)
+    counts = values["before"][:, 1].astype(np.int64) + (~np.isnan(values["y"])).sum(axis=1)
+    return Shard(
+        series_id=table["series_id"].to_numpy(zero_copy_only=False),
+        y=values["y"],
+        known=covariates,
+        first=np.zeros(size, dtype=np.int64),
+        active=counts,
+        weight=np.ones((size, 1)),
+        segment=codes.astype(np.int64),
+        segments=tuple(segments.tolist()),
+        times=np.asarray(past.append(later)),
+        position=int(str(clock["position"])),
+    )
+
+
+def _matrix(table: pa.Table, name: str) -> Floats:
+    """Lists of one length as an array (S, n), n is 0 where there is no such column."""
+    if name not in table.column_names:
+        return np.zeros((table.num_rows, 0))
+    joined = pa.concat_arrays(table[name].chunks)
+    flat: Floats = joined.flatten().to_numpy()
+    return flat.reshape(len(joined), joined.type.list_size)
+
+
+def joined(parts: Sequence[Statistics]) -> Statistics:
+    """Statistics of the series of all parts, by id. Raises StatisticsError where the parts are not of the same step."""
+    tables = [to_table(one) for one in parts]
+    clocks = sorted({table.schema.metadata[CLOCK].decode() for table in tables})
+    if len(clocks) > 1:
+        raise StatisticsError(
+            f"statistics after different steps cannot be joined ({', '.join(clocks)}): bring all to one day"
+        )
+    made = from_table(pa.concat_tables(tables).sort_by("series_id"), parts[0].known.fleet)
+    touched = np.concatenate([one.standing.shard.series_id[one.touched] for one in parts]).astype(str)
+    return replace(made, touched=np.isin(made.standing.shard.series_id.astype(str), touched))
+
+
+def replaced(statistics: Statistics, corrected: Statistics) -> Statistics:
+    """The same with corrected series in the place of those with the same id, or added, and marked as touched.
+
+    A corrected value lies in the features of every later row of its series: such a series is made from its history anew (Statistics.of),
+    which is simpler than to take its rows out again and no slower. Raises StatisticsError where the steps differ.
+    """
+    ids = corrected.standing.shard.series_id.astype(str)
+    others = statistics.take(~np.isin(statistics.standing.shard.series_id.astype(str), ids))
+    return joined([others, replace(corrected, touched=np.ones(len(corrected), dtype=bool))])
