@@ -54,16 +54,28 @@ def until(shard: Shard, steps: int) -> Shard:
 
 
 class Clock:
-    """Seconds of named phases."""
+    """Seconds of named phases, and CPU seconds of all."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.cpu = 0.0
 
     def __call__(self, name: str, work: Callable[[], Any]) -> Any:
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         done = work()
         self.seconds[name] = round(time.perf_counter() - start, 3)
+        self.cpu += time.process_time() - cpu
         return done
+
+    def report(self) -> dict[str, float]:
+        """Phases, the increment with its forecasts (the two that need neither disk nor rows), all of them."""
+        own, everything = self.seconds["advance"] + self.seconds["forecast"], sum(self.seconds.values())
+        return {
+            **self.seconds,
+            "advance and forecast": round(own, 3),
+            "all": round(everything, 3),
+            "cpu": round(self.cpu, 3),
+        }
 
 
 def days(shard: Shard, first: int, statistics: Path, fleet: Any) -> Iterator[tuple[dict[str, float], Statistics]]:
@@ -77,7 +89,7 @@ def days(shard: Shard, first: int, statistics: Path, fleet: Any) -> Iterator[tup
         clock("forecast", later.forecasts)
         rows = clock("statistics to rows", lambda later=later: to_table(later))
         clock("write", lambda rows=rows: feather.write_feather(rows, statistics, compression="uncompressed"))
-        yield clock.seconds, later
+        yield clock.report(), later
 
 
 def farthest(one: Statistics, other: Statistics) -> float:
@@ -109,18 +121,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-increment-") as folder:
         path = Path(folder) / "statistics.arrow"
         feather.write_feather(rows, path, compression="uncompressed")
-        for seconds, later in days(shard, options.days, path, fleet):
-            own = seconds["advance"] + seconds["forecast"]
-            print(
-                json.dumps(
-                    {
-                        "families": list(later.constants),
-                        **seconds,
-                        "advance and forecast": round(own, 3),
-                        "all": round(sum(seconds.values()), 3),
-                    }
-                )
-            )
+        later = before
+        for report, last in days(shard, options.days, path, fleet):
+            print(json.dumps(report), flush=True)
+            later = last
     again = joined([Statistics.of(fleet, chunk) for chunk in shard.chunks(CHUNK)])
     print(
         f"farthest from the whole history {farthest(later, again):.1e} of a series' largest value; same rows: {later.recorded == again.recorded}"

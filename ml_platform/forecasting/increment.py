@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from ml_platform.forecasting.arrays import Bools, Shard
 from ml_platform.forecasting.backtest import ridge_strength
-from ml_platform.forecasting.calendar import Floats
+from ml_platform.forecasting.calendar import Floats, Ints
 from ml_platform.forecasting.fleet import NEW_SERIES, ROWS_SCHEMA, Fleet, fleet_weights, significant, triangle_items
 from ml_platform.forecasting.grams import Grams, symmetric
 from ml_platform.forecasting.levels import LEVELS, History, LevelTable
@@ -27,6 +27,7 @@ from ml_platform.forecasting.standing import Standing, steps_held
 
 OWN = ("fitted", "carried_over")  # states of series with parameters of their own
 NO_NEW_ROW = "no_new_row"
+AT_ONCE = 2048  # series whose equations stay in the cache of a core
 
 
 @dataclass(frozen=True)
@@ -174,14 +175,19 @@ def _refitted(statistics: Statistics) -> Statistics:
     rows = np.flatnonzero(statistics.touched & statistics.known.owns("ridge"))
     if not statistics.known.setup.with_ridge or not len(rows):
         return statistics
-    setup, reader, segment = statistics.known.setup, statistics.known.reader, statistics.known.shard.segment[rows]
-    width = statistics.constants["ridge"].shape[1]
-    prior = reader.array("prior", tuple(str(k) for k in range(width)), segment)
-    prior_gram = symmetric(reader.array("prior_gram", triangle_items(width), segment), width)
-    strength = ridge_strength(reader.array("factors", ("dispersion",), segment)[:, 0], setup)
     betas = statistics.constants["ridge"].copy()
-    betas[rows] = solve_series(statistics.lessons.grams.gram[rows], prior, prior_gram, strength)
+    for some in np.split(rows, range(AT_ONCE, len(rows), AT_ONCE)):
+        betas[some] = _coefficients(statistics, some)
     return replace(statistics, constants={**statistics.constants, "ridge": betas})
+
+
+def _coefficients(statistics: Statistics, rows: Ints) -> Floats:
+    setup, reader, width = statistics.known.setup, statistics.known.reader, statistics.constants["ridge"].shape[1]
+    groups, place = np.unique(statistics.known.shard.segment[rows], return_inverse=True)
+    prior = reader.array("prior", tuple(str(k) for k in range(width)), groups)
+    prior_gram = symmetric(reader.array("prior_gram", triangle_items(width), groups), width)
+    strength = ridge_strength(reader.array("factors", ("dispersion",), groups)[:, 0], setup)
+    return solve_series(statistics.lessons.grams.gram[rows], prior[place], prior_gram[place], strength[place])
 
 
 def used_families(fleet: Fleet) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ Belongs here: trailing means, seasonal naive, plain floors, all levels by origin
 """
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,6 +29,18 @@ class History:
         self.y = np.where(self.seen, shard.y, 0.0)
         self.sums = _running(self.y, None if before is None else before[:, 0])
         self.counts = _running(self.seen, None if before is None else before[:, 1])
+
+    def later(self, shard: Shard, drop: int) -> "History":
+        """With the last step of `shard` added, which holds the same steps but the first `drop`."""
+        newest, following = shard.y[:, -1:], copy(self)
+        seen = ~np.isnan(newest)
+        y = np.where(seen, newest, 0.0)
+        following.shard = shard
+        following.seen = np.concatenate([self.seen[:, drop:], seen], axis=1)
+        following.y = np.concatenate([self.y[:, drop:], y], axis=1)
+        following.sums = np.concatenate([self.sums[:, drop:], self.sums[:, -1:] + y], axis=1)
+        following.counts = np.concatenate([self.counts[:, drop:], self.counts[:, -1:] + seen], axis=1)
+        return following
 
     def between(self, start: int, end: int) -> tuple[Floats, Floats]:
         """Sum and count of observed steps in [start, end), each (S,)."""

@@ -127,8 +127,7 @@ class Standing:
             times=_one_more(shard.times[drop:], frequency),
             position=shard.position + drop,
         )
-        before = np.stack([self.history.sums[:, drop], self.history.counts[:, drop]], axis=1)
-        return History(later, "gap" if self.history.gap else "zero", before)
+        return self.history.later(later, drop)
 
 
 def _one_more(times: Times, frequency: str) -> Times:

@@ -16,14 +16,14 @@ from ml_platform.forecasting.backtest import WALKS
 from ml_platform.forecasting.calendar import Floats
 from ml_platform.forecasting.fleet import Fleet
 from ml_platform.forecasting.grams import Grams, symmetric, upper_triangle
-from ml_platform.forecasting.increment import Lessons, Statistics, used_families
+from ml_platform.forecasting.increment import Lessons, Statistics
 from ml_platform.forecasting.levels import History
 from ml_platform.forecasting.pools import DECAY
 from ml_platform.forecasting.predict import Known, fleet_places
 from ml_platform.forecasting.running import Running
 from ml_platform.forecasting.standing import Standing
 
-CLOCK = b"ml_platform.statistics"  # schema metadata: steps so far, number of the first one held, time of the last one
+CLOCK = b"ml_platform.statistics"  # schema metadata: steps so far, number of the first one held, time of the last one, families
 
 LISTS = (
     "y", "known", "before", "running", "seasons", "largest", "squares",
@@ -48,7 +48,8 @@ def to_table(statistics: Statistics) -> pa.Table:
         if flat.shape[1]:
             columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(flat.ravel()), flat.shape[1])
     last = pd.Timestamp(shard.times[shard.steps - 1]).isoformat()
-    clock = {"steps": statistics.steps, "position": shard.position, "last": last}
+    families = statistics.known.setup.config.family_names
+    clock = {"steps": statistics.steps, "position": shard.position, "last": last, "families": families}
     return pa.table(columns).replace_schema_metadata({CLOCK: json.dumps(clock)})
 
 
@@ -80,7 +81,7 @@ def from_table(table: pa.Table, fleet: Fleet) -> Statistics:
     clock, size = json.loads(metadata), table.num_rows
     values = {name: _matrix(table, name) for name in (*LISTS, *(f"walk_{name}" for name in WALKS))}
     shard = _shard(table, values, clock, fleet)
-    known = Known(fleet, shard, fleet_places(fleet, shard)[0], used_families(fleet))
+    known = Known(fleet, shard, fleet_places(fleet, shard)[0], tuple(clock["families"]))
     setup, constants = known.setup, known.constants()
     if values["ridge"].shape[1] != constants.get("ridge", np.zeros((size, 0))).shape[1]:
         raise StatisticsError("the statistics belong to a fleet with other features: make them from the history")
