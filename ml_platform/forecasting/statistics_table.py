@@ -29,6 +29,7 @@ LISTS = (
     "y", "known", "before", "running", "seasons", "largest", "squares",
     "gram", "gram_weight", "gram_last", "block", "ridge",
 )  # fmt: skip
+WALK_LISTS = tuple(f"walk_{name}" for name in WALKS)
 
 
 class StatisticsError(ValueError):
@@ -79,7 +80,7 @@ def from_table(table: pa.Table, fleet: Fleet) -> Statistics:
     if metadata is None:
         raise StatisticsError("the table holds no statistics: make them from the history")
     clock, size = json.loads(metadata), table.num_rows
-    values = {name: _matrix(table, name) for name in (*LISTS, *(f"walk_{name}" for name in WALKS))}
+    values = {name: _matrix(table, name) for name in (*LISTS, *WALK_LISTS)}
     shard = _shard(table, values, clock, fleet)
     known = Known(fleet, shard, fleet_places(fleet, shard)[0], tuple(clock["families"]))
     setup, constants = known.setup, known.constants()

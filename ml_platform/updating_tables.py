@@ -1,0 +1,74 @@
+"""The table that updating writes: what the newest fleet remembers of each series.
+
+Belongs here: gold/fleet_statistics, to and from statistics. Does not belong here: when it is written (updating), what the numbers mean (forecasting).
+"""
+
+from datetime import date
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ml_platform import __version__
+from ml_platform.forecasting import Fleet
+from ml_platform.forecasting.increment import Statistics
+from ml_platform.forecasting.statistics_table import CLOCK, LISTS, WALK_LISTS, from_table, to_table
+from ml_platform.lake import Lake, TableSpec, names
+from ml_platform.training import KERNEL_VERSION
+
+KERNEL = f"{__version__}/{KERNEL_VERSION}"  # other code may remember other things
+NUMBERS = (*LISTS, *WALK_LISTS)
+FLEET_STATISTICS = TableSpec(
+    names.FLEET_STATISTICS,
+    pa.schema(
+        [
+            ("as_of", pa.date32()),
+            ("series_id", pa.string()),
+            ("segment", pa.string()),
+            ("digest", pa.int64()),
+            ("clock", pa.string()),
+            ("kernel", pa.string()),
+            *((name, pa.list_(pa.float64())) for name in NUMBERS),
+        ]
+    ),
+    description="What the newest fleet remembers of each series, so that the next day needs no history: sums, states, the last steps, and a "
+    "digest of the rows that are in.",
+)
+
+
+def statistics_rows(statistics: Statistics, as_of: date) -> pa.Table:
+    """Rows of gold/fleet_statistics; a list that the fleet's families do not need is missing."""
+    made, size = to_table(statistics), len(statistics)
+    clock = made.schema.metadata[CLOCK].decode()
+    fixed = {"as_of": pa.scalar(as_of, pa.date32()), "clock": pa.scalar(clock), "kernel": pa.scalar(KERNEL)}
+    columns = [
+        pa.repeat(fixed[field.name], size)
+        if field.name in fixed
+        else made[field.name].cast(field.type)
+        if field.name in made.column_names
+        else pa.nulls(size, field.type)
+        for field in FLEET_STATISTICS.schema
+    ]
+    return pa.table(columns, FLEET_STATISTICS.schema).sort_by("series_id")
+
+
+def read_statistics(lake: Lake, as_of: date, fleet: Fleet) -> Statistics | None:
+    """Statistics of the fleet of a day, of the series that it still has; None where there are none."""
+    if not lake.exists(FLEET_STATISTICS.name):
+        return None
+    rows = lake.read(
+        FLEET_STATISTICS.name, where=(pc.field("as_of") == pa.scalar(as_of)) & (pc.field("kernel") == KERNEL)
+    )
+    rows = rows.filter(pc.is_in(rows["series_id"], fleet.rows["series_id"].combine_chunks())).sort_by("series_id")
+    if not rows.num_rows:
+        return None
+    clock = rows["clock"][0].as_py()
+    columns = {name: rows[name] for name in ("series_id", "segment", "digest")}
+    columns |= {name: _fixed(rows[name]) for name in NUMBERS if rows[name].null_count == 0}
+    return from_table(pa.table(columns).replace_schema_metadata({CLOCK: clock}), fleet)
+
+
+def _fixed(column: pa.ChunkedArray) -> pa.Array:
+    """Lists that all have the same length, as such."""
+    joined = pa.concat_arrays(column.chunks)
+    flat = joined.flatten()
+    return pa.FixedSizeListArray.from_arrays(flat, len(flat) // len(joined))
