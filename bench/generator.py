@@ -40,12 +40,11 @@ PROFILES = {
 class World:
     """A block of series over days (S, T + H): units sold, their true mean, log of price to the usual one, promotion, holiday; days outside a series' life are -1.
 
-    store and product (S,) are the key, kind (S,) is that of the store.
+    store and product (S,) are the key.
     """
 
     store: npt.NDArray[np.int64]
     product: npt.NDArray[np.int64]
-    kind: npt.NDArray[np.int64]
     units: npt.NDArray[np.int32]
     mean: Floats
     price: Floats
@@ -63,13 +62,12 @@ def block(number: npt.NDArray[np.int64], days: int, seed: int) -> World:
     """The series of these numbers, which are of one block."""
     rng = np.random.default_rng([seed, 0, int(number[0]) // BLOCK])
     store, product = number // PRODUCTS, number % PRODUCTS
-    kind, day = store % KINDS, np.arange(days)
-    shape = (len(number), days)
+    day, shape = np.arange(days), (len(number), days)
     promotion = np.repeat(rng.random((len(number), -(-days // 7))) < 0.08, 7, axis=1)[:, :days]
     price = np.where(promotion, np.log(0.8), 0.0) + np.where(rng.random(shape) < 0.02, np.log(1.1), 0.0)
     holiday = np.isin(day % 365 + 1, HOLIDAYS)
     level = _store(store, days, seed) + _product(product, day, seed) + rng.normal(0.0, 0.5, (len(number), 1))
-    level += np.cumsum(rng.normal(0.0, 0.01, shape), axis=1) + _weekday(kind, day, seed)
+    level += np.cumsum(rng.normal(0.0, 0.01, shape), axis=1) + _weekday(store % KINDS, day, seed)
     level += price * rng.normal(-1.8, 0.5, (len(number), 1)) + promotion * rng.normal(0.6, 0.2, (len(number), 1))
     level += holiday * rng.normal(0.3, 0.3, (len(number), 1))
     mean, alive = np.exp(np.minimum(level, 8.0)), _lives(rng, shape)
@@ -79,7 +77,6 @@ def block(number: npt.NDArray[np.int64], days: int, seed: int) -> World:
     return World(
         store,
         product,
-        kind,
         np.where(alive, units, -1).astype(np.int32),
         np.where(alive, mean, 0.0).astype(np.float32),
         price.astype(np.float32),

@@ -15,7 +15,7 @@ from ml_platform.settings import Settings, read_settings
 if TYPE_CHECKING:
     from ml_platform.contracts import Contracts, SourceContract
     from ml_platform.ingestion import Ingestion
-    from ml_platform.quarantine import Order, Quarantine, Selection
+    from ml_platform.quarantine import Order, Quarantine, Record, Selection
 
 RUN_ID = "ml-platform quarantine"
 ANY = "any"
@@ -48,16 +48,13 @@ def list_(
     Example: `ml-platform quarantine list --source loads --limit 50`
     """
     from ml_platform.console_quarantine import show_counts, show_list
-    from ml_platform.lake import Lake
     from ml_platform.lake.decisions import STATES
     from ml_platform.quarantine import Selection
 
     if state not in (*STATES, ANY):
         raise typer.BadParameter(f"'{state}' is none of {', '.join((*STATES, ANY))}", param_hint="--state")
     settings, console = read_settings(), terminal()
-    if source:
-        _ = _contracts(settings)[source]  # a name that nobody declared finds nothing, and is no answer
-    found = Selection(source=source, rule=rule).read(Lake(settings.lake))
+    found = _meant(Selection(source=source, rule=rule), settings)
     if not found:
         console.print("Nothing of that kind is in quarantine.")
         return
@@ -146,15 +143,20 @@ def user() -> str:
 
 def _decide(order: "Order", selection: "Selection") -> None:
     from ml_platform.console_quarantine import show_outcomes
-    from ml_platform.lake import Lake
 
     settings = read_settings()
-    quarantine = _quarantine(settings)
-    if selection.source:
-        _ = quarantine.contracts[selection.source]
-    outcomes = quarantine.decide(order, selection.read(Lake(settings.lake)))
+    outcomes = _quarantine(settings).decide(order, _meant(selection, settings))
     show_outcomes(terminal(), outcomes)
     raise typer.Exit(int(not all(one.ok for one in outcomes)))
+
+
+def _meant(selection: "Selection", settings: Settings) -> "list[Record]":
+    """The records of a selection. A source that nobody declared finds nothing, and is no answer: ContractError."""
+    from ml_platform.lake import Lake
+
+    if selection.source:
+        _ = _contracts(settings)[selection.source]
+    return selection.read(Lake(settings.lake))
 
 
 def _contracts(settings: Settings) -> "Contracts":

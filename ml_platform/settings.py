@@ -185,7 +185,8 @@ class Settings(BaseSettings):
 
 def read_settings() -> Settings:
     """The settings of this process; SettingsError with a line per variable that cannot be used."""
-    if odd := [name for name in os.environ if name.upper() in _names() and name not in _names()]:
+    known = _names()
+    if odd := [name for name in os.environ if name.upper() in known and name not in known]:
         words = "variables are written in capitals, and of two spellings nobody knows which one is meant"
         raise SettingsError(
             "\n".join(f"{name} cannot be used: {words}: name it {name.upper()}" for name in sorted(odd))
@@ -200,7 +201,8 @@ def read_settings() -> Settings:
 
 def unknown_variables() -> list[str]:
     """Variables of the environment that look like settings and are none: misspelt ones, which nothing reads."""
-    return sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in _names())
+    known = _names()
+    return sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
 
 
 def _names() -> set[str]:

@@ -59,6 +59,11 @@ def scatter(shape: tuple[int, int], codes: Ints, steps: Ints, values: Floats) ->
     return out
 
 
+def numbered(size: int) -> npt.NDArray[np.object_]:
+    """Ids of series that have no other: their places, as texts in the order of places."""
+    return np.asarray([f"{place:08d}" for place in range(size)], dtype=object)
+
+
 def first_observed(y: Floats) -> Ints:
     """First step with a value per series; T where there is none."""
     seen = ~np.isnan(y)

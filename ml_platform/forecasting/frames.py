@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ml_platform.forecasting.arrays import Shard, carry_forward, scatter
+from ml_platform.forecasting.arrays import Shard, carry_forward, numbered, scatter
 from ml_platform.forecasting.calendar import Floats, Ints, step_times, wall_times
 from ml_platform.forecasting.config import ForecastConfig
 from ml_platform.forecasting.layout import Cells, lay_out, segment_codes
@@ -94,9 +94,8 @@ def prepare(
     marks = _filled(known, len(grid) - config.horizon)
     attributes = attributes[sound].reset_index(drop=True)
     segments = segment_codes([attributes.get(name) for name in config.segments], len(kept))
-    ids = np.asarray([f"{row:08d}" for row in range(len(kept))], dtype=object)
     laid = cells.lay(rows.target[own], None if rows.weight is None else rows.weight[own], known)
-    shard = lay_out(ids, laid, segments, np.asarray(grid), config)
+    shard = lay_out(numbered(len(kept)), laid, segments, np.asarray(grid), config)
     refused = keys.assign(reason=faults.reasons, detail=faults.details)[faults.any].reset_index(drop=True)
     return Prepared(shard, kept, attributes, marks, refused, rows.unseen)
 

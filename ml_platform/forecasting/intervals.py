@@ -199,6 +199,14 @@ def hold_bounds(values: Floats, mean: Floats, spread: Floats, largest: Floats) -
     return np.clip(values, mean[:, :, None] - far, mean[:, :, None] + far)
 
 
+def held_bounds(
+    mean: Floats, spread: Floats, quantiles: Floats, largest: Floats, point: Floats, setup: Setup
+) -> Floats:
+    """Bounds and point (S, H, Q) from quantiles (S, Q) in units of `spread` (S, H); see hold_bounds and finish_bounds."""
+    values = mean[:, :, None] + spread[:, :, None] * quantiles[:, None, :]
+    return finish_bounds(mean, hold_bounds(values, mean, spread, largest), point, setup)
+
+
 def finish_bounds(mean: Floats, values: Floats, point: Floats, setup: Setup) -> Floats:
     """Nested bounds around the mean, not below 0 where values never are, and the point of the objective last."""
     values = values if setup.kind == "real" else np.maximum(values, 0.0)

@@ -18,8 +18,7 @@ from ml_platform.forecasting.config import ForecastConfig
 from ml_platform.forecasting.fleet import KINDS, Fleet, PoolReader, quantile_items, step_items
 from ml_platform.forecasting.intervals import (
     CLASSES,
-    finish_bounds,
-    hold_bounds,
+    held_bounds,
     least_amount,
     level_class,
     quantile_levels,
@@ -128,10 +127,9 @@ def _bounds(known: _Known, mean: Floats) -> Floats:
     by_class = known.pool("quantiles", items).reshape(len(shard), CLASSES, len(items) // CLASSES)
     quantiles = known.parameter("quantiles", by_class[np.arange(len(shard)), level_class(mean.mean(axis=1), edges)])
     spread = _unit(shard, mean, setup) * known.pool("steps", step_items(setup.plan.horizon))
-    values = mean[:, :, None] + spread[:, :, None] * quantiles[:, None, :]
     largest = np.abs(np.nan_to_num(shard.y)).max(axis=1, initial=0.0)
     point = known.parameter("point", known.pool("factors", ("point",))[:, 0])
-    return finish_bounds(mean, hold_bounds(values, mean, spread, largest), point, setup)
+    return held_bounds(mean, spread, quantiles, largest, point, setup)
 
 
 def _unit(shard: Shard, mean: Floats, setup: Setup) -> Floats:

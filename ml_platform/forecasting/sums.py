@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from ml_platform.forecasting.arrays import Shard, first_observed, sum_by
+from ml_platform.forecasting.arrays import Shard, first_observed, numbered, sum_by
 from ml_platform.forecasting.backtest import difference_scale
 from ml_platform.forecasting.calendar import Floats, Ints
 from ml_platform.forecasting.config import ForecastConfig
 from ml_platform.forecasting.hierarchy import Level, reconciled
-from ml_platform.forecasting.intervals import finish_bounds, hold_bounds, measure, unit
+from ml_platform.forecasting.intervals import held_bounds, measure, unit
 from ml_platform.forecasting.pipeline import Part, Trained, train
 from ml_platform.forecasting.pools import Setup
 from ml_platform.forecasting.predict import predict
@@ -104,7 +104,7 @@ def summed(shard: Shard, sums: Sums) -> Shard:
     y = np.where(there, sum_by(np.nan_to_num(shard.y), sums.codes, size), np.nan)
     return replace(
         shard,
-        series_id=np.asarray([f"{row:08d}" for row in range(size)], dtype=object),
+        series_id=numbered(size),
         y=y,
         known=np.zeros((size, 0, shard.known.shape[2])),
         first=first_observed(y),
@@ -127,5 +127,4 @@ def bounds(fleet: Trainee, sums: Sums, mean: Floats) -> Floats:
     scale = difference_scale(history, [fleet.shard.steps])[:, 0]
     spreads = measure(past, truth, np.asarray(there.any(axis=2)), scale, np.zeros(len(sums), dtype=np.int64), setup)
     spread = unit(mean, scale, setup.kind, spreads.least) * spreads.steps
-    values = mean[:, :, None] + spread[:, :, None] * spreads.series[:, None, :]
-    return finish_bounds(mean, hold_bounds(values, mean, spread, history.max(axis=1)), spreads.point, setup)
+    return held_bounds(mean, spread, spreads.series, history.max(axis=1), spreads.point, setup)

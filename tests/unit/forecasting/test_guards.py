@@ -195,9 +195,9 @@ def test_whatever_comes_in_the_result_is_accounted_for(make, values: list[list[f
     config = make.config(missing="gap" if gap else "zero", min_active_days=3, static=[], segments=[])
     if not any(usable(series, gap=gap) for series in values):
         with pytest.raises(InputError, match="no series of the history can be used"):
-            forecast(history, config=config)
+            forecast(history, as_of=history["day"].max(), config=config)
         return
-    result = forecast(history, config=config)
+    result = forecast(history, as_of=history["day"].max(), config=config)
     quarantined = result.ledger["state"] == "quarantined"
     assert (~quarantined).tolist() == [usable(series, gap=gap) for series in values]
     assert len(result.ledger) == len(values)
