@@ -146,17 +146,14 @@ def _ridge(history: History, levels: Floats, pools: Pools, setup: Setup, past: F
 
 
 def _trees(history: History, levels: Floats, pools: Pools, setup: Setup, past: Floats) -> None:
-    """Write the column of the model of all series: at each origin the newest one trained before it, the long level where there is none."""
+    """Write the column of the model of all series, each origin with the newest one trained before it."""
     plan, column = setup.plan, setup.config.family_names.index(boosted.NAME)
-    data, read = RidgeData(history, plan, setup.log), dict[str, boosted.Trees]()
+    data, read = RidgeData(history, plan, setup.log), dict[str | None, boosted.Trees]()
     for e, back in enumerate(plan.evaluated[:-1]):
         block, text = data.block(back, levels[:, plan.blocks.index(back)]), boosted.newest(pools.models, back)
-        if text is None:
-            past[:, e, :, column] = block.scale[:, None]
-        else:
-            if text not in read:
-                read[text] = boosted.Trees(text)
-            past[:, e, :, column] = read[text].forecasts(data, back, block)
+        if text not in read:
+            read[text] = boosted.Trees(text)
+        past[:, e, :, column] = read[text].forecasts(data, back, block, history.shard.segment)
 
 
 def difference_scale(y: Floats, origins: list[int]) -> Floats:

@@ -7,6 +7,7 @@ Models are texts, line by line: nothing is unpickled.
 import os
 import zlib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +24,14 @@ SETTINGS: dict[str, Any] = {
     "objective": "regression",
     "learning_rate": 0.05,
     "num_leaves": 31,
+    "max_bin": 63,
+    "num_threads": 1,
     "min_data_in_leaf": 50,
     "feature_fraction": 0.7,
     "bagging_fraction": 0.8,
     "bagging_freq": 1,
     "deterministic": True,
-    "force_row_wise": True,
+    "force_col_wise": True,
     "seed": 1,
     "verbose": -1,
 }
@@ -56,25 +59,25 @@ def teaches(ids: np.ndarray, cells: int) -> np.ndarray:
 
 def lessons(data: RidgeData, levels: Floats) -> Lessons:
     """All cells of a shard; levels (S, blocks, L) belong to the plan's blocks."""
-    shard, plan, found = data.history.shard, data.plan, []
-    for back in range(plan.train, 0, -1):
+    shard, plan, found = data.history.shard, data.plan, list[tuple[np.ndarray, ...]]()
+    for back in range(plan.train, -1, -1):  # the future, 0, has features and no row
         block = data.block(back, levels[:, plan.blocks.index(back)])
         series, step = np.nonzero(block.rows > 0)
-        cells = [np.full(len(series), back), block.z[series, step], block.rows[series, step]]
-        found.append((series, *cells, tree_features(data, back, block)[series, step].astype(np.float32)))
+        taken = tree_features(data, back, block, shard.segment)[series, step].astype(np.float32)
+        found.append((series, np.full(len(series), back), block.z[series, step], block.rows[series, step], taken))
     series, place, response, weight, features = (np.concatenate(parts) for parts in zip(*found, strict=True))
     order = np.argsort(series, kind="stable")
     counts = np.bincount(series, minlength=len(shard)).astype(np.int64)
     return Lessons(shard.series_id, counts, *(part[order] for part in (place, response, weight, features)))
 
 
-def tree_features(data: RidgeData, back: int, block: Block) -> Floats:
-    """What ridge knows of a block, and step, season position, level, segment and the covariates before the origin: (S, H, F)."""
+def tree_features(data: RidgeData, back: int, block: Block, segment: Ints) -> Floats:
+    """What ridge knows of a block, and step, season position, level, segment (S,) and the covariates before the origin: (S, H, F)."""
     shard, plan, origin = data.history.shard, data.plan, data.plan.origin(back)
     size, horizon = block.x.shape[:2]
     before = shard.known[:, :, max(0, origin - 1)]
     position = (shard.position + origin + np.arange(horizon)) % plan.season
-    by_series = np.concatenate([np.log(block.scale)[:, None], shard.segment[:, None], before], axis=1)
+    by_series = np.concatenate([np.log(block.scale)[:, None], segment[:, None], before], axis=1)
     by_step = np.stack([np.arange(horizon), position], axis=1)
     return np.concatenate(
         [
@@ -106,16 +109,15 @@ def teach(known: Lessons, plan: Plan, decay: float) -> dict[int, str]:
     """A model per refit, as text, from the cells older than it."""
     import lightgbm
 
-    models = {}
-    for back in refits(plan):
+    def model(back: int) -> str:
         old = known.block > back
-        if not old.any():
-            continue
         fading = (1.0 - decay) ** (plan.horizon * (known.block[old] - back))
         data = lightgbm.Dataset(known.features[old], known.response[old], weight=known.weight[old] * fading)
-        settings = {**SETTINGS, "num_threads": os.cpu_count() or 1}
-        models[back] = lightgbm.train(settings, data, TREES).model_to_string()
-    return models
+        return str(lightgbm.train(SETTINGS, data, TREES).model_to_string())
+
+    backs = [back for back in refits(plan) if (known.block > back).any()]
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:  # one thread each: they wait for nothing
+        return dict(zip(backs, pool.map(model, backs), strict=True))
 
 
 def newest(models: Mapping[int, str], back: int) -> str | None:
@@ -125,18 +127,24 @@ def newest(models: Mapping[int, str], back: int) -> str | None:
 
 
 class Trees:
-    """A model that was read from its text, asked for blocks."""
+    """A model that was read from its text, or none yet, asked for blocks."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str | None) -> None:
         import lightgbm
 
-        self._booster = lightgbm.Booster(model_str=text)
+        self._booster = None if text is None else lightgbm.Booster(model_str=text)
 
-    def forecasts(self, data: RidgeData, back: int, block: Block) -> Floats:
-        """Forecasts (S, H) of a block in the units of the series."""
-        features = tree_features(data, back, block)
+    def forecasts(self, data: RidgeData, back: int, block: Block, segment: Ints) -> Floats:
+        """Forecasts (S, H) of a block in the units of the series, its long level where there is no model yet.
+
+        segment (S,): codes of training, -1 where it knew none.
+        """
+        shape = block.x.shape[:2]
+        if self._booster is None or not shape[0]:
+            return np.broadcast_to(block.scale[:, None], shape)
+        features = tree_features(data, back, block, segment)
         said = self._booster.predict(features.reshape(-1, features.shape[2]), num_threads=1)
-        z = np.asarray(said, dtype=np.float64).reshape(features.shape[:2])
+        z = np.asarray(said, dtype=np.float64).reshape(shape)
         return np.asarray(block.scale[:, None] * (np.exp(np.minimum(z, 6.0)) if data.log else z))
 
 

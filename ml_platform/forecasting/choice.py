@@ -6,7 +6,7 @@ Belongs here: `families: default` as the data suggest it. Does not belong here: 
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from ml_platform.forecasting.config import FAMILIES, ForecastConfig
+from ml_platform.forecasting.config import FAMILIES, ConfigError, ForecastConfig
 from ml_platform.forecasting.levels import SPARSE
 
 OFTEN_ZERO = 0.3  # share of zeros from which on a series is a matter of whether, and not only of how much
@@ -39,9 +39,13 @@ class Choice:
 
 
 def choose(config: ForecastConfig, traits: Traits) -> tuple[Choice, ...]:
-    """Every family in the order of FAMILIES, with a reason for or against it."""
+    """Every family in the order of FAMILIES, with a reason for or against it. Raises ConfigError where one cannot run here."""
     if config.families != "default":
         named = set(config.family_names)
+        if TREES in named and find_spec(TREES) is None:
+            raise ConfigError(
+                f"families: {TREES} needs the extra `ml`: install ml-platform[ml], or leave the family out"
+            )
         return tuple(
             Choice(name, name in named, "named in families" if name in named else "not named in families")
             for name in FAMILIES

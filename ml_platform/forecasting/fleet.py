@@ -110,9 +110,15 @@ class PoolReader:
         table = self.fleet.pools[name]
         return dict(zip(table["item"].to_pylist(), table["value"].to_pylist(), strict=True))
 
-    def text(self, name: str) -> str:
-        """A pool that is a text; the order of its rows does not matter."""
-        return "\n".join(self.fleet.pools[name].sort_by("value")["item"].to_pylist())
+    def codes(self, codes: Ints) -> Ints:
+        """Segment codes as training counted them, -1 where it knew none."""
+        known = pd.Index(self.fleet.pools["weights"]["segment"].unique().to_pandas()).sort_values()
+        return np.asarray(known.get_indexer(pd.Index(self.segments))[codes], dtype=np.int64)
+
+    def text(self, name: str) -> str | None:
+        """A pool that is a text, None where there is none; the order of its rows does not matter."""
+        table = self.fleet.pools.get(name)
+        return None if table is None else "\n".join(table.sort_by("value")["item"].to_pylist())
 
     def array(self, name: str, items: tuple[str, ...], codes: Ints) -> Floats:
         """Items of a pool spread over series by their segment code, (S, I); the order of the pool's rows does not matter."""

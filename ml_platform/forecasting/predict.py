@@ -111,7 +111,9 @@ def _families(known: _Known) -> Floats:
     data = RidgeData(history, setup.plan, setup.log)
     if setup.with_trees:
         trees, block = boosted.Trees(known.reader.text(boosted.NAME)), data.block(0, levels)
-        out[:, :, setup.config.family_names.index(boosted.NAME)] = trees.forecasts(data, 0, block)
+        out[:, :, setup.config.family_names.index(boosted.NAME)] = trees.forecasts(
+            data, 0, block, known.reader.codes(shard.segment)
+        )
     if setup.with_ridge:
         betas = known.parameter("ridge", known.pool("prior", tuple(str(k) for k in range(data.width()))))
         block = data.block(0, levels)
