@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ml_platform.forecasting import ets, theta
+from ml_platform.forecasting import boosted, ets, theta
 from ml_platform.forecasting.arrays import Bools, Shard
 from ml_platform.forecasting.calendar import Floats, Ints
 from ml_platform.forecasting.levels import LEVELS, History, LevelTable, SeasonSums, seasonal_naive
@@ -69,6 +69,8 @@ def fit_shard(shard: Shard, pools: Pools, setup: Setup) -> Backtest:
     constants = {name: _walk(name, history, setup, past) for name in WALKS if name in setup.config.family_names}
     if setup.with_ridge:
         constants["ridge"] = _ridge(history, levels, pools, setup, past)
+    if setup.with_trees:
+        _trees(history, levels, pools, setup, past)
     for e, origin in enumerate(origins):
         clip_forecasts(past[:, e], largest_value(judged.y[:, :origin]), setup.kind)
     begun = judged.first[:, None] < np.asarray(origins, dtype=int)[None, :]
@@ -148,6 +150,17 @@ def _ridge(history: History, levels: LevelTable, pools: Pools, setup: Setup, pas
 def ridge_strength(dispersion: Floats, setup: Setup) -> Floats:
     """Rows (S,) that say what the segment says, for series of a segment with this dispersion (S,)."""
     return RIDGE_ROWS[setup.kind] * (np.ones_like(dispersion) if setup.log else dispersion)
+
+
+def _trees(history: History, levels: LevelTable, pools: Pools, setup: Setup, past: Floats) -> None:
+    """Write the column of the model of all series, each origin with the newest one trained before it."""
+    plan, column = setup.plan, setup.config.family_names.index(boosted.NAME)
+    data, read = RidgeData(history, plan, setup.log), dict[str | None, boosted.Trees]()
+    for e, back in enumerate(plan.evaluated[:-1]):
+        block, text = data.block(back, levels.at(plan.origin(back))), boosted.newest(pools.models, back)
+        if text not in read:
+            read[text] = boosted.Trees(text)
+        past[:, e, :, column] = read[text].forecasts(data, back, block, history.shard.segment)
 
 
 def difference_scale(y: Floats, origins: list[int]) -> Floats:

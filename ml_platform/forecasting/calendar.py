@@ -92,7 +92,7 @@ class Plan:
     """Where a history of `steps` steps is cut; `back` counts horizons before the end, so origin = steps - back * horizon.
 
     choosing: folds that choose, oldest first. judging: the fold that only judges (1) or 0. interval: residual origins.
-    refit: where ridge coefficients are fitted. begin: the first step that is a ridge row.
+    refit: where ridge coefficients are fitted. begin: the first step that is a ridge row. train: the oldest block that teaches trees.
     harmonics: whether ridge describes a long season, which takes SEASONS of it.
     """
 
@@ -104,6 +104,7 @@ class Plan:
     interval: tuple[int, ...]
     refit: tuple[int, ...]
     begin: int
+    train: int
     harmonics: bool
 
     @property
@@ -115,6 +116,11 @@ class Plan:
     def folds(self) -> tuple[int, ...]:
         """Choosing folds oldest first, then the judging one."""
         return self.choosing + ((self.judging,) if self.judging else ())
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Every `back` whose block teaches trees or is evaluated, oldest first, 0 last."""
+        return tuple(range(max((self.train, *self.evaluated)), -1, -1))
 
     def origin(self, back: int) -> int:
         return self.steps - back * self.horizon
@@ -140,5 +146,6 @@ def plan_folds(config: ForecastConfig, steps: int, judging: bool) -> Plan:
         interval,
         tuple(sorted(refit, reverse=True)),
         begin,
+        max(0, (steps - begin) // horizon),
         steps >= SEASONS * season,
     )

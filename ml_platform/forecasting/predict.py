@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from ml_platform.forecasting import boosted
 from ml_platform.forecasting.arrays import Bools, Shard
 from ml_platform.forecasting.backtest import WALKS, clip_forecasts, family_forecasts, outspoken
 from ml_platform.forecasting.calendar import Floats, Ints, Plan, plan_folds
@@ -145,8 +146,14 @@ def _families(known: Known, standing: Standing, constants: Mapping[str, Floats])
     for name, states in standing.walks.items():
         said = WALKS[name].ahead(states, standing.running.steps, constants[name], setup.plan.horizon, season)
         out[:, :, setup.config.family_names.index(name)] = outspoken(said, setup)
+    data = RidgeData(history, setup.plan, setup.log)
+    if setup.with_trees:
+        trees, block = boosted.Trees(known.reader.text(boosted.NAME)), data.block(0, levels)
+        out[:, :, setup.config.family_names.index(boosted.NAME)] = trees.forecasts(
+            data, 0, block, known.reader.codes(shard.segment)
+        )
     if setup.with_ridge:
-        block = RidgeData(history, setup.plan, setup.log).block(0, levels)
+        block = data.block(0, levels)
         said = respond(block.x, constants["ridge"], block.scale, setup.log)
         out[:, :, setup.config.family_names.index("ridge")] = said
     return clip_forecasts(out, standing.largest, setup.kind)

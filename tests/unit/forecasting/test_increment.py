@@ -167,6 +167,22 @@ def test_on_the_day_of_training_coefficients_are_those_of_training(kind: str, mi
     )
 
 
+def test_frozen_trees_go_on_with_the_days() -> None:
+    config = config_of("zero").model_copy(update={"families": ("mean_28", "lightgbm")})
+    shard = world("counts", "zero")
+    fleet = train(until(shard, TRAINED), config)[0].fleet
+    texts = [
+        {**json.loads(text), "weights": {"mean_28": 0.5, "lightgbm": 0.5}}
+        for text in fleet.rows["parameters"].to_pylist()
+    ]
+    column = fleet.rows.column_names.index("parameters")
+    rows = fleet.rows.set_column(column, "parameters", [[json.dumps(text) for text in texts]])
+    fleet = Fleet(rows, fleet.pools, fleet.config)
+    later = brought_forward(Statistics.of(fleet, until(shard, TRAINED)), shard, TRAINED + 9)
+    assert "lightgbm" in fleet.pools
+    assert_forecasts(later, predict(fleet, until(shard, TRAINED + 9)).to_pandas())
+
+
 def test_the_order_of_series_does_not_matter() -> None:
     fleet, shard = fleet_of("counts", "zero"), world("counts", "zero")
     mixed = shard.take(np.asarray([5, 2, 7, 0, 1, 6, 3, 4]))
