@@ -132,11 +132,11 @@ def _brought_forward(
 
 
 def _from_history(fleet: Fleet, shard: Shard, first: int) -> Statistics:
-    """Statistics from the whole history; a series counts as touched where it has a value from the step `first` on."""
-    parts = [Statistics.of(fleet, chunk) for chunk in shard.chunks(CHUNK)]
-    made = joined(parts)
+    """Statistics from the whole history; a series is touched where it has a value from the step `first` on, or older ones were corrected."""
+    made = joined([Statistics.of(fleet, chunk) for chunk in shard.chunks(CHUNK)])
     place = pd.Index(shard.series_id).get_indexer(pd.Index(made.standing.shard.series_id))
-    return replace(made, touched=np.asarray(~np.isnan(shard.y[place, first:]).all(axis=1)))
+    observed = (~np.isnan(shard.y[place, first:])).any(axis=1)
+    return replace(made, touched=observed | made.moved())
 
 
 def _still_true(stored: Statistics, shard: Shard) -> Statistics | None:

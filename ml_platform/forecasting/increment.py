@@ -27,6 +27,7 @@ from ml_platform.forecasting.standing import Standing, steps_held
 
 OWN = ("fitted", "carried_over")  # states of series with parameters of their own
 NO_NEW_ROW = "no_new_row"
+KEPT_DIGITS = 1e-6  # a fleet keeps ten, and a repetition of the same sums differs in the last of sixteen
 AT_ONCE = 2048  # series whose equations stay in the cache of a core
 
 
@@ -127,6 +128,14 @@ class Statistics:
     def forecasts(self) -> pa.Table:
         """The table of predict for the steps after the last one."""
         return forecast_table(self.known, self.standing, self.constants)
+
+    def moved(self) -> Bools:
+        """Series whose ridge coefficients are no longer those of the fleet, beyond the digits that a fleet keeps, (S,)."""
+        if "ridge" not in self.constants:
+            return np.zeros(len(self), dtype=bool)
+        before = self.known.constants()["ridge"]
+        apart = np.abs(self.constants["ridge"] - before).max(axis=1)
+        return np.asarray(apart > KEPT_DIGITS * np.abs(before).max(axis=1))
 
     @property
     def steps(self) -> int:

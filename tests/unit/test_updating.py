@@ -157,12 +157,26 @@ def test_days_that_were_left_out_are_taken_in_together(lake: Lake) -> None:
     assert_as_from_history(lake, rows, day(8))
 
 
-def test_a_corrected_series_is_made_anew_and_no_other(lake: Lake) -> None:
-    rows = rows_of()
-    update_fleet(lake, catalogue_of(rows, day(1)), CONFIG, day(1))
+def correct(lake: Lake, rows: pd.DataFrame) -> None:
+    """An old value of the silent series changes."""
     old = (rows["series_id"] == SILENT) & (rows["date"].dt.date == FIRST + dt.timedelta(days=50))
     assert old.sum() == 1
     fill(lake, rows.assign(units=rows["units"] + 3.0 * old))
+
+
+def test_a_correction_before_the_first_update_is_seen(lake: Lake) -> None:
+    rows = rows_of()
+    correct(lake, rows)
+    update_fleet(lake, catalogue_of(rows, day(1)), CONFIG, day(1))
+    assert states_of(lake, day(1))[SILENT] == ("fitted", None)
+    assert_as_from_history(lake, rows, day(1))
+
+
+def test_a_corrected_series_is_made_anew_and_no_other(lake: Lake) -> None:
+    rows = rows_of()
+    update_fleet(lake, catalogue_of(rows, day(1)), CONFIG, day(1))
+    assert states_of(lake, day(1))[SILENT] == ("carried_over", "no_new_row")
+    correct(lake, rows)
     report = update_fleet(lake, catalogue_of(rows, day(2)), CONFIG, day(2))
     assert (report.advanced, report.made_anew) == (8, 1)
     assert states_of(lake, day(2))[SILENT] == ("fitted", None)
