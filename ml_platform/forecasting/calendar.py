@@ -5,6 +5,8 @@ Belongs here: times, season positions, origins of folds. Does not belong here: v
 
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import count
+from math import gcd
 
 import numpy as np
 import numpy.typing as npt
@@ -116,6 +118,14 @@ class Plan:
     def folds(self) -> tuple[int, ...]:
         """Choosing folds oldest first, then the judging one."""
         return self.choosing + ((self.judging,) if self.judging else ())
+
+    @property
+    def length(self) -> int:
+        """Steps of a block that teaches ridge: the horizon, or as little more as it takes for blocks to begin at every season position in turn.
+
+        Short levels depend on the position at which they are taken: blocks that all begin at one teach what does not hold at another.
+        """
+        return next(length for length in count(self.horizon) if gcd(length, self.season) == 1)
 
     @property
     def blocks(self) -> tuple[int, ...]:

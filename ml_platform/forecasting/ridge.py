@@ -20,7 +20,7 @@ JITTER = 1e-6
 class RidgeData:
     """Everything that features need: history, covariates, calendar.
 
-    Rows that teach lie in blocks of `horizon` steps that begin where the calendar says, whatever step is the last: one more step adds one row.
+    Rows that teach lie in blocks of `plan.length` steps that begin where the calendar says, whatever step is the last: one more step adds one row.
     """
 
     def __init__(self, history: History, plan: Plan, log: bool) -> None:
@@ -32,12 +32,12 @@ class RidgeData:
 
     def block_of(self, step: int) -> int:
         """First step of the block that teaches from a step."""
-        into = (self.history.shard.position + step) % self.plan.horizon
+        into = (self.history.shard.position + step) % self.plan.length
         return max(self.plan.begin, step - into)
 
     def block_after(self, step: int) -> int:
         """First step of the next block."""
-        return step - (self.history.shard.position + step) % self.plan.horizon + self.plan.horizon
+        return step - (self.history.shard.position + step) % self.plan.length + self.plan.length
 
     def block(self, back: int, levels: Floats) -> Block:
         """The block of `horizon` steps after the origin `back` horizons before the end; levels (S, L) of that origin."""
@@ -132,8 +132,8 @@ def running_grams(data: RidgeData, levels: LevelTable, decay: float) -> Iterator
 
 def training_origins(plan: Plan, position: int) -> tuple[int, ...]:
     """First steps of all blocks with rows, where step 0 has this number."""
-    first = plan.begin - (position + plan.begin) % plan.horizon + plan.horizon
-    return (plan.begin, *range(first, plan.steps, plan.horizon))
+    first = plan.begin - (position + plan.begin) % plan.length + plan.length
+    return (plan.begin, *range(first, plan.steps, plan.length))
 
 
 def solve_prior(gram: Floats, weight: Floats, strength: float) -> tuple[Floats, Floats]:

@@ -5,6 +5,7 @@ import pytest
 from statsforecast.models import CrostonClassic, CrostonSBA
 
 from ml_platform.forecasting.arrays import Shard
+from ml_platform.forecasting.calendar import plan_folds
 from ml_platform.forecasting.levels import (
     BEFORE_FIRST,
     LEVELS,
@@ -14,7 +15,7 @@ from ml_platform.forecasting.levels import (
     plain_floor,
     seasonal_naive,
 )
-from ml_platform.forecasting.ridge import solve, solve_series
+from ml_platform.forecasting.ridge import solve, solve_series, training_origins
 
 SEASON, STEPS, HORIZON = 7, 90, 10
 
@@ -152,3 +153,13 @@ def test_ridge_survives_constant_and_empty_columns() -> None:
     beta = solve(both.transpose(0, 2, 1) @ both)
     assert np.isfinite(beta).all()
     assert beta[0, :2].sum() == pytest.approx(4.0, rel=1e-4)
+
+
+@pytest.mark.parametrize("horizon", [1, 5, 7, 28])
+def test_one_more_step_moves_no_block_and_blocks_begin_at_every_position(make, horizon: int) -> None:
+    config, position = make.config(horizon=horizon), 19_058
+    before, after = (training_origins(plan_folds(config, steps, judging=True), position) for steps in (400, 401))
+    assert after[: len(before)] == before
+    assert len(after) - len(before) in (0, 1)
+    assert {(position + origin) % SEASON for origin in before} == set(range(SEASON))
+    assert horizon <= np.diff(before[1:]).min() == np.diff(before[1:]).max() <= horizon + 1
