@@ -99,7 +99,7 @@ def _fleet_metadata(lake: Lake, report: TrainingReport) -> dict[str, Any]:
         series_by_state=counts(report.states),
         winners=picture(plots.winners(newest)),
         coverage=picture(plots.coverage(rows)),
-        selection=report.strategy or "as before",
+        selection=dg.MetadataValue.json(dict(report.strategies)) if report.strategies else "as before",
         nested_weighted_rmsse=dg.MetadataValue.json(dict(report.scores)),
         seconds=dg.MetadataValue.json(dict(report.seconds)),
     )

@@ -45,7 +45,8 @@ KERNEL_VERSION = "3"  # raise when the same inputs give another fleet
 class TrainingReport:
     """What a training did: series by state and by family, the selection, seconds per stage, table versions.
 
-    unchanged: a fleet with this fingerprint was there, nothing was written. scores: nested weighted RMSSE per strategy.
+    unchanged: a fleet with this fingerprint was there, nothing was written. strategies: segments by the way
+    they chose. scores: nested weighted RMSSE per strategy, and of what was chosen.
     """
 
     as_of: date
@@ -53,7 +54,7 @@ class TrainingReport:
     unchanged: bool
     states: Mapping[str, int]
     families: Mapping[str, int]
-    strategy: str = ""
+    strategies: Mapping[str, int] = field(default_factory=dict)
     scores: Mapping[str, float] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, int] = field(default_factory=dict)
@@ -193,7 +194,7 @@ def _report(
         unchanged=unchanged,
         states=dict(sorted(states.items())),
         families=dict(sorted(families.items())),
-        strategy=selection.strategy if selection else "",
+        strategies=selection.by_strategy if selection else {},
         scores=selection.scores if selection else {},
         seconds=watch.seconds,
         versions=versions or {},

@@ -14,8 +14,7 @@ import pyarrow as pa
 from ml_platform.forecasting.calendar import Floats, Times
 from ml_platform.forecasting.config import FAMILIES, FLOORS, ForecastConfig
 from ml_platform.forecasting.fleet import ROWS_SCHEMA, Fleet
-from ml_platform.forecasting.intervals import finish_bounds, unit
-from ml_platform.forecasting.pipeline import Part, Trained
+from ml_platform.forecasting.pipeline import Part, Trained, residuals
 from ml_platform.forecasting.pools import Setup
 from ml_platform.lake import TableSpec, names
 
@@ -150,11 +149,9 @@ def _part_judged(
     plan, backtest, config = setup.plan, part.backtest, setup.config
     e = plan.evaluated.index(plan.judging)
     keep = np.flatnonzero(backtest.begun[:, e])
-    segment = part.segment[backtest.rows]
-    mean = means[:, e] * trained.spreads.mean[segment][:, None]
-    spread = unit(mean, backtest.scale[:, e], setup.kind, trained.spreads.least[own]) * trained.spreads.steps[segment]
-    values = mean[:, :, None] + spread[:, :, None] * trained.spreads.series[own][:, None, :]
-    bounds = finish_bounds(mean, values, trained.spreads.point[own], setup)
+    told = residuals([part], [means], [plan.judging], setup)
+    mean = told.mean[:, 0] * trained.spreads.mean[told.segment][:, None]
+    bounds = trained.spreads.law(told, np.full(len(mean), np.inf), own).bounds(mean, setup)
     dates = pd.DatetimeIndex(times[plan.origin(plan.judging) :][: plan.horizon])
     moments = pa.array(dates.tz_localize("UTC"), pa.timestamp("us", "UTC")) if config.subdaily else pa.array(dates.date)
     spec, size = judged_fold(config), len(keep) * plan.horizon

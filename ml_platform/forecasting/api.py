@@ -104,15 +104,12 @@ def _time_column(history: Table, config: ForecastConfig) -> pd.Series:
 def _with_keys(table: pa.Table, prepared: Prepared, like: pd.Series, config: ForecastConfig) -> pd.DataFrame:
     shard = prepared.shard
     rows = table["series_id"].to_numpy(zero_copy_only=False).astype(np.int64)
-    out: pd.DataFrame = prepared.keys.iloc[rows].reset_index(drop=True)
     times = pd.Series(pd.DatetimeIndex(shard.times[shard.steps :]))
     later = give_back_times(times, like, config.frequency)
-    steps = table["step"].to_numpy()
-    out["date"] = later.iloc[steps - 1].reset_index(drop=True)
-    for name in ["step", "mean", "point", *config.interval_columns]:
-        out[name] = table[name].to_numpy()
-    out["family"] = table["family"].to_pandas()
-    return out
+    columns: dict[str, object] = {"date": later.iloc[table["step"].to_numpy() - 1].reset_index(drop=True)}
+    columns |= {name: table[name].to_numpy() for name in ["step", "mean", "point", *config.interval_columns]}
+    family = {"family": table["family"].to_pandas()}
+    return pd.concat([prepared.keys.iloc[rows].reset_index(drop=True), pd.DataFrame(columns | family)], axis=1)
 
 
 def _ledger(fleet: Fleet, prepared: Prepared) -> pd.DataFrame:

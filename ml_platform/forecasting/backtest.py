@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ml_platform.forecasting import boosted, ets, theta
+from ml_platform.forecasting import boosted, ets, sparse, theta
 from ml_platform.forecasting.arrays import Bools, Shard
 from ml_platform.forecasting.calendar import Floats, Ints
 from ml_platform.forecasting.levels import LEVELS, History, SeasonSums, seasonal_naive
@@ -40,8 +40,8 @@ class Backtest:
     """Forecasts of N judged series at E past origins, oldest first.
 
     rows (N,): places in the shard. past (N, E, H, F); actual (N, E, H), NaN where not observed. begun (N, E): whether
-    the series had begun. scale (N, E): see difference_scale. constants (N, C): what families fitted to each series, by
-    name, as it is at the end.
+    the series had begun. scale (N, E): see difference_scale. grain (N,): unit of a sparse series, 0 of others. constants (N, C): what
+    families fitted to each series, by name, as it is at the end.
     """
 
     rows: Ints
@@ -49,6 +49,7 @@ class Backtest:
     actual: Floats
     begun: Bools
     scale: Floats
+    grain: Floats
     constants: Mapping[str, Floats]
 
 
@@ -76,7 +77,9 @@ def fit_shard(shard: Shard, pools: Pools, setup: Setup) -> Backtest:
     for e, origin in enumerate(origins):
         clip_forecasts(past[:, e], judged.y[:, :origin], setup.kind)
     begun = judged.first[:, None] < np.asarray(origins, dtype=int)[None, :]
-    return Backtest(rows, past, actual, begun, difference_scale(judged.y, origins), constants)
+    before = judged.y[:, : plan.origin(plan.judging)]
+    grain = sparse.grains(before) if setup.kind == "counts" else np.zeros(len(rows))
+    return Backtest(rows, past, actual, begun, difference_scale(judged.y, origins), grain, constants)
 
 
 def _walk(name: str, history: History, setup: Setup, past: Floats) -> Floats:

@@ -34,12 +34,16 @@ class Fleet:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What S series forecast with: weights (S, F), constants of families by name (S, C), quantiles (S, Q), point factors (S,)."""
+    """What S series forecast with: weights (S, F), constants of families by name (S, C), quantiles (S, Q), point factors (S,).
+
+    spread (S,): variance over mean of a sparse series, 0 of others.
+    """
 
     weights: Floats
     constants: Mapping[str, Floats]
     quantiles: Floats
     point: Floats
+    spread: Floats
 
 
 def fleet_weights(parameters: str) -> dict[str, float]:
@@ -63,6 +67,9 @@ def parameter_rows(recipe: Recipe, fitted: Bools, names: tuple[str, ...]) -> lis
         {"weights": w, "quantiles": q, "point": p} if f else {"weights": w}
         for w, (q, p, f) in zip(weights, own, strict=True)
     ]
+    for row, spread in zip(rows, significant(recipe.spread).tolist(), strict=True):
+        if spread and "point" in row:
+            row["spread"] = spread
     for name, constants in recipe.constants.items():
         for row, weight, values in zip(rows, weights, significant(constants).tolist(), strict=True):
             if name in weight and "point" in row:
@@ -92,6 +99,11 @@ def text_table(text: str) -> pa.Table:
 def quantile_items(quantiles: int) -> tuple[str, ...]:
     """Names of the residual quantiles of a segment by level class."""
     return tuple(f"{level}:{quantile}" for level in range(CLASSES) for quantile in range(quantiles))
+
+
+def class_items(classes: int) -> tuple[str, ...]:
+    """Names of level classes, or of the edges between them."""
+    return tuple(str(level) for level in range(classes))
 
 
 def step_items(horizon: int) -> tuple[str, ...]:

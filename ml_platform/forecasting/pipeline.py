@@ -22,13 +22,14 @@ from ml_platform.forecasting.fleet import (
     ROWS_SCHEMA,
     Fleet,
     Recipe,
+    class_items,
     parameter_rows,
     pool_table,
     quantile_items,
     step_items,
     text_table,
 )
-from ml_platform.forecasting.intervals import Spreads, measure
+from ml_platform.forecasting.intervals import CLASSES, Residuals, Spreads, measure
 from ml_platform.forecasting.levels import LEVELS, History, plain_floor
 from ml_platform.forecasting.pools import (
     Pools,
@@ -116,23 +117,24 @@ def finish(parts: Sequence[Part], pools: Pools, setup: Setup, segments: tuple[st
     bounds = np.cumsum([0, *(len(part.backtest.rows) for part in parts)])
     own = [selection.series[start:end] for start, end in pairwise(bounds)]
     means = tuple(blend(part.backtest.past, weights, setup.log) for part, weights in zip(parts, own, strict=True))
-    places = [plan.evaluated.index(back) for back in plan.interval]
-    spreads = measure(
-        np.concatenate([mean[:, places] for mean in means]),
-        np.concatenate([part.backtest.actual[:, places] for part in parts]),
-        np.concatenate([part.backtest.begun[:, places] for part in parts]),
-        np.concatenate([_newest_scale(part, places) for part in parts]),
-        segment,
-        setup,
-    )
+    spreads = measure(residuals(parts, means, plan.interval, setup), setup)
     rows = _rows(parts, selection, spreads, bounds, setup)
     tables = _pool_tables(pools, selection, spreads, setup, segments, position)
     return Trained(Fleet(rows, tables, setup.config), selection, spreads, means)
 
 
-def _newest_scale(part: Part, places: Sequence[int]) -> Floats:
-    scale = part.backtest.scale
-    return scale[:, places[-1]] if places else np.zeros(len(scale))
+def residuals(parts: Sequence[Part], means: Sequence[Floats], backs: Sequence[int], setup: Setup) -> Residuals:
+    """What the judged series of all parts said (N, E, H) and held at some origins."""
+    places = [setup.plan.evaluated.index(back) for back in backs]
+    tests = [part.backtest for part in parts]
+    actual = [np.where(one.begun[:, places, None], one.actual[:, places], np.nan) for one in tests]
+    return Residuals(
+        mean=np.concatenate([mean[:, places] for mean in means]),
+        actual=np.concatenate(actual),
+        scale=np.concatenate([one.scale[:, places[-1]] if places else np.zeros(len(one.rows)) for one in tests]),
+        grain=np.concatenate([one.grain for one in tests]),
+        segment=np.concatenate([part.segment[part.backtest.rows] for part in parts]),
+    )
 
 
 def _rows(parts: Sequence[Part], selection: Selection, spreads: Spreads, bounds: Ints, setup: Setup) -> pa.Table:
@@ -141,13 +143,17 @@ def _rows(parts: Sequence[Part], selection: Selection, spreads: Spreads, bounds:
         judged = part.backtest.rows
         weights, constants = selection.segment[part.segment], _of_all(part)
         quantiles, point = np.zeros((len(part.segment), spreads.series.shape[1])), np.ones(len(part.segment))
+        spread = np.zeros(len(part.segment))
         states, reasons = _states(part, setup)
         fitted = states == "fitted"
         weights[judged] = selection.series[start:end]
         quantiles[judged], point[judged] = spreads.series[start:end], spreads.point[start:end]
+        spread[judged] = spreads.spread[start:end]
         weights[~fitted] = selection.segment[part.segment[~fitted]]
         family = np.asarray(setup.config.family_names, dtype=object)[weights.argmax(axis=1)]
-        parameters = parameter_rows(Recipe(weights, constants, quantiles, point), fitted, setup.config.family_names)
+        parameters = parameter_rows(
+            Recipe(weights, constants, quantiles, point, spread), fitted, setup.config.family_names
+        )
         columns = [part.series_id, family, states, reasons, parameters]
         tables.append(pa.table([pa.array(column, pa.string()) for column in columns], ROWS_SCHEMA))
     return pa.concat_tables(tables)
@@ -188,10 +194,12 @@ def _pool_tables(
         "steps": (spreads.steps, step_items(setup.plan.horizon)),
         "factors": (np.stack(factors, axis=1), ("mean", "point", "dispersion", "level")),
         "quantiles": (spreads.group, quantile_items(spreads.group.shape[2])),
+        "levels": (spreads.levels, quantile_items(spreads.levels.shape[2])),
+        "edges": (spreads.edges, class_items(CLASSES - 1)),
+        "spread": (spreads.group_spread, class_items(CLASSES)),
     }
     tables = {name: pool_table(values, segments, items) for name, (values, items) in arrays.items()}
-    edges = {f"edge_{k}": float(value) for k, value in enumerate(spreads.edges)}
-    meta = {"kind": float(KINDS.index(setup.kind)), "harmonics": float(setup.plan.harmonics), **edges}
+    meta = {"kind": float(KINDS.index(setup.kind)), "harmonics": float(setup.plan.harmonics)}
     empty = [pa.array([""] * len(meta), pa.string()), pa.array(list(meta), pa.string()), pa.array(list(meta.values()))]
     if 0 in pools.models:
         tables[boosted.NAME] = text_table(pools.models[0])

@@ -13,21 +13,16 @@ import pyarrow as pa
 from ml_platform.forecasting import boosted
 from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.backtest import WALKS, clip_forecasts, family_forecasts, outspoken, walked
+from ml_platform.forecasting.bounds import Law, least_amount, quantile_levels
 from ml_platform.forecasting.calendar import Floats, Ints, plan_folds
 from ml_platform.forecasting.config import ForecastConfig
-from ml_platform.forecasting.fleet import KINDS, Fleet, PoolReader, quantile_items, step_items
-from ml_platform.forecasting.intervals import (
-    CLASSES,
-    held_bounds,
-    least_amount,
-    level_class,
-    quantile_levels,
-    unit,
-)
+from ml_platform.forecasting.fleet import KINDS, Fleet, PoolReader, class_items, quantile_items, step_items
+from ml_platform.forecasting.intervals import CLASSES, level_class
 from ml_platform.forecasting.levels import LEVELS, History, SeasonSums, level_array
 from ml_platform.forecasting.pools import Setup, Shared
 from ml_platform.forecasting.ridge import RidgeData, respond
 from ml_platform.forecasting.selection import blend
+from ml_platform.forecasting.sparse import Counts, grains
 
 
 def predict(fleet: Fleet, shard: Shard) -> pa.Table:
@@ -124,20 +119,26 @@ def _families(known: _Known) -> Floats:
 def _bounds(known: _Known, mean: Floats) -> Floats:
     """Interval bounds in the order of the columns and the point forecast last: (S, H, Q)."""
     shard, setup = known.shard, known.setup
-    edges = np.asarray([known.meta[f"edge_{edge}"] for edge in range(CLASSES - 1)])
+    edges = known.pool("edges", class_items(CLASSES - 1))
+    here = np.arange(len(shard)), level_class(mean.mean(axis=1), edges)
     items = quantile_items(len(quantile_levels(setup.config)))
-    by_class = known.pool("quantiles", items).reshape(len(shard), CLASSES, len(items) // CLASSES)
-    quantiles = known.parameter("quantiles", by_class[np.arange(len(shard)), level_class(mean.mean(axis=1), edges)])
-    spread = _unit(shard, mean, setup) * known.pool("steps", step_items(setup.plan.horizon))
-    largest = np.abs(np.nan_to_num(shard.y)).max(axis=1, initial=0.0)
-    point = known.parameter("point", known.pool("factors", ("point",))[:, 0])
-    return held_bounds(mean, spread, quantiles, largest, point, setup)
-
-
-def _unit(shard: Shard, mean: Floats, setup: Setup) -> Floats:
-    """Unit of the quantiles, (S, H), from as many of the last steps as training measured residuals on."""
+    shape = (len(shard), CLASSES, len(items) // CLASSES)
+    spread = known.pool("spread", class_items(CLASSES))[here]
     recent = shard.y[:, -len(setup.plan.interval) * setup.plan.horizon :]
-    return unit(mean, _difference_scale(shard), setup.kind, least_amount(recent, setup.kind))
+    law = Law(
+        quantiles=known.parameter("quantiles", known.pool("quantiles", items).reshape(shape)[here]),
+        scale=_difference_scale(shard),
+        least=least_amount(recent, setup.kind),  # of as many of the last steps as training measured residuals on
+        steps=known.pool("steps", step_items(setup.plan.horizon)),
+        largest=np.abs(np.nan_to_num(shard.y)).max(axis=1, initial=0.0),
+        point=known.parameter("point", known.pool("factors", ("point",))[:, 0]),
+        counts=Counts(
+            grain=grains(shard.y) if setup.kind == "counts" else np.zeros(len(shard)),
+            spread=known.parameter("spread", spread),
+            levels=known.pool("levels", items).reshape(shape)[here],
+        ),
+    )
+    return law.bounds(mean, setup)
 
 
 def _difference_scale(shard: Shard) -> Floats:

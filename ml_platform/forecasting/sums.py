@@ -14,11 +14,12 @@ from ml_platform.forecasting.backtest import difference_scale
 from ml_platform.forecasting.calendar import Floats, Ints
 from ml_platform.forecasting.config import ForecastConfig
 from ml_platform.forecasting.hierarchy import Level, reconciled
-from ml_platform.forecasting.intervals import held_bounds, measure, unit
+from ml_platform.forecasting.intervals import Residuals, measure
 from ml_platform.forecasting.pipeline import Part, Trained, train
 from ml_platform.forecasting.pools import Setup
 from ml_platform.forecasting.predict import predict
 from ml_platform.forecasting.screening import factorize
+from ml_platform.forecasting.sparse import grains
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,6 @@ def bounds(fleet: Trainee, sums: Sums, mean: Floats) -> Floats:
     truth = np.where(there, sum_by(np.nan_to_num(actual), codes, len(sums)), np.nan)
     history = sum_by(np.nan_to_num(fleet.shard.y), sums.codes, len(sums))
     scale = difference_scale(history, [fleet.shard.steps])[:, 0]
-    spreads = measure(past, truth, np.asarray(there.any(axis=2)), scale, np.zeros(len(sums), dtype=np.int64), setup)
-    spread = unit(mean, scale, setup.kind, spreads.least) * spreads.steps
-    return held_bounds(mean, spread, spreads.series, history.max(axis=1), spreads.point, setup)
+    grain = grains(history) if fleet.setup.kind == "counts" else np.zeros(len(sums))
+    told = Residuals(past, truth, scale, grain, np.zeros(len(sums), dtype=np.int64))
+    return measure(told, setup).law(told, history.max(axis=1)).bounds(mean, setup)
