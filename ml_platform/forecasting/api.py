@@ -3,6 +3,7 @@
 Belongs here: forecast() and the shape of its result. Does not belong here: lake, releases, orchestration.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,11 +14,10 @@ import pyarrow as pa
 from ml_platform.forecasting.arrays import sum_by
 from ml_platform.forecasting.backtest import Backtest
 from ml_platform.forecasting.calendar import Floats
-from ml_platform.forecasting.config import ForecastConfig, load_config
+from ml_platform.forecasting.config import FAMILIES, ForecastConfig, load_config
 from ml_platform.forecasting.fleet import Fleet
 from ml_platform.forecasting.frames import Prepared, Table, give_back_times, prepare
-from ml_platform.forecasting.pipeline import CHUNK, Part, Trained, train
-from ml_platform.forecasting.pools import Setup
+from ml_platform.forecasting.pipeline import CHUNK, Trained, train
 from ml_platform.forecasting.predict import predict
 from ml_platform.forecasting.sums import Sums, Trainee, agreeing, bounds
 
@@ -28,7 +28,7 @@ class ForecastResult:
 
     forecasts: key columns, time, step, mean, point, interval bounds, family. ledger: key columns, state, reason, detail (table, row and
     value that quarantined a series), family, covariates (how those after the origin were filled). metrics: per fold and family
-    weighted_rmsse, wape, bias, rows. families: family, runs, why. sums: as forecasts, with `sum_by` in the place of family; the keys that
+    weighted_rmsse, wape, bias, rows. families: family, runs, why, segments that this is said of. sums: as forecasts, with `sum_by` in the place of family; the keys that
     a sum does not have are missing. unseen: rows after the origin, which nothing was made of.
     """
 
@@ -55,31 +55,31 @@ def forecast(
     """
     settings = config if isinstance(config, ForecastConfig) else load_config(config)
     prepared = prepare(history, future, static, as_of, settings)
-    trained, parts, setup = train(prepared.shard, settings)
-    made = pa.concat_tables([predict(trained.fleet, chunk) for chunk in prepared.shard.chunks(CHUNK)])
-    fleet = Trainee(prepared.shard, trained, parts, setup, made["mean"].to_numpy().reshape(len(prepared.shard), -1))
+    fleet, trained = train(prepared.shard, settings)
+    made = pa.concat_tables([predict(fleet, chunk) for chunk in prepared.shard.chunks(CHUNK)])
+    trainee = Trainee(prepared.shard, trained, made["mean"].to_numpy().reshape(len(prepared.shard), -1))
     levels = [Sums.of(columns, prepared.attributes) for columns in settings.sums]
     like = _time_column(history, settings)
     forecasts = _with_keys(made, prepared, like, settings)
     if levels and settings.reconcile == "mint":
-        fleet = replace(fleet, mean=agreeing(fleet, levels, settings))
-        forecasts = _moved(forecasts, fleet.mean.ravel(), settings, floor=setup.kind != "real")
-    sums = [_sum_table(fleet, level, forecasts["date"], settings) for level in levels]
-    families = pd.DataFrame(setup.choice, columns=["family", "runs", "why"])
-    ledger, metrics = _ledger(trained.fleet, prepared), fold_table(parts, trained, setup)
-    return ForecastResult(forecasts, ledger, metrics, families, _joined(sums, forecasts, settings), prepared.unseen)
+        trainee = replace(trainee, mean=agreeing(trainee, levels, settings))
+        forecasts = _moved(forecasts, trainee, settings)
+    sums = _joined([_sum_table(trainee, level, forecasts["date"], settings) for level in levels], forecasts, settings)
+    families = family_table(trained, prepared.shard.segments)
+    return ForecastResult(forecasts, _ledger(fleet, prepared), fold_table(trained), families, sums, prepared.unseen)
 
 
-def _moved(forecasts: pd.DataFrame, mean: Floats, config: ForecastConfig, *, floor: bool) -> pd.DataFrame:
-    """The forecasts around another mean (rows,): point and bounds go along with it."""
-    columns, shift = ["mean", "point", *config.interval_columns], mean - forecasts["mean"].to_numpy()
-    values = forecasts[columns].to_numpy() + shift[:, None]
-    return forecasts.assign(**dict(zip(columns, (np.maximum(values, 0.0) if floor else values).T, strict=True)))
+def _moved(forecasts: pd.DataFrame, fleet: Trainee, config: ForecastConfig) -> pd.DataFrame:
+    """The forecasts around another mean: point and bounds go along with it."""
+    columns, real = ["mean", "point", *config.interval_columns], np.repeat(fleet.real, config.horizon)
+    values = forecasts[columns].to_numpy() + (fleet.mean.ravel() - forecasts["mean"].to_numpy())[:, None]
+    held = np.where(real[:, None], values, np.maximum(values, 0.0))
+    return forecasts.assign(**dict(zip(columns, held.T, strict=True)))
 
 
 def _sum_table(fleet: Trainee, sums: Sums, dates: pd.Series, config: ForecastConfig) -> pd.DataFrame:
     """Forecasts of the sums of one level, by sum and step; `dates` begin with those of one series."""
-    mean, horizon = sum_by(fleet.mean, sums.codes, len(sums)), fleet.setup.plan.horizon
+    mean, horizon = sum_by(fleet.mean, sums.codes, len(sums)), config.horizon
     values = bounds(fleet, sums, mean).reshape(-1, len(config.interval_columns) + 1)
     out = sums.keys.loc[np.repeat(np.arange(len(sums)), horizon)].reset_index(drop=True)
     out["sum_by"] = " x ".join(sums.columns) or "total"
@@ -121,18 +121,34 @@ def _ledger(fleet: Fleet, prepared: Prepared) -> pd.DataFrame:
     return whole.sort_values(keys, ignore_index=True)[[*keys, "state", "reason", "detail", "family", "covariates"]]
 
 
-def fold_table(parts: list[Part], trained: Trained, setup: Setup) -> pd.DataFrame:
-    """Weighted RMSSE (root taken once), WAPE and bias per fold and family, the blend as family `blend`."""
+def family_table(trained: Sequence[Trained], segments: tuple[str, ...]) -> pd.DataFrame:
+    """Which families run on which segments, and why."""
     rows = []
-    for fold, back in enumerate(setup.plan.folds):
-        e = setup.plan.evaluated.index(back)
-        for f, name in enumerate([*setup.config.family_names, "blend"]):
-            sums = np.zeros(6)
-            for part, mean in zip(parts, trained.means, strict=True):
-                said = mean[:, e] if name == "blend" else part.backtest.past[:, e, :, f]
-                sums += _fold_sums(part.backtest, said, part.weight[part.backtest.rows, back], e)
+    for one in trained:
+        names = "all" if len(trained) == 1 else ", ".join(segments[code] for code in one.cohort.codes)
+        rows += [(choice.family, choice.runs, choice.why, names) for choice in one.cohort.setup.choice]
+    return pd.DataFrame(rows, columns=["family", "runs", "why", "segments"])
+
+
+def fold_table(trained: Sequence[Trained]) -> pd.DataFrame:
+    """Weighted RMSSE (root taken once), WAPE and bias per fold and family, the blend as family `blend`."""
+    plan, rows = trained[0].cohort.setup.plan, []
+    ran = {name for one in trained for name in one.cohort.setup.config.family_names}
+    for fold, back in enumerate(plan.folds):
+        for name in [*(name for name in FAMILIES if name in ran), "blend"]:
+            sums = np.sum([_cohort_sums(one, name, back) for one in trained], axis=0)
             rows.append((fold, name, *_fold_figures(sums)))
     return pd.DataFrame(rows, columns=["fold", "family", "weighted_rmsse", "wape", "bias", "rows"])
+
+
+def _cohort_sums(trained: Trained, name: str, back: int) -> Floats:
+    setup, sums = trained.cohort.setup, np.zeros(6)
+    e, names = setup.plan.evaluated.index(back), setup.config.family_names
+    for part, mean in zip(trained.parts, trained.means, strict=True):
+        if name == "blend" or name in names:
+            said = mean[:, e] if name == "blend" else part.backtest.past[:, e, :, names.index(name)]
+            sums += _fold_sums(part.backtest, said, part.weight[part.backtest.rows, back], e)
+    return sums
 
 
 def _fold_sums(backtest: Backtest, said: Floats, weight: Floats, e: int) -> Floats:

@@ -5,11 +5,12 @@ Belongs here: the Fleet and the form of its parameters and pools. Does not belon
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ml_platform.forecasting.arrays import Bools
 from ml_platform.forecasting.calendar import Floats, Ints
@@ -20,6 +21,12 @@ from ml_platform.forecasting.pools import Kind
 KINDS: tuple[Kind, ...] = ("counts", "positive", "real")
 ROWS_SCHEMA = pa.schema([(n, pa.string()) for n in ("series_id", "family", "state", "reason", "parameters")])
 POOL_SCHEMA = pa.schema([("segment", pa.string()), ("item", pa.string()), ("value", pa.float64())])
+META = (
+    "kind",
+    "harmonics",
+    "cohort",
+    "code",
+)  # of each segment: place in KINDS, whether ridge has them, its cohort, its code in training
 NEW_SERIES = "new_since_training"
 
 
@@ -89,10 +96,14 @@ def pool_table(values: Floats, segments: tuple[str, ...], items: tuple[str, ...]
     )
 
 
-def text_table(text: str) -> pa.Table:
-    """A text as a pool: its lines as items, numbered."""
+def text_table(text: str, segment: str) -> pa.Table:
+    """A text as a pool: its lines as items, numbered; it belongs to the cohort of a segment."""
     lines = text.split("\n")
-    columns = [pa.array([""] * len(lines)), pa.array(lines, pa.string()), pa.array(range(len(lines)), pa.float64())]
+    columns = [
+        pa.array([segment] * len(lines), pa.string()),
+        pa.array(lines, pa.string()),
+        pa.array(range(len(lines)), pa.float64()),
+    ]
     return pa.table(columns, POOL_SCHEMA)
 
 
@@ -111,26 +122,37 @@ def step_items(horizon: int) -> tuple[str, ...]:
     return tuple(str(step) for step in range(1, horizon + 1))
 
 
+def cohorts_of(fleet: Fleet, segments: tuple[str, ...]) -> Ints:
+    """The cohort of each segment by name; one that training did not know belongs to that of most segments."""
+    table = fleet.pools["meta"].filter(pc.equal(fleet.pools["meta"]["item"], "cohort"))
+    known = pd.Series(table["value"].to_numpy().astype(np.int64), table["segment"].to_pandas())
+    return known.reindex(list(segments)).fillna(known.mode().iloc[0]).to_numpy(dtype=np.int64)
+
+
+def of_cohort(fleet: Fleet, cohort: int) -> Fleet:
+    """The fleet with the pools of the segments of one cohort."""
+    names = tuple(fleet.pools["meta"]["segment"].unique().to_pylist())
+    own = pa.array([name for name, number in zip(names, cohorts_of(fleet, names), strict=True) if number == cohort])
+    pools = {name: table.filter(pc.is_in(table["segment"], own)) for name, table in fleet.pools.items()}
+    return replace(fleet, pools={name: table for name, table in pools.items() if len(table)})
+
+
 class PoolReader:
     """Pools of a fleet as arrays for segments by name; a segment that training did not know gets the mean of all."""
 
     def __init__(self, fleet: Fleet, segments: tuple[str, ...]) -> None:
         self.fleet, self.segments = fleet, segments
 
-    def items(self, name: str) -> dict[str, float]:
-        """A pool of the whole fleet by item."""
-        table = self.fleet.pools[name]
-        return dict(zip(table["item"].to_pylist(), table["value"].to_pylist(), strict=True))
-
-    def codes(self, codes: Ints) -> Ints:
-        """Segment codes as training counted them, -1 where it knew none."""
-        known = pd.Index(self.fleet.pools["weights"]["segment"].unique().to_pandas()).sort_values()
-        return np.asarray(known.get_indexer(pd.Index(self.segments))[codes], dtype=np.int64)
-
     def text(self, name: str) -> str | None:
         """A pool that is a text, None where there is none; the order of its rows does not matter."""
         table = self.fleet.pools.get(name)
         return None if table is None else "\n".join(table.sort_by("value")["item"].to_pylist())
+
+    def codes(self, codes: Ints) -> Ints:
+        """Segment codes as training counted them, -1 where it knew none."""
+        table = self.fleet.pools["meta"].filter(pc.equal(self.fleet.pools["meta"]["item"], "code"))
+        known = pd.Series(table["value"].to_numpy(), table["segment"].to_pandas())
+        return known.reindex(list(self.segments)).fillna(-1).to_numpy(dtype=np.int64)[codes]
 
     def array(self, name: str, items: tuple[str, ...], codes: Ints) -> Floats:
         """Items of a pool spread over series by their segment code, (S, I); the order of the pool's rows does not matter."""

@@ -13,12 +13,12 @@ import pyarrow as pa
 from ml_platform.forecasting import boosted
 from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.backtest import Backtest, fit_shard
-from ml_platform.forecasting.calendar import Floats, Ints, plan_folds
-from ml_platform.forecasting.choice import Traits, choose
+from ml_platform.forecasting.calendar import Floats, Ints
+from ml_platform.forecasting.cohorts import Cohort, cohorts
 from ml_platform.forecasting.config import FLOORS, ForecastConfig
 from ml_platform.forecasting.fleet import (
     KINDS,
-    POOL_SCHEMA,
+    META,
     ROWS_SCHEMA,
     Fleet,
     Recipe,
@@ -34,10 +34,8 @@ from ml_platform.forecasting.levels import LEVELS, History, plain_floor
 from ml_platform.forecasting.pools import (
     Pools,
     Setup,
-    cell_counts,
     combine_pools,
     derive_pools,
-    fleet_kind,
     lessons,
     pool_sums,
     taught,
@@ -63,21 +61,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Trained:
-    """The fleet, how it was selected, and the blend's forecasts (N, E, H) of the judged series of each part."""
+    """A trained cohort: its parts, its models as a fleet, how they were selected, and the blend's forecasts (N, E, H) of the judged series of each part."""
 
+    cohort: Cohort
+    parts: tuple[Part, ...]
     fleet: Fleet
     selection: Selection
     spreads: Spreads
     means: tuple[Floats, ...]
-
-
-def make_setup(shards: Sequence[Shard], config: ForecastConfig, judging: bool) -> Setup:
-    """What all passes agree on, from all shards of the fleet."""
-    observed, positive, negative = np.asarray([cell_counts(shard) for shard in shards]).sum(axis=0).tolist()
-    chosen = choose(config, Traits(observed, positive, negative, config.season))
-    config = config.model_copy(update={"families": tuple(one.family for one in chosen if one.runs)})
-    plan = plan_folds(config, shards[0].steps, judging)
-    return Setup(config, plan, fleet_kind(observed, positive, negative), len(shards[0].segments), chosen, observed)
 
 
 def fit_part(shard: Shard, pools: Pools, setup: Setup) -> Part:
@@ -96,20 +87,25 @@ def _judged_floors(shard: Shard, setup: Setup) -> Floats:
     return np.stack([plain_floor(history, name, origin, plan.horizon, plan.season) for name in FLOORS], axis=2)
 
 
-def train(shard: Shard, config: ForecastConfig, judging: bool = False) -> tuple[Trained, list[Part], Setup]:
-    """Both passes over a whole fleet in one process, chunk by chunk."""
-    chunks = shard.chunks(CHUNK)
-    setup = make_setup(chunks, config, judging)
+def train(shard: Shard, config: ForecastConfig, judging: bool = False) -> tuple[Fleet, list[Trained]]:
+    """Both passes over a whole fleet in one process, cohort by cohort and chunk by chunk."""
+    found = cohorts(shard.chunks(CHUNK), config, judging)
+    trained = [_train(shard if len(found) == 1 else shard.take(cohort.of(shard)), cohort) for cohort in found]
+    return assembled(trained, config), trained
+
+
+def _train(shard: Shard, cohort: Cohort) -> Trained:
+    chunks, setup = shard.chunks(CHUNK), cohort.setup
     pools = derive_pools(combine_pools([pool_sums(chunk, setup) for chunk in chunks]), setup)
     if setup.with_trees:
         pools = taught(pools, [lessons(chunk, setup) for chunk in chunks], setup)
     parts = [fit_part(chunk, pools, setup) for chunk in chunks]
-    return finish(parts, pools, setup, shard.segments, shard.position), parts, setup
+    return finish(parts, pools, cohort, shard.segments, shard.position)
 
 
-def finish(parts: Sequence[Part], pools: Pools, setup: Setup, segments: tuple[str, ...], position: int) -> Trained:
-    """After pass two of all shards: choose, measure the residuals, write the fleet."""
-    plan = setup.plan
+def finish(parts: Sequence[Part], pools: Pools, cohort: Cohort, segments: tuple[str, ...], position: int) -> Trained:
+    """After pass two of all shards of a cohort: choose, measure the residuals, write its models."""
+    setup, plan = cohort.setup, cohort.setup.plan
     segment = np.concatenate([part.segment[part.backtest.rows] for part in parts])
     products = np.concatenate([part.products for part in parts])[:, : len(plan.choosing)]
     weight = np.concatenate([part.weight[part.backtest.rows][:, list(plan.choosing)] for part in parts])
@@ -119,8 +115,17 @@ def finish(parts: Sequence[Part], pools: Pools, setup: Setup, segments: tuple[st
     means = tuple(blend(part.backtest.past, weights, setup.log) for part, weights in zip(parts, own, strict=True))
     spreads = measure(residuals(parts, means, plan.interval, setup), setup)
     rows = _rows(parts, selection, spreads, bounds, setup)
-    tables = _pool_tables(pools, selection, spreads, setup, segments, position)
-    return Trained(Fleet(rows, tables, setup.config), selection, spreads, means)
+    tables = _pool_tables(pools, selection, spreads, cohort, segments, position)
+    return Trained(cohort, tuple(parts), Fleet(rows, tables, setup.config), selection, spreads, means)
+
+
+def assembled(trained: Sequence[Trained], config: ForecastConfig) -> Fleet:
+    """The fleet of all cohorts."""
+    names = dict.fromkeys(name for one in trained for name in one.fleet.pools)
+    pools = {
+        name: pa.concat_tables([one.fleet.pools[name] for one in trained if name in one.fleet.pools]) for name in names
+    }
+    return Fleet(pa.concat_tables([one.fleet.rows for one in trained]).sort_by("series_id"), pools, config)
 
 
 def residuals(parts: Sequence[Part], means: Sequence[Floats], backs: Sequence[int], setup: Setup) -> Residuals:
@@ -180,12 +185,14 @@ def _states(part: Part, setup: Setup) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _pool_tables(
-    pools: Pools, selection: Selection, spreads: Spreads, setup: Setup, segments: tuple[str, ...], position: int
+    pools: Pools, selection: Selection, spreads: Spreads, cohort: Cohort, segments: tuple[str, ...], position: int
 ) -> dict[str, pa.Table]:
+    setup, codes = cohort.setup, cohort.codes
     season = setup.plan.season
     profile = np.roll(pools.profile[:, -1], position % season, axis=1)  # from step index to season position
     prior = pools.prior[:, -1]
     factors = [spreads.mean, spreads.group_point, pools.dispersion[:, -1], pools.mean[:, -1]]
+    meta = (KINDS.index(setup.kind), setup.plan.harmonics, codes.min(initial=0))
     arrays: dict[str, tuple[Floats, tuple[str, ...]]] = {
         "profile": (profile, tuple(str(k) for k in range(season))),
         "drift": (pools.drift[:, -1], LEVELS),
@@ -197,11 +204,16 @@ def _pool_tables(
         "levels": (spreads.levels, quantile_items(spreads.levels.shape[2])),
         "edges": (spreads.edges, class_items(CLASSES - 1)),
         "spread": (spreads.group_spread, class_items(CLASSES)),
+        "meta": (
+            np.stack(
+                [*np.broadcast_to(np.asarray(meta, float)[:, None], (3, len(segments))), np.arange(len(segments))],
+                axis=1,
+            ),
+            META,
+        ),
     }
-    tables = {name: pool_table(values, segments, items) for name, (values, items) in arrays.items()}
-    meta = {"kind": float(KINDS.index(setup.kind)), "harmonics": float(setup.plan.harmonics)}
-    empty = [pa.array([""] * len(meta), pa.string()), pa.array(list(meta), pa.string()), pa.array(list(meta.values()))]
+    own = tuple(segments[code] for code in codes)
+    tables = {name: pool_table(values[codes], own, items) for name, (values, items) in arrays.items()}
     if 0 in pools.models:
-        tables[boosted.NAME] = text_table(pools.models[0])
-    tables["meta"] = pa.table(empty, POOL_SCHEMA)
+        tables[boosted.NAME] = text_table(pools.models[0], own[0])
     return tables

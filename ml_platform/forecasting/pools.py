@@ -27,9 +27,10 @@ DECAY = {"counts": 0.0, "real": 0.0, "positive": 0.01}
 
 @dataclass(frozen=True)
 class Setup:
-    """What every pass over shards agrees on; `kind` is how values behave: counts, positive (modelled in logs) or real.
+    """What every pass over the series of a cohort agrees on; `kind` is how values behave: counts, positive (modelled in logs) or real.
 
-    The families of `config` are those that run; `choice` says of every family why it does or does not. cells: observed ones of the fleet.
+    The families of `config` are those that run; `choice` says of every family why it does or does not. segments: of the whole fleet.
+    cells: observed ones of the cohort.
     """
 
     config: ForecastConfig
@@ -50,18 +51,6 @@ class Setup:
     @property
     def with_trees(self) -> bool:
         return boosted.NAME in self.config.family_names
-
-
-def fleet_kind(observed: int, positive: int, negative: int) -> Kind:
-    """Kind of a fleet from counts of its observed cells."""
-    if negative:
-        return "real"
-    return "positive" if positive >= 0.99 * max(observed, 1) else "counts"
-
-
-def cell_counts(shard: Shard) -> tuple[int, int, int]:
-    """Observed, positive and negative cells of a shard."""
-    return int((~np.isnan(shard.y)).sum()), int((shard.y > 0).sum()), int((shard.y < 0).sum())
 
 
 @dataclass(frozen=True)

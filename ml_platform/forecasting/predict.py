@@ -16,7 +16,17 @@ from ml_platform.forecasting.backtest import WALKS, clip_forecasts, family_forec
 from ml_platform.forecasting.bounds import Law, least_amount, quantile_levels
 from ml_platform.forecasting.calendar import Floats, Ints, plan_folds
 from ml_platform.forecasting.config import ForecastConfig
-from ml_platform.forecasting.fleet import KINDS, Fleet, PoolReader, class_items, quantile_items, step_items
+from ml_platform.forecasting.fleet import (
+    KINDS,
+    META,
+    Fleet,
+    PoolReader,
+    class_items,
+    cohorts_of,
+    of_cohort,
+    quantile_items,
+    step_items,
+)
 from ml_platform.forecasting.intervals import CLASSES, level_class
 from ml_platform.forecasting.levels import LEVELS, History, SeasonSums, level_array
 from ml_platform.forecasting.pools import Setup, Shared
@@ -33,9 +43,21 @@ def predict(fleet: Fleet, shard: Shard) -> pa.Table:
     fleet. Dates are date32, or timestamp[us, UTC] below a day.
     """
     at, states = _fleet_places(fleet, shard)
-    keep = states != "quarantined"
-    known = _Known(fleet, shard.take(keep), at[keep])
-    shard, setup, weights = known.shard, known.setup, known.weights
+    keep = np.flatnonzero(states != "quarantined")
+    cohort = cohorts_of(fleet, shard.segments)[shard.segment[keep]]
+    numbers = np.unique(cohort) if len(cohort) else cohorts_of(fleet, ("",))
+    rows = [keep[cohort == number] for number in numbers]
+    made = [
+        _predict(of_cohort(fleet, number), shard.take(own), at[own]) for number, own in zip(numbers, rows, strict=True)
+    ]
+    place, horizon = np.argsort(np.concatenate(rows), kind="stable"), fleet.config.horizon
+    return pa.concat_tables(made).take(pa.array((place[:, None] * horizon + np.arange(horizon)).ravel()))
+
+
+def _predict(fleet: Fleet, shard: Shard, at: Ints) -> pa.Table:
+    """Forecasts of series of one cohort, whose rows in the fleet are `at`."""
+    known = _Known(fleet, shard, at)
+    setup, weights = known.setup, known.weights
     blended = blend(_families(known), weights, setup.log) * known.pool("factors", ("mean",))
     mean = clip_forecasts(blended, shard.y, setup.kind)
     family = np.asarray(setup.config.family_names, dtype=object)[weights.argmax(axis=1)]
@@ -60,14 +82,14 @@ class _Known:
         texts = fleet.rows["parameters"].to_pylist()
         self.own = [json.loads(texts[row]) if row >= 0 else {} for row in at.tolist()]
         self.reader = PoolReader(fleet, shard.segments)
-        self.meta = self.reader.items("meta")
-        plan = replace(plan_folds(fleet.config, shard.steps, False), harmonics=bool(self.meta["harmonics"]))
+        kind, harmonics = self.reader.array("meta", META[:2], np.arange(1)).ravel()  # the same for all of a cohort
+        plan = replace(plan_folds(fleet.config, shard.steps, False), harmonics=bool(harmonics))
         weights = self._weights(fleet.config.family_names)
         used = np.asarray(weights.any(axis=0) | (len(weights) == 0))
         names = tuple(name for name, weighs in zip(fleet.config.family_names, used.tolist(), strict=True) if weighs)
         self.weights = weights[:, used]
         config = fleet.config.model_copy(update={"families": names})
-        self.setup = Setup(config, plan, KINDS[int(self.meta["kind"])], len(shard.segments))
+        self.setup = Setup(config, plan, KINDS[int(kind)], len(shard.segments))
 
     def pool(self, name: str, items: tuple[str, ...]) -> Floats:
         """Items of a pool for each series, (S, I)."""
