@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from ml_platform import __version__
 from ml_platform.compute import Compute
+from ml_platform.dealing import FailedSeriesError, run_shards
 from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.calendar import Times
 from ml_platform.forecasting.config import ForecastConfig
@@ -29,6 +30,7 @@ from ml_platform.lake import Lake, TableSpec
 from ml_platform.panel import Panel, read_panel
 from ml_platform.training_tables import (
     CANDIDATE_FLEET,
+    FAILED,
     FLEET_POOLS,
     FOLD_METRICS,
     fleet_rows,
@@ -46,6 +48,7 @@ class TrainingReport:
     """What a training did: series by state and by family, the selection, seconds per stage, table versions.
 
     unchanged: a fleet with this fingerprint was there, nothing was written. scores: nested weighted RMSSE per strategy.
+    failed: series that fail by themselves and are quarantined for it, with the reason.
     """
 
     as_of: date
@@ -57,6 +60,7 @@ class TrainingReport:
     scores: Mapping[str, float] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, int] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
 
 
 class _Watch:
@@ -67,9 +71,12 @@ class _Watch:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
+        """Adds to the seconds of a stage, also of one that is repeated."""
         start = time.perf_counter()
-        yield
-        self.seconds[name] = round(time.perf_counter() - start, 3)
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 3)
 
 
 def train_fleet(
@@ -78,7 +85,8 @@ def train_fleet(
     """Train the fleet of an as-of day from gold/series_panel and write its four gold tables.
 
     `catalogue` holds the series as of that day. A fleet with the same fingerprint (configuration, code, arrays read) is
-    kept and nothing is committed. Raises PanelError where panel and catalogue do not fit, JobError where a shard fails.
+    kept and nothing is committed, unless series of it failed. Series that fail by themselves are quarantined, and the rest is
+    trained as if they did not exist. Raises PanelError where panel and catalogue do not fit, JobError where every shard fails.
     """
     watch = _Watch()
     with watch.stage("read"):
@@ -87,15 +95,30 @@ def train_fleet(
     kept = _kept(lake, as_of, fingerprint)
     if kept is not None:
         return _report(as_of, fingerprint, kept, watch, unchanged=True)
-    with tempfile.TemporaryDirectory(prefix="ml-platform-train-") as folder:
-        work = WorkFolder(Path(folder))
-        with watch.stage("share"):
-            dealt = _share(panel, catalogue, config, work)
-        del panel  # the jobs have its arrays now, and the driver needs the room for theirs
-        trained, tables = _train(dealt, as_of, fingerprint, compute, work, watch)
+    failed: dict[str, str] = {}
+    while True:
+        with tempfile.TemporaryDirectory(prefix="ml-platform-train-") as folder:
+            work = WorkFolder(Path(folder))
+            with watch.stage("share"):
+                dealt = _share(panel, catalogue, config, work)
+            del panel  # the jobs have its arrays now, and the driver needs the room for theirs
+            try:
+                trained, tables = _train(replace(dealt, failed=failed), as_of, fingerprint, compute, work, watch)
+            except FailedSeriesError as error:
+                failed |= error.details
+                with watch.stage("read"):
+                    panel = read_panel(lake, _without(catalogue, failed), config, as_of)
+                continue
+        break
     with watch.stage("write"):
+        lake.migrate(CANDIDATE_FLEET)
         versions = {spec.name: lake.replace(spec, table, f"as_of = '{as_of}'") for spec, table in tables}
-    return _report(as_of, fingerprint, tables[-1][1], watch, trained=trained, versions=versions)
+    report = _report(as_of, fingerprint, tables[-1][1], watch, trained=trained, versions=versions)
+    return replace(report, failed=failed)
+
+
+def _without(catalogue: pa.Table, failed: Mapping[str, str]) -> pa.Table:
+    return catalogue.filter(pc.invert(pc.is_in(catalogue["series_id"], pa.array(list(failed), pa.string()))))
 
 
 def _fingerprint(panel: Panel, config: ForecastConfig, as_of: date) -> str:
@@ -113,8 +136,10 @@ def _fingerprint(panel: Panel, config: ForecastConfig, as_of: date) -> str:
 def _kept(lake: Lake, as_of: date, fingerprint: str) -> pa.Table | None:
     if not lake.exists(CANDIDATE_FLEET.name):
         return None
-    rows = lake.read(CANDIDATE_FLEET.name, ["family", "state", "fingerprint"], pc.field("as_of") == pa.scalar(as_of))
-    return rows if rows.num_rows and set(rows["fingerprint"].unique().to_pylist()) == {fingerprint} else None
+    columns = ["family", "state", "reason", "fingerprint"]
+    rows = lake.read(CANDIDATE_FLEET.name, columns, pc.field("as_of") == pa.scalar(as_of))
+    same = set(rows["fingerprint"].unique().to_pylist()) == {fingerprint}
+    return rows if same and FAILED not in rows["reason"].unique().to_pylist() else None
 
 
 def _shard_rows(catalogue: pa.Table, shard: Shard) -> list[np.ndarray]:
@@ -129,11 +154,12 @@ class _Dealt:
     """What the driver keeps of a fleet whose shards lie in the work folder."""
 
     setup: Setup
-    shards: int
+    shards: range
     segments: tuple[str, ...]
     position: int
     times: Times
     refused: tuple[str, ...]
+    failed: Mapping[str, str] = field(default_factory=dict)
 
 
 def _share(panel: Panel, catalogue: pa.Table, config: ForecastConfig, work: WorkFolder) -> _Dealt:
@@ -143,7 +169,7 @@ def _share(panel: Panel, catalogue: pa.Table, config: ForecastConfig, work: Work
     work.write_setup(setup)
     for number, own in enumerate(rows):
         work.write_shard(number, shard.take(own))
-    return _Dealt(setup, len(rows), shard.segments, shard.position, shard.times, panel.refused)
+    return _Dealt(setup, range(len(rows)), shard.segments, shard.position, shard.times, panel.refused)
 
 
 def _train(
@@ -152,12 +178,12 @@ def _train(
     """Run both passes; returns the fleet and its tables, candidate_fleet last: its commit completes the training."""
     setup, config = dealt.setup, dealt.setup.config
     with watch.stage("pools"):
-        _run(compute, "pools", work, dealt.shards)
-        sums = combine_pools([work.read_pools(str(number)) for number in range(dealt.shards)])
+        shards = run_shards("pools", dealt.shards, work, compute)
+        sums = combine_pools([work.read_pools(str(number)) for number in shards])
         work.write_pools("all", sums)
     with watch.stage("backtest"):
-        _run(compute, "fit", work, dealt.shards)
-        parts = [work.read_part(number) for number in range(dealt.shards)]
+        shards = run_shards("fit", shards, work, compute)
+        parts = [work.read_part(number) for number in shards]
     with watch.stage("select"):
         trained = finish(parts, derive_pools(sums, setup), setup, dealt.segments, dealt.position)
     with watch.stage("tables"):
@@ -165,23 +191,19 @@ def _train(
             (FOLD_METRICS, fold_rows(parts, setup, as_of)),
             (judged_fold(config), judged_rows(parts, trained, setup, dealt.times, as_of)),
             (FLEET_POOLS, pool_rows(trained.fleet, as_of)),
-            (CANDIDATE_FLEET, fleet_rows(trained.fleet, dealt.refused, as_of, fingerprint).sort_by("series_id")),
+            (
+                CANDIDATE_FLEET,
+                fleet_rows(trained.fleet, dealt.refused, dealt.failed, as_of, fingerprint).sort_by("series_id"),
+            ),
         ]
     return trained, tables
-
-
-def _run(compute: Compute, step: str, work: WorkFolder, shards: int) -> None:
-    """Deal the shards out to as many jobs as there are workers."""
-    hands = [range(first, shards, compute.workers) for first in range(min(compute.workers, shards))]
-    arguments = [["--step", step, "--work", str(work.path), "--shards", ",".join(map(str, hand))] for hand in hands]
-    compute.run("train", arguments)
 
 
 def _report(
     as_of: date, fingerprint: str, rows: pa.Table, watch: _Watch, *,
     unchanged: bool = False, trained: Trained | None = None, versions: Mapping[str, int] | None = None,
 ) -> TrainingReport:  # fmt: skip
-    states, families = (Counter(rows[name].to_pylist()) for name in ("state", "family"))
+    states, families = (Counter(rows[name].drop_null().to_pylist()) for name in ("state", "family"))
     selection = trained.selection if trained else None
     return TrainingReport(
         as_of=as_of,

@@ -3,7 +3,7 @@
 Belongs here: gold/candidate_fleet, gold/fleet_pools, gold/fold_metrics, gold/judged_fold. Does not belong here: when they are written.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from itertools import pairwise
 
@@ -24,10 +24,13 @@ CANDIDATE_FLEET = TableSpec(
     pa.schema(
         [
             ("as_of", pa.date32()),
-            *((name, pa.string()) for name in ("series_id", "family", "state", "reason", "parameters", "fingerprint")),
+            *(
+                (n, pa.string())
+                for n in ("series_id", "family", "state", "reason", "parameters", "fingerprint", "detail")
+            ),
         ]
     ),
-    description="One row per series and as-of day: family with the greatest weight, state, reason, parameters as JSON.",
+    description="One row per series and as-of day: family with the greatest weight, state, reason, parameters as JSON; detail: why a series failed.",
 )
 FLEET_POOLS = TableSpec(
     names.FLEET_POOLS,
@@ -57,6 +60,8 @@ FOLD_METRICS = TableSpec(
     "scale is the mean squared difference of neighbouring values before the fold.",
 )
 
+FAILED = "failed"  # reason of a series that no job can train, whatever it is trained with
+
 
 def judged_fold(config: ForecastConfig) -> TableSpec:
     """Schema of gold/judged_fold: one float column per interval bound, family (empty where it was not tried) and floor."""
@@ -72,14 +77,19 @@ def judged_fold(config: ForecastConfig) -> TableSpec:
     )
 
 
-def fleet_rows(fleet: Fleet, refused: Sequence[str], as_of: date, fingerprint: str) -> pa.Table:
-    """Rows of gold/candidate_fleet: the trained series, and those whose values could not be used."""
+def fleet_rows(
+    fleet: Fleet, refused: Sequence[str], failed: Mapping[str, str], as_of: date, fingerprint: str
+) -> pa.Table:
+    """Rows of gold/candidate_fleet: the trained series, those whose values could not be used, and those that failed, with details."""
+    reasons = dict.fromkeys(refused, "out_of_range") | dict.fromkeys(failed, FAILED)
     left_out = [
-        {"series_id": one, "state": "quarantined", "reason": "out_of_range", "parameters": "{}"} for one in refused
+        {"series_id": one, "state": "quarantined", "reason": reason, "parameters": "{}"}
+        for one, reason in reasons.items()
     ]
     rows = pa.concat_tables([fleet.rows, pa.Table.from_pylist(left_out, ROWS_SCHEMA)])
-    columns = [_day(as_of, rows.num_rows), *rows.columns, pa.array([fingerprint] * rows.num_rows, pa.string())]
-    return pa.table(columns, CANDIDATE_FLEET.schema)
+    details = [failed.get(one) for one in rows["series_id"].to_pylist()]
+    texts = [pa.array(values, pa.string()) for values in ([fingerprint] * rows.num_rows, details)]
+    return pa.table([_day(as_of, rows.num_rows), *rows.columns, *texts], CANDIDATE_FLEET.schema)
 
 
 def pool_rows(fleet: Fleet, as_of: date) -> pa.Table:

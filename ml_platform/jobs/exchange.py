@@ -4,8 +4,13 @@ Belongs here: arrays and tables as files, by shard. Does not belong here: comput
 """
 
 import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -24,16 +29,46 @@ Arrays = dict[str, npt.NDArray[np.generic]]
 
 @dataclass(frozen=True)
 class WorkFolder:
-    """Names and formats of the files of one training: setup.json, shard_*.npz, pools_*.arrow, part_*.npz."""
+    """Names and formats of the files of one training: setup.json, shard_*.npz, pools_*.arrow, part_*.npz.
+
+    A file is there whole or not at all, so that what a job made before it was killed can be told from what it did not.
+    """
 
     path: Path
+
+    def needs(self, step: str, number: int) -> tuple[str, ...]:
+        """Names of the files that a job reads for a shard."""
+        shared = ("setup.json", "pools_all.arrow") if step == "fit" else ("setup.json",)
+        return (*shared, f"shard_{number}.npz")
+
+    def makes(self, step: str, number: int) -> tuple[str, ...]:
+        """Names of the files that a job writes for a shard."""
+        return (f"part_{number}.npz",) if step == "fit" else (f"pools_{number}.arrow",)
+
+    def lacks(self, names: Sequence[str]) -> list[str]:
+        """Those of some files that are not there."""
+        return [name for name in names if not (self.path / name).exists()]
+
+    def shards(self) -> list[int]:
+        """Numbers of the shards whose arrays are there."""
+        found = (re.fullmatch(r"shard_(\d+)\.npz", path.name) for path in self.path.iterdir())
+        return sorted(int(match[1]) for match in found if match)
+
+    def halve(self, number: int) -> tuple[int, int]:
+        """Write the two halves of a shard of at least two series as shards of their own; returns their numbers."""
+        shard, free = self.read_shard(number), self.shards()[-1] + 1
+        middle = len(shard) // 2
+        self.write_shard(free, shard.take(slice(0, middle)))
+        self.write_shard(free + 1, shard.take(slice(middle, None)))
+        return free, free + 1
 
     def write_setup(self, setup: Setup) -> None:
         """Store what all jobs agree on."""
         plan = setup.plan
         content = {"steps": plan.steps, "judging": bool(plan.judging), "kind": setup.kind, "segments": setup.segments}
         config = setup.config.model_dump(mode="json")
-        (self.path / "setup.json").write_text(json.dumps({**content, "config": config}), encoding="utf-8")
+        with self._new("setup.json") as file:
+            file.write(json.dumps({**content, "config": config}).encode())
 
     def read_setup(self) -> Setup:
         content = json.loads((self.path / "setup.json").read_text(encoding="utf-8"))
@@ -56,7 +91,8 @@ class WorkFolder:
 
     def write_pools(self, name: str, sums: PoolSums) -> None:
         """Store pool sums: of one shard under its number, of all under `all`."""
-        feather.write_feather(sums.to_table(), self.path / f"pools_{name}.arrow", compression="uncompressed")
+        with self._new(f"pools_{name}.arrow") as file:
+            feather.write_feather(sums.to_table(), file, compression="uncompressed")
 
     def read_pools(self, name: str) -> PoolSums:
         table: pa.Table = feather.read_table(self.path / f"pools_{name}.arrow")
@@ -79,12 +115,20 @@ class WorkFolder:
         return Part(series_id=ids, backtest=Backtest(constants=constants, **inner), **arrays)  # type: ignore[arg-type]
 
     def _write(self, name: str, arrays: Arrays) -> None:
-        with (self.path / f"{name}.npz").open("wb") as file:
+        with self._new(f"{name}.npz") as file:
             np.savez(file, allow_pickle=False, **arrays)
 
     def _read(self, name: str) -> Arrays:
         with np.load(self.path / f"{name}.npz", allow_pickle=False) as content:
             return {key: content[key] for key in content.files}
+
+    @contextmanager
+    def _new(self, name: str) -> Iterator[BinaryIO]:
+        """A file that gets its name when it is whole."""
+        draft = self.path / f"{name}.{os.getpid()}.draft"
+        with draft.open("wb") as file:
+            yield file
+        draft.replace(self.path / name)
 
 
 def _taken(arrays: Arrays, prefix: str) -> Arrays:
