@@ -51,7 +51,10 @@ def fleet_asset(config: ForecastConfig, days: dg.DailyPartitionsDefinition) -> d
         store, contracts = lake.vend(), configuration.contracts()
         inputs, report = spark.panel_inputs(store, contracts, config), None
         for as_of in complete_days_in(context, store, inputs.target.name, inputs.target.drops_per_day):
-            report = train_fleet(store, catalogue_as_of(inputs, as_of), config, as_of, compute.vend())
+            jobs = compute.vend(context.log.info)
+            report = train_fleet(store, catalogue_as_of(inputs, as_of), config, as_of, jobs)
+            for series, why in report.failed.items():
+                context.log.warning(f"series {series} is quarantined, it failed by itself: {why}")
             context.log.info(f"fleet as of {as_of}: {dict(report.states)}{' (unchanged)' if report.unchanged else ''}")
         return materialized(context, _fleet_metadata(store, report) if report else {"reason": NOTHING_DUE})
 

@@ -183,22 +183,26 @@ def measure(
 def recipe_forecast(cells: Cells, families: list[str], fleet: "Fleet") -> Floats:
     """Blend the fold's family forecasts as a fleet would: its weights per series and its factors.
 
-    A series that the fleet lacks takes the weights of its segment, as it would in scoring; families that were not tried on this fold leave their share to
-    the others.
+    A series that the fleet lacks takes the weights of its segment, as it would in scoring; families that were not tried on a series of this fold
+    leave their share to the others.
     """
     from ml_platform.forecasting.fleet import KINDS, PoolReader
     from ml_platform.forecasting.selection import blend
 
     reader = PoolReader(fleet, tuple(cells.segments))
     known = [name for name in fleet.config.family_names if name in families]
-    weights = _recipe_weights(cells, fleet, reader)[:, [fleet.config.family_names.index(name) for name in known]]
-    total = weights.sum(axis=1, keepdims=True)
-    weights = np.where(total > 0, weights / np.where(total > 0, total, 1.0), 1.0 / max(len(known), 1))
     columns = np.stack([cells.column(f"family_{name}") for name in known], axis=1)
-    kind = KINDS[int(reader.items("meta")["kind"])]
-    mean = blend(np.nan_to_num(columns, posinf=0.0, neginf=0.0), weights[cells.row_series], kind == "positive")
+    own = _recipe_weights(cells, fleet, reader)[:, [fleet.config.family_names.index(name) for name in known]]
+    tried = np.isfinite(columns)
+    weights = np.where(tried, own[cells.row_series], 0.0)
+    total = weights.sum(axis=1, keepdims=True)
+    even = tried / np.maximum(tried.sum(axis=1, keepdims=True), 1)
+    weights = np.where(total > 0, weights / np.where(total > 0, total, 1.0), even)
+    kind = reader.array("meta", ("kind",), cells.series_segment)[cells.row_series, 0]
+    columns = np.where(tried, columns, 0.0)
+    mean = np.where(kind == KINDS.index("positive"), blend(columns, weights, True), blend(columns, weights, False))
     mean = np.asarray(mean * reader.array("factors", ("mean",), cells.series_segment)[cells.row_series, 0], np.float64)
-    return mean if kind == "real" else np.maximum(mean, 0.0)
+    return np.where(kind == KINDS.index("real"), mean, np.maximum(mean, 0.0))
 
 
 def _recipe_weights(cells: Cells, fleet: "Fleet", reader: "PoolReader") -> Floats:
@@ -219,12 +223,13 @@ def contenders(
 ) -> list[Contender]:
     """The challenger as the fold holds it, the champion by its recipe, every family and every floor."""
     names = [name for name in cells.table.column_names if cells.table[name].null_count < cells.table.num_rows]
+    whole = [name for name in names if not cells.table[name].null_count]
     families = [name.removeprefix("family_") for name in names if name.startswith("family_")]
     bounds = {one: (cells.column(f"lo_{one}"), cells.column(f"hi_{one}")) for one in config.intervals}
     found = [Contender("challenger", cells.column("mean"), bounds)]
     if champion is not None:
         found.append(Contender("champion", recipe_forecast(cells, families, champion), release_id=champion_id))
-    plain = [name for name in names if name.startswith(("family_", "floor_"))]
+    plain = [name for name in whole if name.startswith(("family_", "floor_"))]
     return [*found, *(Contender(name, cells.column(name)) for name in plain)]
 
 

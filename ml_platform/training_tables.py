@@ -3,7 +3,7 @@
 Belongs here: gold/candidate_fleet, gold/fleet_pools, gold/fold_metrics, gold/judged_fold. Does not belong here: when they are written.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from itertools import pairwise
 
@@ -23,10 +23,13 @@ CANDIDATE_FLEET = TableSpec(
     pa.schema(
         [
             ("as_of", pa.date32()),
-            *((name, pa.string()) for name in ("series_id", "family", "state", "reason", "parameters", "fingerprint")),
+            *(
+                (n, pa.string())
+                for n in ("series_id", "family", "state", "reason", "parameters", "fingerprint", "detail")
+            ),
         ]
     ),
-    description="One row per series and as-of day: family with the greatest weight, state, reason, parameters as JSON.",
+    description="One row per series and as-of day: family with the greatest weight, state, reason, parameters as JSON; detail: why a series failed.",
 )
 FLEET_POOLS = TableSpec(
     names.FLEET_POOLS,
@@ -56,6 +59,8 @@ FOLD_METRICS = TableSpec(
     "scale is the mean squared difference of neighbouring values before the fold.",
 )
 
+FAILED = "failed"  # reason of a series that no job can train, whatever it is trained with
+
 
 def judged_fold(config: ForecastConfig) -> TableSpec:
     """Schema of gold/judged_fold: one float column per interval bound, family (empty where it was not tried) and floor."""
@@ -71,14 +76,19 @@ def judged_fold(config: ForecastConfig) -> TableSpec:
     )
 
 
-def fleet_rows(fleet: Fleet, refused: Sequence[str], as_of: date, fingerprint: str) -> pa.Table:
-    """Rows of gold/candidate_fleet: the trained series, and those whose values could not be used."""
+def fleet_rows(
+    fleet: Fleet, refused: Sequence[str], failed: Mapping[str, str], as_of: date, fingerprint: str
+) -> pa.Table:
+    """Rows of gold/candidate_fleet: the trained series, those whose values could not be used, and those that failed, with details."""
+    reasons = dict.fromkeys(refused, "out_of_range") | dict.fromkeys(failed, FAILED)
     left_out = [
-        {"series_id": one, "state": "quarantined", "reason": "out_of_range", "parameters": "{}"} for one in refused
+        {"series_id": one, "state": "quarantined", "reason": reason, "parameters": "{}"}
+        for one, reason in reasons.items()
     ]
     rows = pa.concat_tables([fleet.rows, pa.Table.from_pylist(left_out, ROWS_SCHEMA)])
-    columns = [_day(as_of, rows.num_rows), *rows.columns, pa.array([fingerprint] * rows.num_rows, pa.string())]
-    return pa.table(columns, CANDIDATE_FLEET.schema)
+    details = [failed.get(one) for one in rows["series_id"].to_pylist()]
+    texts = [pa.array(values, pa.string()) for values in ([fingerprint] * rows.num_rows, details)]
+    return pa.table([_day(as_of, rows.num_rows), *rows.columns, *texts], CANDIDATE_FLEET.schema)
 
 
 def pool_rows(fleet: Fleet, as_of: date) -> pa.Table:
@@ -99,9 +109,9 @@ def _names(values: Sequence[str] | np.ndarray, codes: np.ndarray) -> pa.Array:
     return pa.array(list(values), pa.string()).take(pa.array(codes))
 
 
-def fold_rows(parts: Sequence[Part], setup: Setup, as_of: date) -> pa.Table:
-    """Rows of gold/fold_metrics: every judged series, family and fold at whose origin the series had begun."""
-    return pa.concat_tables([_part_folds(part, setup, as_of) for part in parts])
+def fold_rows(trained: Trained, as_of: date) -> pa.Table:
+    """Rows of gold/fold_metrics: every judged series of a cohort, family and fold at whose origin the series had begun."""
+    return pa.concat_tables([_part_folds(part, trained.cohort.setup, as_of) for part in trained.parts])
 
 
 def _part_folds(part: Part, setup: Setup, as_of: date) -> pa.Table:
@@ -129,23 +139,23 @@ def _part_folds(part: Part, setup: Setup, as_of: date) -> pa.Table:
     return pa.table(columns, FOLD_METRICS.schema)
 
 
-def judged_rows(parts: Sequence[Part], trained: Trained, setup: Setup, times: Times, as_of: date) -> pa.Table:
-    """Rows of gold/judged_fold, empty where the history is too short for a fold that judges."""
+def judged_rows(trained: Trained, times: Times, as_of: date) -> pa.Table:
+    """Rows of gold/judged_fold for a cohort, empty where the history is too short for a fold that judges."""
+    setup = trained.cohort.setup
     spec = judged_fold(setup.config)
     if not setup.plan.judging:
         return spec.schema.empty_table()
-    ends = np.cumsum([0, *(len(part.backtest.rows) for part in parts)])
+    ends = np.cumsum([0, *(len(part.backtest.rows) for part in trained.parts)])
     slices = [slice(start, end) for start, end in pairwise(ends)]
     tables = [
-        _part_judged(part, trained, mean, own, setup, times, as_of)
-        for part, mean, own in zip(parts, trained.means, slices, strict=True)
+        _part_judged(part, trained, mean, own, times, as_of)
+        for part, mean, own in zip(trained.parts, trained.means, slices, strict=True)
     ]
     return pa.concat_tables(tables)
 
 
-def _part_judged(
-    part: Part, trained: Trained, means: Floats, own: slice, setup: Setup, times: Times, as_of: date
-) -> pa.Table:
+def _part_judged(part: Part, trained: Trained, means: Floats, own: slice, times: Times, as_of: date) -> pa.Table:
+    setup = trained.cohort.setup
     plan, backtest, config = setup.plan, part.backtest, setup.config
     e = plan.evaluated.index(plan.judging)
     keep = np.flatnonzero(backtest.begun[:, e])

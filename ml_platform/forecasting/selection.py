@@ -3,6 +3,7 @@
 Belongs here: error products of folds, blends on the simplex, the nested choice of a strategy. Does not belong here: forecasts.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,13 +23,14 @@ class Selection:
     """Chosen weights by series (N, F) and by segment (G, F).
 
     strategies (G,): the way each segment chose, an index into STRATEGIES, -1 where nothing was to choose from. scores: nested score of every
-    strategy if all segments took it, and `chosen` of what they took.
+    strategy if all segments took it, and `chosen` of what they took. mass: total weight that the scores are of.
     """
 
     series: Floats
     segment: Floats
     strategies: Ints
     scores: dict[str, float]
+    mass: float
 
     @property
     def by_strategy(self) -> dict[str, int]:
@@ -113,7 +115,7 @@ def select(products: Floats, weight: Floats, segment: Ints, groups: int) -> Sele
     folds, families = products.shape[1:3]
     if not folds:
         uniform = np.full((groups, families), 1.0 / families)
-        return Selection(uniform[segment], uniform, np.full(groups, -1), {})
+        return Selection(uniform[segment], uniform, np.full(groups, -1), {}, 0.0)
     losses = [_nested(strategy, products, weight, segment, groups) for strategy in STRATEGIES]
     taken = _simplest(losses, weight[:, 1:], segment, groups)
     found = [_choose(strategy, products, weight, segment, groups) for strategy in STRATEGIES]
@@ -123,7 +125,17 @@ def select(products: Floats, weight: Floats, segment: Ints, groups: int) -> Sele
     scores = {
         name: _score(loss, weight[:, 1:]) for name, loss in zip((*STRATEGIES, "chosen"), (*losses, chosen), strict=True)
     }
-    return Selection(series, by_segment, taken, scores if folds > 1 else {})
+    there = np.bincount(segment, minlength=groups) > 0
+    return Selection(series, by_segment, np.where(there, taken, -1), scores if folds > 1 else {}, float(weight.sum()))
+
+
+def overall(parts: Sequence[Selection]) -> tuple[dict[str, int], dict[str, float]]:
+    """How many segments of all cohorts chose each way, and the scores of all by weight; no scores where one cohort has none."""
+    ways = {name: sum(part.by_strategy[name] for part in parts) for name in STRATEGIES}
+    mass = sum(part.mass for part in parts)
+    names = parts[0].scores if mass > 0 and all(part.scores for part in parts) else {}
+    squares = {name: sum(part.mass * part.scores[name] ** 2 for part in parts) for name in names}
+    return ways, {name: float(np.sqrt(total / mass)) for name, total in squares.items()}
 
 
 def _nested(strategy: str, products: Floats, weight: Floats, segment: Ints, groups: int) -> Floats:

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime as dt
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -304,15 +305,17 @@ def test_a_job_is_a_process_that_ends_with_a_report(tmp_path: Path, lake: Lake, 
 
 
 def test_a_failed_job_says_why(tmp_path: Path) -> None:
-    with pytest.raises(JobError, match=r"(?s)job train .*setup\.json"):
-        LocalCompute().run("train", [["--step", "pools", "--work", str(tmp_path), "--shards", "0"]])
+    [outcome] = LocalCompute().run("train", [["--step", "pools", "--work", str(tmp_path), "--shards", "0"]])
+    assert isinstance(outcome, JobError)
+    assert re.search(r"(?s)job train .*ended with code 2 .*setup\.json", str(outcome))
 
 
 def test_a_work_folder_gives_back_what_it_was_given(tmp_path: Path, lake: Lake) -> None:
     shard = read_panel(lake, catalogue_of(rows_of()), CONFIG, AS_OF).shard
     work = WorkFolder(tmp_path)
-    work.write_shard(3, shard)
+    work.write_shard(3, shard, cohort=1)
     again = work.read_shard(3)
+    assert work.cohort(3) == 1
     for field in dataclasses.fields(shard):
         np.testing.assert_array_equal(np.asarray(getattr(again, field.name)), np.asarray(getattr(shard, field.name)))
 
