@@ -6,7 +6,7 @@ Belongs here: arrays and tables as files, by shard. Does not belong here: comput
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -19,6 +19,7 @@ from pyarrow import feather
 
 from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.backtest import Backtest
+from ml_platform.forecasting.boosted import Lessons
 from ml_platform.forecasting.calendar import plan_folds
 from ml_platform.forecasting.config import ForecastConfig, parse_config
 from ml_platform.forecasting.pipeline import Part
@@ -38,12 +39,14 @@ class WorkFolder:
 
     def needs(self, step: str, number: int) -> tuple[str, ...]:
         """Names of the files that a job reads for a shard."""
-        shared = ("setup.json", "pools_all.arrow") if step == "fit" else ("setup.json",)
+        shared = ("setup.json", "pools_all.arrow", "models.json") if step == "fit" else ("setup.json",)
         return (*shared, f"shard_{number}.npz")
 
-    def makes(self, step: str, number: int) -> tuple[str, ...]:
-        """Names of the files that a job writes for a shard."""
-        return (f"part_{number}.npz",) if step == "fit" else (f"pools_{number}.arrow",)
+    def made(self, step: str, number: int) -> tuple[str, ...]:
+        """Names of the files that a job has written for a shard; none until the last of them is there."""
+        last = f"part_{number}.npz" if step == "fit" else f"pools_{number}.arrow"
+        names = (last,) if step == "fit" else (f"lessons_{number}.npz", last)
+        return () if self.lacks([last]) else tuple(name for name in names if not self.lacks([name]))
 
     def lacks(self, names: Sequence[str]) -> list[str]:
         """Those of some files that are not there."""
@@ -65,7 +68,13 @@ class WorkFolder:
     def write_setup(self, setup: Setup) -> None:
         """Store what all jobs agree on."""
         plan = setup.plan
-        content = {"steps": plan.steps, "judging": bool(plan.judging), "kind": setup.kind, "segments": setup.segments}
+        content = {
+            "steps": plan.steps,
+            "judging": bool(plan.judging),
+            "kind": setup.kind,
+            "segments": setup.segments,
+            "cells": setup.cells,
+        }
         config = setup.config.model_dump(mode="json")
         with self._new("setup.json") as file:
             file.write(json.dumps({**content, "config": config}).encode())
@@ -74,7 +83,7 @@ class WorkFolder:
         content = json.loads((self.path / "setup.json").read_text(encoding="utf-8"))
         config: ForecastConfig = parse_config(content["config"], "setup.json")
         plan = plan_folds(config, content["steps"], content["judging"])
-        return Setup(config, plan, content["kind"], content["segments"])
+        return Setup(config, plan, content["kind"], content["segments"], cells=content["cells"])
 
     def write_shard(self, number: int, shard: Shard) -> None:
         arrays: Arrays = {field.name: np.asarray(getattr(shard, field.name)) for field in fields(Shard)}
@@ -97,6 +106,23 @@ class WorkFolder:
     def read_pools(self, name: str) -> PoolSums:
         table: pa.Table = feather.read_table(self.path / f"pools_{name}.arrow")
         return PoolSums.from_table(table)
+
+    def write_lessons(self, number: int, lessons: Lessons) -> None:
+        arrays: Arrays = {field.name: np.asarray(getattr(lessons, field.name)) for field in fields(Lessons)}
+        self._write(f"lessons_{number}", {**arrays, "series_id": _text(arrays["series_id"])})
+
+    def read_lessons(self, number: int) -> Lessons:
+        arrays = self._read(f"lessons_{number}")
+        return Lessons(series_id=arrays.pop("series_id").astype(object), **arrays)  # type: ignore[arg-type]
+
+    def write_models(self, models: Mapping[int, str]) -> None:
+        """Store the models of all series by refit."""
+        with self._new("models.json") as file:
+            file.write(json.dumps(dict(models)).encode())
+
+    def read_models(self) -> dict[int, str]:
+        found = json.loads((self.path / "models.json").read_text(encoding="utf-8"))
+        return {int(back): text for back, text in found.items()}
 
     def write_part(self, number: int, part: Part) -> None:
         arrays: Arrays = {f.name: np.asarray(getattr(part, f.name)) for f in fields(Part) if f.name != "backtest"}

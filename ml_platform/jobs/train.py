@@ -10,12 +10,12 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 from ml_platform.forecasting.pipeline import fit_part
-from ml_platform.forecasting.pools import Pools, Setup, derive_pools, pool_sums
+from ml_platform.forecasting.pools import Pools, Setup, derive_pools, lessons, pool_sums
 from ml_platform.jobs.exchange import WorkFolder
 
 DONE, WRONG, SOME_FAILED = 0, 2, 3
@@ -61,12 +61,16 @@ def _runner(step: str, work: WorkFolder) -> Callable[[int], int]:
     @cache
     def shared() -> tuple[Setup, Pools | None]:
         setup = work.read_setup()
-        return setup, derive_pools(work.read_pools("all"), setup) if step == "fit" else None
+        if step == "pools":
+            return setup, None
+        return setup, replace(derive_pools(work.read_pools("all"), setup), models=work.read_models())
 
     def run(number: int) -> int:
         (setup, pools), shard = shared(), work.read_shard(number)
         if pools is None:
-            work.write_pools(str(number), pool_sums(shard, setup))
+            if setup.with_trees:
+                work.write_lessons(number, lessons(shard, setup))
+            work.write_pools(str(number), pool_sums(shard, setup))  # last: WorkFolder.made
         else:
             work.write_part(number, fit_part(shard, pools, setup))
         return len(shard)

@@ -49,7 +49,7 @@ def test_what_is_no_shard_is_refused_in_words(work: WorkFolder, text: str, capsy
     [
         ("pools", "nowhere", "0", "there is no folder .*nowhere: give the one that the driver"),
         ("pools", "", "1-4", r"has no shard_3\.npz, shard_4\.npz; shards there: 0, 1, 2"),
-        ("fit", "", "0,1", r"has no pools_all\.arrow; shards there: 0, 1, 2"),
+        ("fit", "", "0,1", r"has no pools_all\.arrow, models\.json; shards there: 0, 1, 2"),
         ("pools", "..", "0", r"has no setup\.json, shard_0\.npz; shards there: none"),
     ],
 )

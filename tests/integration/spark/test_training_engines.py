@@ -73,6 +73,14 @@ def test_sail_makes_what_a_process_makes(
     assert [library["num_threads"] for library in threadpool_info()] == threads
 
 
+def test_boosted_trees_on_sail_learn_what_they_learn_in_a_process(tmp_path: Path) -> None:
+    """Their lessons come back from executors, and their models go out."""
+    families = ("seasonal_naive", "lightgbm")
+    report, tables = trained(tmp_path / "sail", SparkCompute("sail", 2), families=families)
+    assert report.families["lightgbm"] > 0
+    assert_same(tables, trained(tmp_path / "one", LocalCompute(1), families=families)[1])
+
+
 def test_a_series_that_fails_on_sail_costs_itself_alone(tmp_path: Path, without: dict[str, pa.Table]) -> None:
     report, tables = trained(tmp_path, Poisoned(SparkCompute("sail", 2), ["orchard-05"], "fit"))
     assert_same(tables, without)
