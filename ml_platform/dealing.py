@@ -70,7 +70,7 @@ def _run(step: str, hands: Sequence[Sequence[int]], work: WorkFolder, compute: C
         own = {} if isinstance(outcome, JobError) else outcome.get("failed")
         said = own if isinstance(own, dict) else {}
         for number in hand:
-            if work.lacks(work.makes(step, number)):
+            if not work.made(step, number):
                 failures[number] = _Failure(said.get(str(number), ended), lost=str(number) not in said)
     return failures
 

@@ -27,7 +27,7 @@ from ml_platform.forecasting.config import ForecastConfig
 from ml_platform.forecasting.pipeline import Trained, assembled, finish
 from ml_platform.forecasting.pools import Pools, combine_pools, derive_pools, taught
 from ml_platform.forecasting.selection import overall
-from ml_platform.jobs.exchange import WorkFolder
+from ml_platform.jobs.exchange import COHORT, WorkFolder
 from ml_platform.lake import Lake, TableSpec
 from ml_platform.panel import Panel, read_panel
 from ml_platform.training_tables import (
@@ -157,7 +157,7 @@ class _Dealt:
 
     config: ForecastConfig
     cohorts: tuple[Cohort, ...]
-    shards: range
+    shards: tuple[int, ...]
     segments: tuple[str, ...]
     position: int
     times: Times
@@ -167,17 +167,17 @@ class _Dealt:
 
 def _share(panel: Panel, catalogue: pa.Table, config: ForecastConfig, work: WorkFolder) -> _Dealt:
     """Write the arrays of every shard for the jobs."""
-    shard, number = panel.shard, 0
-    found = cohorts([shard], config, judging=True)
+    shard = panel.shard
+    found, numbers = cohorts([shard], config, judging=True), list[int]()
     work.write_cohorts(found)
-    for own in _shard_rows(catalogue, shard):
+    for place, own in enumerate(_shard_rows(catalogue, shard)):
         dealt = shard.take(own)
-        for place, cohort in enumerate(found):
+        for number, cohort in enumerate(found):
             rows = cohort.of(dealt)
             if len(rows):
-                work.write_shard(number, dealt.take(rows), place)
-                number += 1
-    return _Dealt(config, found, range(number), shard.segments, shard.position, shard.times, panel.refused)
+                numbers.append(number * COHORT + place)
+                work.write_shard(numbers[-1], dealt.take(rows))
+    return _Dealt(config, found, tuple(numbers), shard.segments, shard.position, shard.times, panel.refused)
 
 
 def _train(

@@ -134,7 +134,7 @@ def _returned(step: str, number: int, parcel: bytes) -> Iterator[pa.RecordBatch]
         work = WorkFolder(Path(folder))
         unpack(parcel, work.path)
         report = run_step(step, work, [number])
-        made = pack(work.path, [] if report["failed"] else work.makes(step, number))
+        made = pack(work.path, work.made(step, number))
     for piece, start in enumerate(range(0, len(made), PIECE_BYTES)):
         row = {
             "shard": number,

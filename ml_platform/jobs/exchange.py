@@ -26,6 +26,7 @@ from ml_platform.forecasting.config import ForecastConfig, parse_config
 from ml_platform.forecasting.pipeline import Part
 from ml_platform.forecasting.pools import PoolSums, Setup
 
+COHORT = 10_000  # numbers of shards that a cohort has to itself
 Arrays = dict[str, npt.NDArray[np.generic]]
 
 
@@ -41,18 +42,14 @@ class WorkFolder:
 
     def needs(self, step: str, number: int) -> tuple[str, ...]:
         """Names of the files that a job reads for a shard."""
-        own = ("setup.json", f"shard_{number}.npz")
-        if step == "pools" or self.lacks(own):
-            return own
-        cohort = self.cohort(number)
-        return (*own, f"pools_all_{cohort}.arrow", f"models_{cohort}.json")
+        own, cohort = ("setup.json", f"shard_{number}.npz"), self.cohort(number)
+        return own if step == "pools" else (*own, f"pools_all_{cohort}.arrow", f"models_{cohort}.json")
 
-    def makes(self, step: str, number: int) -> tuple[str, ...]:
-        """Names of the files that a job writes for a shard."""
-        if step == "fit":
-            return (f"part_{number}.npz",)
-        taught = self.read_cohorts()[self.cohort(number)].setup.with_trees
-        return (f"pools_{number}.arrow", *([f"lessons_{number}.npz"] if taught else []))
+    def made(self, step: str, number: int) -> tuple[str, ...]:
+        """Names of the files that a job has written for a shard; none until the last of them is there."""
+        last = f"part_{number}.npz" if step == "fit" else f"pools_{number}.arrow"
+        names = (last,) if step == "fit" else (f"lessons_{number}.npz", last)
+        return () if self.lacks([last]) else tuple(name for name in names if not self.lacks([name]))
 
     def lacks(self, names: Sequence[str]) -> list[str]:
         """Those of some files that are not there."""
@@ -64,12 +61,17 @@ class WorkFolder:
         return sorted(int(match[1]) for match in found if match)
 
     def halve(self, number: int) -> tuple[int, int]:
-        """Write the two halves of a shard of at least two series as shards of their own; returns their numbers."""
-        shard, cohort, free = self.read_shard(number), self.cohort(number), self.shards()[-1] + 1
-        middle = len(shard) // 2
-        self.write_shard(free, shard.take(slice(0, middle)), cohort)
-        self.write_shard(free + 1, shard.take(slice(middle, None)), cohort)
+        """Write the two halves of a shard of at least two series as shards of its cohort; returns their numbers."""
+        shard, cohort = self.read_shard(number), self.cohort(number)
+        free, middle = max(one for one in self.shards() if self.cohort(one) == cohort) + 1, len(shard) // 2
+        self.write_shard(free, shard.take(slice(0, middle)))
+        self.write_shard(free + 1, shard.take(slice(middle, None)))
         return free, free + 1
+
+    @staticmethod
+    def cohort(number: int) -> int:
+        """The cohort of a shard, which its number tells."""
+        return number // COHORT
 
     def write_cohorts(self, cohorts: Sequence[Cohort]) -> None:
         """Store what all jobs agree on."""
@@ -81,22 +83,17 @@ class WorkFolder:
         content = json.loads((self.path / "setup.json").read_text(encoding="utf-8"))
         return tuple(Cohort(np.asarray(one.pop("codes"), dtype=np.int64), _setup(one)) for one in content)
 
-    def write_shard(self, number: int, shard: Shard, cohort: int) -> None:
+    def write_shard(self, number: int, shard: Shard) -> None:
         """Store the arrays of a shard, whose series are all of one cohort."""
         arrays: Arrays = {field.name: np.asarray(getattr(shard, field.name)) for field in fields(Shard)}
         texts = {name: _text(arrays[name]) for name in ("series_id", "segments")}
-        self._write(f"shard_{number}", {**arrays, **texts, "cohort": np.asarray(cohort)})
+        self._write(f"shard_{number}", {**arrays, **texts})
 
     def read_shard(self, number: int) -> Shard:
         arrays = self._read(f"shard_{number}")
         ids, segments = arrays.pop("series_id").astype(object), tuple(arrays.pop("segments").tolist())
-        position, _ = int(arrays.pop("position")), arrays.pop("cohort")
+        position = int(arrays.pop("position"))
         return Shard(series_id=ids, segments=segments, position=position, **arrays)  # type: ignore[arg-type]
-
-    def cohort(self, number: int) -> int:
-        """The cohort of a shard."""
-        with np.load(self.path / f"shard_{number}.npz", allow_pickle=False) as content:
-            return int(content["cohort"])
 
     def write_pools(self, name: str, sums: PoolSums) -> None:
         """Store pool sums: of one shard under its number, of all of a cohort under `all_` and its number."""

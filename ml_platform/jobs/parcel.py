@@ -3,12 +3,14 @@
 Belongs here: packing and unpacking. Does not belong here: which files (exchange), how bytes travel (compute).
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
 SCHEMA = pa.schema([("name", pa.string()), ("content", pa.large_binary())])
+PLAIN = re.compile(r"\w[\w.-]*")
 COMPRESSED = pa.ipc.IpcWriteOptions(compression="zstd")
 
 
@@ -25,7 +27,7 @@ def unpack(parcel: bytes, folder: Path) -> None:
     """Write the files of a parcel into a folder; ValueError for a name that leads elsewhere."""
     table = pa.ipc.open_stream(parcel).read_all()
     for name, content in zip(table["name"].to_pylist(), table["content"], strict=True):
-        if Path(name).name != name:
+        if not PLAIN.fullmatch(name):
             raise ValueError(f"a parcel holds '{name}', which is no name of a file in a work folder: pack plain names")
         draft = folder / f"{name}.draft"
         draft.write_bytes(memoryview(content.as_buffer()))

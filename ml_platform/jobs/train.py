@@ -72,7 +72,7 @@ def _runner(step: str, work: WorkFolder) -> Callable[[int], int]:
             return len(shard)
         if setup.with_trees:
             work.write_lessons(number, lessons(shard, setup))
-        work.write_pools(str(number), pool_sums(shard, setup))
+        work.write_pools(str(number), pool_sums(shard, setup))  # last: WorkFolder.made
         return len(shard)
 
     return run

@@ -90,11 +90,11 @@ def filled(folder: Path) -> Lake:
 
 
 def trained(
-    folder: Path, compute: Compute, without: Collection[str] = ()
+    folder: Path, compute: Compute, without: Collection[str] = (), families: Sequence[str] | None = None
 ) -> tuple[TrainingReport, dict[str, pa.Table]]:
     """Train in a new lake; the report and the four gold tables, rows in a fixed order."""
-    lake = filled(folder)
-    report = train_fleet(lake, catalogue(without), CONFIG, AS_OF, compute)
+    lake, config = filled(folder), CONFIG.model_copy(update={"families": tuple(families)} if families else {})
+    report = train_fleet(lake, catalogue(without), config, AS_OF, compute)
     return report, gold(lake)
 
 
@@ -110,7 +110,7 @@ def poison(work: WorkFolder, series: Collection[str]) -> None:
         hit = np.isin(shard.series_id.astype(str), list(series))
         if hit.any():
             shard.segment[hit] = 1_000_000
-            work.write_shard(number, shard, work.cohort(number))
+            work.write_shard(number, shard)
 
 
 class Poisoned:

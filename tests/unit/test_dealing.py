@@ -4,17 +4,20 @@ import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
-from threading import current_thread
+from threading import Event, Thread, current_thread, main_thread
 
 import psutil
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from orchard import AS_OF, CONFIG, InProcess, Poisoned, catalogue, filled, gold, poison, trained
 
 from ml_platform.compute import JobError, LocalCompute, Report
 from ml_platform.jobs.exchange import WorkFolder
-from ml_platform.jobs.train import read_task, run_step
+from ml_platform.jobs.train import numbers, read_task, run_step
+from ml_platform.lake import TableSpec
 from ml_platform.training import train_fleet
+from ml_platform.training_tables import CANDIDATE_FLEET
 
 
 @pytest.mark.parametrize(
@@ -101,36 +104,113 @@ def test_a_killed_process_costs_nothing_but_time(tmp_path: Path, step: str) -> N
     assert {name: table.equals(expected[name]) for name, table in tables.items()} == dict.fromkeys(tables, True)
 
 
-class Ambushed(LocalCompute):
+class Ambushed:
     """Local processes, one of which is really killed: its second shard is a pipe into which nobody writes until then."""
 
+    workers = 2
+
     def __init__(self, step: str, told: list[str]) -> None:
-        super().__init__(workers=2, progress=self.hear)
-        fields = {"step": step, "told": told, "killed": 0, "asked": [], "pipe": None}
-        for name, value in fields.items():
-            object.__setattr__(self, name, value)
+        self.compute, self.step, self.told = LocalCompute(self.workers, self.hear), step, told
+        self.killed, self.asked, self.pipe = 0, list[tuple[str, tuple[int, ...]]](), None
 
     def run(self, job: str, argument_lists: Sequence[Sequence[str]]) -> list[Report | JobError]:
         tasks = [read_task(arguments) for arguments in argument_lists]
         self.asked.extend((task.step, task.shards) for task in tasks)
-        if tasks and tasks[0].step == self.step and not self.killed:
-            pipe = tasks[0].work.path / "shard_2.npz"
-            pipe.rename(pipe.with_suffix(".kept"))
-            os.mkfifo(pipe)
-            object.__setattr__(self, "pipe", pipe)
-        return super().run(job, argument_lists)
+        if tasks[0].step == self.step and not self.killed:
+            self.pipe = blocked(tasks[0].work, 2)
+        return self.compute.run(job, argument_lists)
 
     def hear(self, text: str) -> None:
         """At the report on the first shard of the job: kill it, and put the second shard back."""
-        assert current_thread().name == "MainThread"
+        assert current_thread() is main_thread()
         self.told.append(text)
         if self.pipe is not None and text.startswith(f"train {self.step}: shard 0 "):
-            for child in psutil.Process().children():
-                if "0,2" in child.cmdline():
-                    child.send_signal(signal.SIGKILL)
-                    object.__setattr__(self, "killed", self.killed + 1)
-            self.pipe.with_suffix(".kept").replace(self.pipe)
-            object.__setattr__(self, "pipe", None)
+            self.killed += kill(2)
+            unblocked(self.pipe)
+            self.pipe = None
+
+
+def blocked(work: WorkFolder, number: int) -> Path:
+    """Make the file of a shard a pipe, at which a reader waits; the file is kept."""
+    pipe = work.path / f"shard_{number}.npz"
+    pipe.rename(pipe.with_suffix(".kept"))
+    os.mkfifo(pipe)
+    return pipe
+
+
+def unblocked(pipe: Path) -> None:
+    pipe.with_suffix(".kept").replace(pipe)
+
+
+def kill(number: int) -> int:
+    """Kill the processes that work on a shard; returns how many."""
+    found = 0
+    for child in psutil.Process().children():
+        try:
+            words = child.cmdline()
+        except psutil.Error:  # it has ended meanwhile
+            continue
+        if "--shards" in words and number in numbers(words[words.index("--shards") + 1]):
+            child.send_signal(signal.SIGKILL)
+            found += 1
+    return found
+
+
+class Deadly:
+    """Local processes, of which every one that reads a certain series is really killed."""
+
+    workers = 2
+
+    def __init__(self, series: str) -> None:
+        self.compute, self.series, self.killed = LocalCompute(self.workers), series, 0
+
+    def run(self, job: str, argument_lists: Sequence[Sequence[str]]) -> list[Report | JobError]:
+        tasks = [read_task(arguments) for arguments in argument_lists]
+        asked = [number for task in tasks for number in task.shards]
+        work = tasks[0].work
+        pipes = {n: blocked(work, n) for n in asked if self.series in work.read_shard(n).series_id}
+        over = Event()
+        hunter = Thread(target=self.hunt, args=(pipes, over))
+        hunter.start()
+        try:
+            return self.compute.run(job, argument_lists)
+        finally:
+            over.set()
+            hunter.join()
+            for pipe in pipes.values():
+                unblocked(pipe)
+
+    def hunt(self, pipes: dict[int, Path], over: Event) -> None:
+        """Kill whoever waits at a pipe, until the jobs are over."""
+        while not over.wait(0.02):
+            for number, pipe in pipes.items():
+                try:
+                    writer = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+                except OSError:  # nobody reads
+                    continue
+                self.killed += kill(number)
+                os.close(writer)
+
+
+def test_a_series_that_kills_its_process_costs_itself_alone(tmp_path: Path) -> None:
+    deadly = Deadly("orchard-05")
+    report, tables = trained(tmp_path / "one", deadly)
+    _, expected = trained(tmp_path / "two", InProcess(), without={"orchard-05"})
+    assert report.failed == {"orchard-05": "pools: was ended by SIGKILL (out of memory, most often)"}
+    assert report.states == {"fitted": 11, "quarantined": 1}
+    assert deadly.killed >= 4
+    assert all(tables[name].equals(expected[name]) for name in ("fold_metrics", "judged_fold", "fleet_pools"))
+
+
+def test_an_older_table_of_fleets_gets_the_column_for_details(tmp_path: Path) -> None:
+    lake = filled(tmp_path)
+    older = pa.schema([field for field in CANDIDATE_FLEET.schema if field.name != "detail"])
+    row = pa.table({name: pa.array([None], older.field(name).type) for name in older.names}, older)
+    lake.append(TableSpec(CANDIDATE_FLEET.name, older), row)
+    train_fleet(lake, catalogue(), CONFIG, AS_OF, InProcess())
+    rows = lake.read(CANDIDATE_FLEET.name)
+    assert rows.schema.equals(CANDIDATE_FLEET.schema)
+    assert rows.num_rows == 13
 
 
 def test_a_job_that_always_fails_ends_the_training(tmp_path: Path) -> None:
