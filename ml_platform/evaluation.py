@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ml_platform.forecasting import ForecastConfig
 from ml_platform.lake import Lake, schemas
+from ml_platform.training_tables import ADAPTED
 
 if TYPE_CHECKING:
     from ml_platform.forecasting import Fleet
@@ -78,9 +79,19 @@ def _milliseconds(column: pa.ChunkedArray) -> Codes:
     return values
 
 
+def _spread_adapted(fold: pa.Table) -> pa.Table:
+    """The fold with a column for each adapter, as for every other family."""
+    if ADAPTED not in fold.column_names:
+        return fold
+    found = fold[ADAPTED].combine_chunks()
+    for name in pc.unique(found.keys).sort().to_pylist():
+        fold = fold.append_column(f"family_{name}", pc.map_lookup(found, name, "first"))
+    return fold.drop_columns(ADAPTED)
+
+
 def arrange(fold: pa.Table, labels: Mapping[str, str]) -> Cells:
     """Sort the judged rows and number their series, segments and weeks; weights that are all null mean equal weights."""
-    table = fold.sort_by([("series_id", "ascending"), ("step", "ascending")])
+    table = _spread_adapted(fold).sort_by([("series_id", "ascending"), ("step", "ascending")])
     encoded = table["series_id"].combine_chunks().dictionary_encode()
     ids, row_series = encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int64)
     first = np.searchsorted(row_series, np.arange(len(ids)))

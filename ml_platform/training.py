@@ -94,6 +94,7 @@ def train_fleet(
         del panel  # the jobs have its arrays now, and the driver needs the room for theirs
         trained, tables = _train(dealt, as_of, fingerprint, compute, work, watch)
     with watch.stage("write"):
+        lake.migrate(judged_fold(config))
         versions = {spec.name: lake.replace(spec, table, f"as_of = '{as_of}'") for spec, table in tables}
     return _report(as_of, fingerprint, tables[-1][1], watch, trained=trained, versions=versions)
 
@@ -101,8 +102,9 @@ def train_fleet(
 def _fingerprint(panel: Panel, config: ForecastConfig, as_of: date) -> str:
     """sha256 over the configuration, the code's version, the day and the arrays that training reads."""
     shard = panel.shard
+    versions = "".join(f"|{one.version}" for one in config.adapters)
     digest = hashlib.sha256(
-        f"{config.model_dump_json()}|{__version__}|{KERNEL_VERSION}|{as_of}|{shard.segments}|{panel.refused}".encode()
+        f"{config.model_dump_json()}{versions}|{__version__}|{KERNEL_VERSION}|{as_of}|{shard.segments}|{panel.refused}".encode()
     )
     digest.update("|".join(shard.series_id).encode())
     for array in (shard.y, shard.known, shard.active, shard.weight, shard.segment, shard.times):

@@ -58,8 +58,14 @@ FOLD_METRICS = TableSpec(
 )
 
 
+ADAPTED = "adapted"
+
+
 def judged_fold(config: ForecastConfig) -> TableSpec:
-    """Schema of gold/judged_fold: one float column per interval bound, family (empty where it was not tried) and floor."""
+    """Schema of gold/judged_fold: one float column per interval bound, family (empty where it was not tried) and floor.
+
+    What adapters forecast lies in one map by name, so that they come and go with the configuration while the columns stay.
+    """
     moment = pa.timestamp("us", "UTC") if config.subdaily else pa.date32()
     bounds = [f"{side}_{level}" for level in config.intervals for side in ("lo", "hi")]
     plain = [*(f"family_{name}" for name in FAMILIES), *(f"floor_{name}" for name in FLOORS)]
@@ -67,7 +73,7 @@ def judged_fold(config: ForecastConfig) -> TableSpec:
     fields = [("as_of", pa.date32()), ("series_id", pa.string()), ("step", pa.int32()), ("date", moment)]
     return TableSpec(
         names.JUDGED_FOLD,
-        pa.schema([*fields, *((name, pa.float64()) for name in floats)]),
+        pa.schema([*fields, *((name, pa.float64()) for name in floats), (ADAPTED, pa.map_(pa.string(), pa.float64()))]),
         description="Forecasts of the newest fold, which chose nothing, with actuals, families and naive floors.",
     )
 
@@ -171,9 +177,20 @@ def _part_judged(
     grids = dict(zip(config.interval_columns, np.moveaxis(bounds[keep], 2, 0), strict=False))
     untried = np.full((len(keep), plan.horizon), np.nan)
     grids |= dict.fromkeys((f"family_{name}" for name in FAMILIES), untried)
-    grids |= {f"family_{name}": backtest.past[keep, e, :, f] for f, name in enumerate(config.family_names)}
+    grids |= {
+        f"family_{name}": backtest.past[keep, e, :, f] for f, name in enumerate(config.family_names) if name in FAMILIES
+    }
     grids |= {f"floor_{name}": part.floors[keep, :, f] for f, name in enumerate(FLOORS)}
     columns |= {
         name: pa.array(np.ascontiguousarray(values).ravel(), from_pandas=True) for name, values in grids.items()
     }
+    places = [config.family_names.index(adapter.name) for adapter in config.adapters]
+    columns[ADAPTED] = _by_name([one.name for one in config.adapters], backtest.past[keep, e][..., places])
     return pa.table([columns[name] for name in spec.schema.names], spec.schema)
+
+
+def _by_name(own: list[str], values: Floats) -> pa.Array:
+    """A map from name to value for each cell of values (..., names)."""
+    cells = values.size // len(own) if own else int(np.prod(values.shape[:-1]))
+    offsets = np.arange(cells + 1, dtype=np.int32) * len(own)
+    return pa.MapArray.from_arrays(offsets, pa.array(own * cells, pa.string()), pa.array(values.ravel()))

@@ -14,11 +14,11 @@ from ml_platform.forecasting.arrays import sum_by
 from ml_platform.forecasting.backtest import Backtest
 from ml_platform.forecasting.calendar import Floats
 from ml_platform.forecasting.config import ForecastConfig, load_config
-from ml_platform.forecasting.fleet import Fleet
+from ml_platform.forecasting.fleet import Fleet, failures
 from ml_platform.forecasting.frames import Prepared, Table, give_back_times, prepare
 from ml_platform.forecasting.pipeline import CHUNK, Part, Trained, train
 from ml_platform.forecasting.pools import Setup
-from ml_platform.forecasting.predict import predict
+from ml_platform.forecasting.predict import predict_and_tell
 from ml_platform.forecasting.sums import Sums, Trainee, agreeing, bounds
 
 
@@ -56,7 +56,8 @@ def forecast(
     settings = config if isinstance(config, ForecastConfig) else load_config(config)
     prepared = prepare(history, future, static, as_of, settings)
     trained, parts, setup = train(prepared.shard, settings)
-    made = pa.concat_tables([predict(trained.fleet, chunk) for chunk in prepared.shard.chunks(CHUNK)])
+    told = [predict_and_tell(trained.fleet, chunk) for chunk in prepared.shard.chunks(CHUNK)]
+    made, failed = pa.concat_tables([table for table, _ in told]), [text for _, texts in told for text in texts]
     fleet = Trainee(prepared.shard, trained, parts, setup, made["mean"].to_numpy().reshape(len(prepared.shard), -1))
     levels = [Sums.of(columns, prepared.attributes) for columns in settings.sums]
     like = _time_column(history, settings)
@@ -66,7 +67,7 @@ def forecast(
         forecasts = _moved(forecasts, fleet.mean.ravel(), settings, floor=setup.kind != "real")
     sums = [_sum_table(fleet, level, forecasts["date"], settings) for level in levels]
     families = pd.DataFrame(setup.choice, columns=["family", "runs", "why"])
-    ledger, metrics = _ledger(trained.fleet, prepared), fold_table(parts, trained, setup)
+    ledger, metrics = _ledger(trained.fleet, prepared, failed), fold_table(parts, trained, setup)
     return ForecastResult(forecasts, ledger, metrics, families, _joined(sums, forecasts, settings), prepared.unseen)
 
 
@@ -115,9 +116,10 @@ def _with_keys(table: pa.Table, prepared: Prepared, like: pd.Series, config: For
     return out
 
 
-def _ledger(fleet: Fleet, prepared: Prepared) -> pd.DataFrame:
+def _ledger(fleet: Fleet, prepared: Prepared, failed: list[str]) -> pd.DataFrame:
     rows = fleet.rows.select(["state", "reason", "family"]).to_pandas()
-    out = pd.concat([prepared.keys, rows.assign(covariates=list(prepared.filled))], axis=1)
+    told = [first or later or None for first, later in zip(failures(fleet), failed, strict=True)]
+    out = pd.concat([prepared.keys, rows.assign(detail=told, covariates=list(prepared.filled))], axis=1)
     refused = prepared.refused.assign(state="quarantined", covariates="")
     keys = list(prepared.keys.columns)
     whole = pd.concat([out, refused.astype(out[keys].dtypes.to_dict())], ignore_index=True)

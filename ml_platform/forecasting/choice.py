@@ -37,14 +37,15 @@ class Choice:
 
 
 def choose(config: ForecastConfig, traits: Traits) -> tuple[Choice, ...]:
-    """Every family in the order of FAMILIES, with a reason for or against it."""
-    if config.families != "default":
-        named = set(config.family_names)
-        return tuple(
-            Choice(name, name in named, "named in families" if name in named else "not named in families")
-            for name in FAMILIES
-        )
-    return tuple(_of_default(name, traits) for name in FAMILIES)
+    """Every family in the order of FAMILIES, then the adapters, with a reason for or against it."""
+    named = () if config.families == "default" else config.families
+    plain = tuple(_of_default(name, traits) if config.with_default else _not_named(name) for name in FAMILIES)
+    plain = tuple(Choice(one.family, True, "named in families") if one.family in named else one for one in plain)
+    return (*plain, *(Choice(one.name, True, f"named in families: {one}") for one in config.adapters))
+
+
+def _not_named(name: str) -> Choice:
+    return Choice(name, False, "not named in families")
 
 
 def _of_default(name: str, traits: Traits) -> Choice:

@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 
+from ml_platform.forecasting.adapted import FAILED, rows_of
 from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.backtest import Backtest, fit_shard
 from ml_platform.forecasting.calendar import Floats, Ints, plan_folds
@@ -70,7 +71,7 @@ def make_setup(shards: Sequence[Shard], config: ForecastConfig, judging: bool) -
     """What all passes agree on, from all shards of the fleet."""
     observed, positive, negative = np.asarray([cell_counts(shard) for shard in shards]).sum(axis=0).tolist()
     chosen = choose(config, Traits(observed, positive, negative, config.season))
-    config = config.model_copy(update={"families": tuple(one.family for one in chosen if one.runs)})
+    config = config.with_families([one.family for one in chosen if one.runs])
     plan = plan_folds(config, shards[0].steps, judging)
     return Setup(config, plan, fleet_kind(observed, positive, negative), len(shards[0].segments), chosen)
 
@@ -141,7 +142,9 @@ def _rows(parts: Sequence[Part], selection: Selection, spreads: Spreads, bounds:
         quantiles[judged], point[judged] = spreads.series[start:end], spreads.point[start:end]
         weights[~fitted] = selection.segment[part.segment[~fitted]]
         family = np.asarray(setup.config.family_names, dtype=object)[weights.argmax(axis=1)]
-        parameters = parameter_rows(Recipe(weights, constants, quantiles, point), fitted, setup.config.family_names)
+        failed = rows_of(judged, len(part.segment), part.backtest.failed)
+        recipe = Recipe(weights, constants, quantiles, point, failed)
+        parameters = parameter_rows(recipe, fitted, setup.config.family_names)
         columns = [part.series_id, family, states, reasons, parameters]
         tables.append(pa.table([pa.array(column, pa.string()) for column in columns], ROWS_SCHEMA))
     return pa.concat_tables(tables)
@@ -156,14 +159,15 @@ def _of_all(part: Part) -> dict[str, Floats]:
 
 
 def _states(part: Part, setup: Setup) -> tuple[np.ndarray, np.ndarray]:
-    """State and reason of each series: fitted, or fallback(too_few_active_days | too_short)."""
+    """State and reason of each series: fitted, with an adapter that failed (family_failed) or not, or fallback(too_few_active_days | too_short)."""
     needed = min(MIN_FOLDS, max(1, len(setup.plan.folds)))
     places = [setup.plan.evaluated.index(back) for back in setup.plan.folds]
     states = np.full(len(part.segment), "fallback", dtype=object)
     reasons = np.full(len(part.segment), "too_few_active_days", dtype=object)
     enough = part.backtest.begun[:, places].sum(axis=1) >= needed
+    of_fitted = np.asarray([FAILED if words else None for words in part.backtest.failed], dtype=object)
     states[part.backtest.rows] = np.where(enough, "fitted", "fallback")
-    reasons[part.backtest.rows] = np.where(enough, np.asarray(None, dtype=object), "too_short")
+    reasons[part.backtest.rows] = np.where(enough, of_fitted, "too_short")
     return states, reasons
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from ml_platform.forecasting.pipeline import fit_part
 from ml_platform.forecasting.pools import derive_pools, pool_sums
 from ml_platform.jobs.exchange import WorkFolder
+from ml_platform.jobs.progress import show_progress
 
 
 def run_step(step: str, work: WorkFolder, shards: Sequence[int]) -> dict[str, object]:
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, required=True, help="folder that the driver filled")
     parser.add_argument("--shards", required=True, help="numbers, separated by commas")
     options = parser.parse_args(arguments)
+    show_progress()
     report = run_step(options.step, WorkFolder(options.work), [int(one) for one in options.shards.split(",")])
     print(json.dumps(report))
     return 0
