@@ -12,9 +12,10 @@ import pandas as pd
 import pyarrow as pa
 
 from ml_platform.forecasting.calendar import Floats, Times
+from ml_platform.forecasting.calibration import calibration_table
 from ml_platform.forecasting.config import FAMILIES, FLOORS, ForecastConfig
 from ml_platform.forecasting.fleet import ROWS_SCHEMA, Fleet
-from ml_platform.forecasting.intervals import finish_bounds, unit
+from ml_platform.forecasting.intervals import CLASSES, finish_bounds, level_class, unit
 from ml_platform.forecasting.pipeline import Part, Trained
 from ml_platform.forecasting.pools import Setup
 from ml_platform.lake import TableSpec, names
@@ -187,6 +188,16 @@ def _part_judged(
     places = [config.family_names.index(adapter.name) for adapter in config.adapters]
     columns[ADAPTED] = _by_name([one.name for one in config.adapters], backtest.past[keep, e][..., places])
     return pa.table([columns[name] for name in spec.schema.names], spec.schema)
+
+
+def judged_calibration(judged: pa.Table, config: ForecastConfig) -> pd.DataFrame:
+    """Calibration of the intervals on rows of gold/judged_fold, whose residuals made none of them, by step and by class of level (1 to 4)."""
+    rows = judged.select(["series_id", "step", "mean", "actual", *config.interval_columns]).to_pandas()
+    level = rows.groupby("series_id")["mean"].transform("mean")
+    edges = np.quantile(level, np.arange(1, CLASSES) / CLASSES) if len(level) else np.zeros(CLASSES - 1)
+    groups = {"step": rows["step"].to_numpy(np.int64), "level": level_class(level.to_numpy(), edges) + 1}
+    bounds = {name: rows[name].to_numpy(float) for name in config.interval_columns}
+    return calibration_table(rows["actual"].to_numpy(float), bounds, groups, config.intervals)
 
 
 def _by_name(own: list[str], values: Floats) -> pa.Array:

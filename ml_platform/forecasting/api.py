@@ -3,7 +3,8 @@
 Belongs here: forecast() and the shape of its result. Does not belong here: lake, releases, orchestration.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,12 @@ import pandas as pd
 import pyarrow as pa
 
 from ml_platform.forecasting.arrays import sum_by
-from ml_platform.forecasting.backtest import Backtest
 from ml_platform.forecasting.calendar import Floats
 from ml_platform.forecasting.config import ForecastConfig, load_config
 from ml_platform.forecasting.fleet import Fleet, failures
+from ml_platform.forecasting.folds import Past
 from ml_platform.forecasting.frames import Prepared, Table, give_back_times, prepare
-from ml_platform.forecasting.pipeline import CHUNK, Part, Trained, train
-from ml_platform.forecasting.pools import Setup
+from ml_platform.forecasting.pipeline import CHUNK, train
 from ml_platform.forecasting.predict import predict_and_tell
 from ml_platform.forecasting.sums import Sums, Trainee, agreeing, bounds
 
@@ -27,17 +27,27 @@ class ForecastResult:
     """What forecast() returns, as pandas tables.
 
     forecasts: key columns, time, step, mean, point, interval bounds, family. ledger: key columns, state, reason, detail (table, row and
-    value that quarantined a series), family, covariates (how those after the origin were filled). metrics: per fold and family
-    weighted_rmsse, wape, bias, rows. families: family, runs, why. sums: as forecasts, with `sum_by` in the place of family; the keys that
-    a sum does not have are missing. unseen: rows after the origin, which nothing was made of.
+    value that quarantined a series, or which adapter failed on it), family, covariates (how those after the origin were filled).
+    families: family, runs, why. sums: as forecasts, with `sum_by` in the place of family; the keys that a sum does not have are
+    missing. unseen: rows after the origin, which nothing was made of. past: what `metrics` and `calibration` are made of when read.
     """
 
     forecasts: pd.DataFrame
     ledger: pd.DataFrame
-    metrics: pd.DataFrame
     families: pd.DataFrame
     sums: pd.DataFrame
     unseen: int
+    past: Past = field(repr=False, compare=False)
+
+    @cached_property
+    def metrics(self) -> pd.DataFrame:
+        """Per fold and family weighted_rmsse, skill, mase, wape, smape, mape, bias, rows; of the family `blend` pinball and coverages too."""
+        return self.past.metrics()
+
+    @cached_property
+    def calibration(self) -> pd.DataFrame:
+        """Nominal against actual coverage of the blend's intervals on all folds, see calibration_table."""
+        return self.past.calibration()
 
 
 def forecast(
@@ -67,8 +77,9 @@ def forecast(
         forecasts = _moved(forecasts, fleet.mean.ravel(), settings, floor=setup.kind != "real")
     sums = [_sum_table(fleet, level, forecasts["date"], settings) for level in levels]
     families = pd.DataFrame(setup.choice, columns=["family", "runs", "why"])
-    ledger, metrics = _ledger(trained.fleet, prepared, failed), fold_table(parts, trained, setup)
-    return ForecastResult(forecasts, ledger, metrics, families, _joined(sums, forecasts, settings), prepared.unseen)
+    ledger = _ledger(trained.fleet, prepared, failed)
+    together, past = _joined(sums, forecasts, settings), Past(prepared.shard, parts, trained, setup)
+    return ForecastResult(forecasts, ledger, families, together, prepared.unseen, past)
 
 
 def _moved(forecasts: pd.DataFrame, mean: Floats, config: ForecastConfig, *, floor: bool) -> pd.DataFrame:
@@ -124,41 +135,3 @@ def _ledger(fleet: Fleet, prepared: Prepared, failed: list[str]) -> pd.DataFrame
     keys = list(prepared.keys.columns)
     whole = pd.concat([out, refused.astype(out[keys].dtypes.to_dict())], ignore_index=True)
     return whole.sort_values(keys, ignore_index=True)[[*keys, "state", "reason", "detail", "family", "covariates"]]
-
-
-def fold_table(parts: list[Part], trained: Trained, setup: Setup) -> pd.DataFrame:
-    """Weighted RMSSE (root taken once), WAPE and bias per fold and family, the blend as family `blend`."""
-    rows = []
-    for fold, back in enumerate(setup.plan.folds):
-        e = setup.plan.evaluated.index(back)
-        for f, name in enumerate([*setup.config.family_names, "blend"]):
-            sums = np.zeros(6)
-            for part, mean in zip(parts, trained.means, strict=True):
-                said = mean[:, e] if name == "blend" else part.backtest.past[:, e, :, f]
-                sums += _fold_sums(part.backtest, said, part.weight[part.backtest.rows, back], e)
-            rows.append((fold, name, *_fold_figures(sums)))
-    return pd.DataFrame(rows, columns=["fold", "family", "weighted_rmsse", "wape", "bias", "rows"])
-
-
-def _fold_sums(backtest: Backtest, said: Floats, weight: Floats, e: int) -> Floats:
-    """Weighted scaled square error, weight, absolute error, actual, forecast and cells of one fold of a part."""
-    actual, scale = backtest.actual[:, e], backtest.scale[:, e]
-    seen = ~np.isnan(actual) & backtest.begun[:, e, None]
-    error = np.where(seen, said - actual, 0.0)
-    good = (scale > 0) & seen.any(axis=1)
-    square = (error**2).sum(axis=1) / np.maximum(seen.sum(axis=1), 1) / np.where(good, scale, 1.0)
-    return np.asarray([
-        (weight * square)[good].sum(), weight[good].sum(), np.abs(error).sum(),
-        actual[seen].sum(), said[seen].sum(), seen.sum(),
-    ])  # fmt: skip
-
-
-def _fold_figures(sums: Floats) -> tuple[float, float, float, int]:
-    square, weight, absolute, actual, said, cells = sums.tolist()
-    rmsse = float(np.sqrt(square / weight)) if weight > 0 else float("nan")
-    return (
-        rmsse,
-        absolute / actual if actual else float("nan"),
-        said / actual - 1 if actual else float("nan"),
-        int(cells),
-    )

@@ -20,7 +20,7 @@ from ml_platform.jobs.exchange import WorkFolder
 from ml_platform.lake import Lake, TableSpec
 from ml_platform.panel import PanelError, read_panel
 from ml_platform.training import TrainingReport, train_fleet
-from ml_platform.training_tables import judged_fold
+from ml_platform.training_tables import judged_calibration, judged_fold
 
 FIRST, DAYS, HORIZON = dt.date(2022, 1, 3), 110, 7
 AS_OF = FIRST + dt.timedelta(days=DAYS - 1)
@@ -319,6 +319,17 @@ def test_adapters_come_and_go_with_the_configuration(lake: Lake, report: Trainin
     again = train_fleet(lake, catalogue_of(rows_of()), CONFIG, AS_OF, InProcess())
     assert again.fingerprint == report.fingerprint
     assert not again.unchanged
+
+
+def test_calibration_counts_the_rows_of_the_judged_fold(lake: Lake, report: TrainingReport) -> None:
+    judged = lake.read("gold/judged_fold")
+    found, rows = judged_calibration(judged, CONFIG), judged.to_pandas()
+    inside = (rows["actual"] >= rows["lo_80"]) & (rows["actual"] <= rows["hi_80"])
+    eighty = found[found["nominal"] == 80].set_index(["by", "group"])
+    assert eighty.loc[("all", 0), "covered"] == pytest.approx(inside.mean())
+    assert eighty.loc[("step", 3), "covered"] == pytest.approx(inside[rows["step"] == 3].mean())
+    assert eighty.loc["level", "rows"].sum() == eighty.loc["step", "rows"].sum() == len(rows)
+    assert judged_calibration(judged.slice(0, 0), CONFIG).empty
 
 
 def test_an_old_home_gets_the_column_of_adapters(lake: Lake, report: TrainingReport) -> None:
