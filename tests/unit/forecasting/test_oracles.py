@@ -147,7 +147,6 @@ def test_series_and_sums_are_reconciled_like_hierarchicalforecast(method: str) -
 
 def test_sums_from_below_are_those_of_hierarchicalforecast() -> None:
     base, codes, said, summing = hierarchy()
-    bottom = np.arange(len(summing) - len(base), len(summing))
     peer = BottomUp().fit_predict(S=summing, y_hat=np.concatenate([*said, base]))["mean"]
     ours = np.concatenate([*(sum_by(base, one, one.max() + 1) for one in codes), base])
     np.testing.assert_allclose(ours, peer, rtol=1e-12)
