@@ -28,7 +28,7 @@ class ForecastResult:
 
     forecasts: key columns, time, step, mean, point, interval bounds, family. ledger: key columns, state, reason, detail (table, row and
     value that quarantined a series, or which adapter failed on it), family, covariates (how those after the origin were filled).
-    families: family, runs, why. sums: as forecasts, with `sum_by` in the place of family; the keys that a sum does not have are
+    families: family, runs, why, scales, alone (see Choice). sums: as forecasts, with `sum_by` in the place of family; the keys that a sum does not have are
     missing. unseen: rows after the origin, which nothing was made of. past: what `metrics` and `calibration` are made of when read.
     """
 
@@ -76,7 +76,8 @@ def forecast(
         fleet = replace(fleet, mean=agreeing(fleet, levels, settings))
         forecasts = _moved(forecasts, fleet.mean.ravel(), settings, floor=setup.kind != "real")
     sums = [_sum_table(fleet, level, forecasts["date"], settings) for level in levels]
-    families = pd.DataFrame(setup.choice, columns=["family", "runs", "why"])
+    columns = ["family", "runs", "why", "scales", "alone"]
+    families = pd.DataFrame([[getattr(one, name) for name in columns] for one in setup.choice], columns=columns)
     ledger = _ledger(trained.fleet, prepared, failed)
     together, past = _joined(sums, forecasts, settings), Past(prepared.shard, parts, trained, setup)
     return ForecastResult(forecasts, ledger, families, together, prepared.unseen, past)
