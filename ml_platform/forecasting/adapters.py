@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import version
 from types import ModuleType, NoneType
-from typing import Annotated, Any, Self, get_args, get_type_hints
+from typing import Annotated, Any, Self, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
@@ -86,7 +86,7 @@ def _of_statsforecast(name: str, options: dict[str, Any]) -> Any:
     _check_options("statsforecast", cls, options, [one for one in hints if one != "return"])
     for option, value in options.items():
         hint = hints[option]
-        if set(get_args(hint) or (hint,)) <= SCALARS:
+        if set(get_args(hint) if get_origin(hint) is Union else (hint,)) <= SCALARS:
             _check_value(name, option, value, hint)
     return cls(**options)
 

@@ -33,6 +33,14 @@ def test_adapters_stand_beside_families_and_survive_a_dump() -> None:
     assert config.with_families({"ridge", "window"}).family_names == ("ridge", "window")
 
 
+def test_lists_of_yaml_serve_where_a_class_takes_a_tuple(make) -> None:
+    arima = {"name": "arima", "statsforecast": "ARIMA", "options": {"order": [1, 0, 1], "blambda": None}}
+    history = make.counts(series=2)
+    result = forecast(history, static=make.kinds(history), config=make.config(families=[arima], interval_origins=2))
+    assert (result.forecasts["family"] == "arima").all()
+    assert result.ledger["detail"].isna().all()
+
+
 def test_default_families_may_have_company(make) -> None:
     history = make.counts(series=6)
     config = make.config(families=["default", WINDOW])
