@@ -42,7 +42,7 @@ from ml_platform.training_tables import (
     pool_rows,
 )
 
-KERNEL_VERSION = "3"  # raise when the same inputs give another fleet
+KERNEL_VERSION = "4"  # raise when the same inputs give another fleet
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,8 @@ def train_fleet(
                 continue
         break
     with watch.stage("write"):
-        lake.migrate(CANDIDATE_FLEET)
+        for spec in (CANDIDATE_FLEET, judged_fold(config)):
+            lake.migrate(spec)
         versions = {spec.name: lake.replace(spec, table, f"as_of = '{as_of}'") for spec, table in tables}
     report = _report(as_of, fingerprint, tables[-1][1], watch, trained=trained, versions=versions)
     return replace(report, failed=failed)
@@ -126,8 +127,9 @@ def _without(catalogue: pa.Table, failed: Mapping[str, str]) -> pa.Table:
 def _fingerprint(panel: Panel, config: ForecastConfig, as_of: date) -> str:
     """sha256 over the configuration, the code's version, the day and the arrays that training reads."""
     shard = panel.shard
+    versions = "".join(f"|{one.version}" for one in config.adapters)
     digest = hashlib.sha256(
-        f"{config.model_dump_json()}|{__version__}|{KERNEL_VERSION}|{as_of}|{shard.segments}|{panel.refused}".encode()
+        f"{config.model_dump_json()}{versions}|{__version__}|{KERNEL_VERSION}|{as_of}|{shard.segments}|{panel.refused}".encode()
     )
     digest.update("|".join(shard.series_id).encode())
     for array in (shard.y, shard.known, shard.active, shard.weight, shard.segment, shard.times):

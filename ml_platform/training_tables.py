@@ -12,8 +12,10 @@ import pandas as pd
 import pyarrow as pa
 
 from ml_platform.forecasting.calendar import Floats, Times
+from ml_platform.forecasting.calibration import calibration_table
 from ml_platform.forecasting.config import FAMILIES, FLOORS, ForecastConfig
 from ml_platform.forecasting.fleet import ROWS_SCHEMA, Fleet
+from ml_platform.forecasting.intervals import CLASSES
 from ml_platform.forecasting.pipeline import Part, Trained, residuals
 from ml_platform.forecasting.pools import Setup
 from ml_platform.lake import TableSpec, names
@@ -62,8 +64,14 @@ FOLD_METRICS = TableSpec(
 FAILED = "failed"  # reason of a series that no job can train, whatever it is trained with
 
 
+ADAPTED = "adapted"
+
+
 def judged_fold(config: ForecastConfig) -> TableSpec:
-    """Schema of gold/judged_fold: one float column per interval bound, family (empty where it was not tried) and floor."""
+    """Schema of gold/judged_fold: one float column per interval bound, family (empty where it was not tried) and floor.
+
+    What adapters forecast lies in one map by name, so that they come and go with the configuration while the columns stay.
+    """
     moment = pa.timestamp("us", "UTC") if config.subdaily else pa.date32()
     bounds = [f"{side}_{level}" for level in config.intervals for side in ("lo", "hi")]
     plain = [*(f"family_{name}" for name in FAMILIES), *(f"floor_{name}" for name in FLOORS)]
@@ -71,7 +79,7 @@ def judged_fold(config: ForecastConfig) -> TableSpec:
     fields = [("as_of", pa.date32()), ("series_id", pa.string()), ("step", pa.int32()), ("date", moment)]
     return TableSpec(
         names.JUDGED_FOLD,
-        pa.schema([*fields, *((name, pa.float64()) for name in floats)]),
+        pa.schema([*fields, *((name, pa.float64()) for name in floats), (ADAPTED, pa.map_(pa.string(), pa.float64()))]),
         description="Forecasts of the newest fold, which chose nothing, with actuals, families and naive floors.",
     )
 
@@ -178,9 +186,30 @@ def _part_judged(part: Part, trained: Trained, means: Floats, own: slice, times:
     grids = dict(zip(config.interval_columns, np.moveaxis(bounds[keep], 2, 0), strict=False))
     untried = np.full((len(keep), plan.horizon), np.nan)
     grids |= dict.fromkeys((f"family_{name}" for name in FAMILIES), untried)
-    grids |= {f"family_{name}": backtest.past[keep, e, :, f] for f, name in enumerate(config.family_names)}
+    grids |= {
+        f"family_{name}": backtest.past[keep, e, :, f] for f, name in enumerate(config.family_names) if name in FAMILIES
+    }
     grids |= {f"floor_{name}": part.floors[keep, :, f] for f, name in enumerate(FLOORS)}
     columns |= {
         name: pa.array(np.ascontiguousarray(values).ravel(), from_pandas=True) for name, values in grids.items()
     }
+    places = [config.family_names.index(adapter.name) for adapter in config.adapters]
+    columns[ADAPTED] = _by_name([one.name for one in config.adapters], backtest.past[keep, e][..., places])
     return pa.table([columns[name] for name in spec.schema.names], spec.schema)
+
+
+def judged_calibration(judged: pa.Table, config: ForecastConfig) -> pd.DataFrame:
+    """Calibration of the intervals on rows of gold/judged_fold, whose residuals made none of them, by step and by class of level (1 to 4)."""
+    rows = judged.select(["series_id", "step", "mean", "actual", *config.interval_columns]).to_pandas()
+    level = rows.groupby("series_id")["mean"].transform("mean")
+    edges = np.quantile(level, np.arange(1, CLASSES) / CLASSES) if len(level) else np.zeros(CLASSES - 1)
+    groups = {"step": rows["step"].to_numpy(np.int64), "level": np.searchsorted(edges, level) + 1}
+    bounds = {name: rows[name].to_numpy(float) for name in config.interval_columns}
+    return calibration_table(rows["actual"].to_numpy(float), bounds, groups, config.intervals)
+
+
+def _by_name(own: list[str], values: Floats) -> pa.Array:
+    """A map from name to value for each cell of values (..., names)."""
+    cells = values.size // len(own) if own else int(np.prod(values.shape[:-1]))
+    offsets = np.arange(cells + 1, dtype=np.int32) * len(own)
+    return pa.MapArray.from_arrays(offsets, pa.array(own * cells, pa.string()), pa.array(values.ravel()))

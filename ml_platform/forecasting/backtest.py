@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ml_platform.forecasting import boosted, ets, sparse, theta
+from ml_platform.forecasting import adapted, boosted, ets, sparse, theta
+from ml_platform.forecasting.adapted import Texts
 from ml_platform.forecasting.arrays import Bools, Shard
 from ml_platform.forecasting.calendar import Floats, Ints
 from ml_platform.forecasting.levels import LEVELS, History, SeasonSums, seasonal_naive
@@ -41,7 +42,7 @@ class Backtest:
 
     rows (N,): places in the shard. past (N, E, H, F); actual (N, E, H), NaN where not observed. begun (N, E): whether
     the series had begun. scale (N, E): see difference_scale. grain (N,): unit of a sparse series, 0 of others. constants (N, C): what
-    families fitted to each series, by name, as it is at the end.
+    families fitted to each series, by name, as it is at the end. failed (N,): which adapters failed, '' where none did.
     """
 
     rows: Ints
@@ -51,6 +52,7 @@ class Backtest:
     scale: Floats
     grain: Floats
     constants: Mapping[str, Floats]
+    failed: Texts
 
 
 def fit_shard(shard: Shard, pools: Pools, setup: Setup) -> Backtest:
@@ -74,12 +76,13 @@ def fit_shard(shard: Shard, pools: Pools, setup: Setup) -> Backtest:
         constants["ridge"] = _ridge(history, levels, pools, setup, past)
     if setup.with_trees:
         _trees(history, levels, pools, setup, past)
+    failed = adapted.joined(_adapted(history, levels, setup, past), len(rows))
     for e, origin in enumerate(origins):
         clip_forecasts(past[:, e], judged.y[:, :origin], setup.kind)
     begun = judged.first[:, None] < np.asarray(origins, dtype=int)[None, :]
     before = judged.y[:, : plan.origin(plan.judging)]
     grain = sparse.grains(before) if setup.kind == "counts" else np.zeros(len(rows))
-    return Backtest(rows, past, actual, begun, difference_scale(judged.y, origins), grain, constants)
+    return Backtest(rows, past, actual, begun, difference_scale(judged.y, origins), grain, constants, failed)
 
 
 def _walk(name: str, history: History, setup: Setup, past: Floats) -> Floats:
@@ -89,6 +92,16 @@ def _walk(name: str, history: History, setup: Setup, past: Floats) -> Floats:
     forecasts, constants = WALKS[name].fit(walked(history, setup), origins, plan.horizon, plan.season)
     past[..., setup.config.family_names.index(name)] = outspoken(forecasts[:, :-1], setup)
     return constants
+
+
+def _adapted(history: History, levels: Floats, setup: Setup, past: Floats) -> list[list[str]]:
+    """Write the adapters' columns of `past`; returns for each of them what failed, by series. The end is tried, too: it is what comes next."""
+    sentences = []
+    for adapter in setup.config.adapters:
+        told = adapted.run(adapter, history, levels, setup.plan.evaluated, setup)
+        past[..., setup.config.family_names.index(adapter.name)] = told.forecasts[:, :-1]
+        sentences.append(told.failures(adapter.name))
+    return sentences
 
 
 def walked(history: History, setup: Setup) -> Floats:

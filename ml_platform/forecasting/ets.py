@@ -152,5 +152,7 @@ def _run(y: Floats, form: Form, origins: Sequence[int], season: int, *, relative
         young = 1.0 / step
         level += np.maximum(form.alpha, young) * error
         trend += form.beta * error * (step > season)
-        own += np.maximum(gamma, seasonal / (step / season + CYCLES)) * error
+        own += (
+            np.maximum(gamma, seasonal / (step / season + CYCLES)) * error * (step > 1)
+        )  # the first value is all level
     return found

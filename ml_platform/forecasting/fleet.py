@@ -4,7 +4,7 @@ Belongs here: the Fleet and the form of its parameters and pools. Does not belon
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -43,7 +43,7 @@ class Fleet:
 class Recipe:
     """What S series forecast with: weights (S, F), constants of families by name (S, C), quantiles (S, Q), point factors (S,).
 
-    spread (S,): variance over mean of a sparse series, 0 of others.
+    spread (S,): variance over mean of a sparse series, 0 of others. failed (S,): which adapters failed on a series, '' where none did.
     """
 
     weights: Floats
@@ -51,6 +51,7 @@ class Recipe:
     quantiles: Floats
     point: Floats
     spread: Floats
+    failed: Sequence[str]
 
 
 def fleet_weights(parameters: str) -> dict[str, float]:
@@ -67,7 +68,7 @@ def significant(values: Floats, digits: int = 10) -> Floats:
 
 
 def parameter_rows(recipe: Recipe, fitted: Bools, names: tuple[str, ...]) -> list[str]:
-    """JSON per series: weights always; where it was fitted its quantiles, and its own constants of the families that weigh something."""
+    """JSON per series: weights always; where it was fitted its quantiles, and its own constants of the families that weigh something; what failed."""
     weights = [{n: w for n, w in zip(names, row, strict=True) if w > 0} for row in recipe.weights.tolist()]
     own = zip(significant(recipe.quantiles).tolist(), recipe.point.tolist(), fitted.tolist(), strict=True)
     rows: list[dict[str, object]] = [
@@ -81,7 +82,15 @@ def parameter_rows(recipe: Recipe, fitted: Bools, names: tuple[str, ...]) -> lis
         for row, weight, values in zip(rows, weights, significant(constants).tolist(), strict=True):
             if name in weight and "point" in row:
                 row[name] = values
+    for row, words in zip(rows, recipe.failed, strict=True):
+        if words:
+            row["failed"] = words
     return [json.dumps(row) for row in rows]
+
+
+def failures(fleet: Fleet) -> list[str]:
+    """Which adapters failed on each row of a fleet, '' where none did."""
+    return [str(json.loads(text).get("failed", "")) for text in fleet.rows["parameters"].to_pylist()]
 
 
 def pool_table(values: Floats, segments: tuple[str, ...], items: tuple[str, ...]) -> pa.Table:

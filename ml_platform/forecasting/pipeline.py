@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from ml_platform.forecasting import boosted
+from ml_platform.forecasting.adapted import FAILED, rows_of
 from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.backtest import Backtest, fit_shard
 from ml_platform.forecasting.calendar import Floats, Ints
@@ -156,9 +157,9 @@ def _rows(parts: Sequence[Part], selection: Selection, spreads: Spreads, bounds:
         spread[judged] = spreads.spread[start:end]
         weights[~fitted] = selection.segment[part.segment[~fitted]]
         family = np.asarray(setup.config.family_names, dtype=object)[weights.argmax(axis=1)]
-        parameters = parameter_rows(
-            Recipe(weights, constants, quantiles, point, spread), fitted, setup.config.family_names
-        )
+        failed = rows_of(judged, len(part.segment), part.backtest.failed)
+        recipe = Recipe(weights, constants, quantiles, point, spread, failed)
+        parameters = parameter_rows(recipe, fitted, setup.config.family_names)
         columns = [part.series_id, family, states, reasons, parameters]
         tables.append(pa.table([pa.array(column, pa.string()) for column in columns], ROWS_SCHEMA))
     return pa.concat_tables(tables)
@@ -173,14 +174,15 @@ def _of_all(part: Part) -> dict[str, Floats]:
 
 
 def _states(part: Part, setup: Setup) -> tuple[np.ndarray, np.ndarray]:
-    """State and reason of each series: fitted, or fallback(too_few_active_days | too_short)."""
+    """State and reason of each series: fitted, with an adapter that failed (family_failed) or not, or fallback(too_few_active_days | too_short)."""
     needed = min(MIN_FOLDS, max(1, len(setup.plan.folds)))
     places = [setup.plan.evaluated.index(back) for back in setup.plan.folds]
     states = np.full(len(part.segment), "fallback", dtype=object)
     reasons = np.full(len(part.segment), "too_few_active_days", dtype=object)
     enough = part.backtest.begun[:, places].sum(axis=1) >= needed
+    of_fitted = np.asarray([FAILED if words else None for words in part.backtest.failed], dtype=object)
     states[part.backtest.rows] = np.where(enough, "fitted", "fallback")
-    reasons[part.backtest.rows] = np.where(enough, np.asarray(None, dtype=object), "too_short")
+    reasons[part.backtest.rows] = np.where(enough, of_fitted, "too_short")
     return states, reasons
 
 

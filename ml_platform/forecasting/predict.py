@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ml_platform.forecasting import boosted
+from ml_platform.forecasting import adapted, boosted
+from ml_platform.forecasting.adapted import Texts, rows_of
 from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.backtest import WALKS, clip_forecasts, family_forecasts, outspoken, walked
 from ml_platform.forecasting.bounds import Law, least_amount, quantile_levels
@@ -29,39 +30,52 @@ from ml_platform.forecasting.fleet import (
 )
 from ml_platform.forecasting.intervals import CLASSES, level_class
 from ml_platform.forecasting.levels import LEVELS, History, SeasonSums, level_array
-from ml_platform.forecasting.pools import Setup, Shared
+from ml_platform.forecasting.pools import Setup, Shared, block_levels
 from ml_platform.forecasting.ridge import RidgeData, respond
 from ml_platform.forecasting.selection import blend
 from ml_platform.forecasting.sparse import Counts, grains
 
 
 def predict(fleet: Fleet, shard: Shard) -> pa.Table:
+    """The forecasts of predict_and_tell alone."""
+    return predict_and_tell(fleet, shard)[0]
+
+
+def predict_and_tell(fleet: Fleet, shard: Shard) -> tuple[pa.Table, list[str]]:
     """Forecast steps 1 .. horizon after the end of the shard's history, which may be later than training.
 
     Returns rows by series and step: series_id, step, date, mean, point, interval bounds, family. Series the fleet does
     not know use their segment's values; quarantined ones have no rows. Levels come from the history, the rest from the
-    fleet. Dates are date32, or timestamp[us, UTC] below a day.
+    fleet. Dates are date32, or timestamp[us, UTC] below a day. Beside them what
+    adapters failed on, one text per series of the shard, '' where none did: the fallback stands in, and is named where it weighs most.
     """
     at, states = _fleet_places(fleet, shard)
     keep = np.flatnonzero(states != "quarantined")
     cohort = cohorts_of(fleet, shard.segments)[shard.segment[keep]]
     numbers = np.unique(cohort) if len(cohort) else cohorts_of(fleet, ("",))
     rows = [keep[cohort == number] for number in numbers]
-    made = [
+    told = [
         _predict(of_cohort(fleet, number), shard.take(own), at[own]) for number, own in zip(numbers, rows, strict=True)
     ]
-    place, horizon = np.argsort(np.concatenate(rows), kind="stable"), fleet.config.horizon
-    return pa.concat_tables(made).take(pa.array((place[:, None] * horizon + np.arange(horizon)).ravel()))
+    order, horizon = np.concatenate(rows), fleet.config.horizon
+    place = np.argsort(order, kind="stable")[:, None] * horizon + np.arange(horizon)
+    failed = rows_of(order, len(shard), np.concatenate([texts for _, texts in told]))
+    return pa.concat_tables([table for table, _ in told]).take(pa.array(place.ravel())), failed
 
 
-def _predict(fleet: Fleet, shard: Shard, at: Ints) -> pa.Table:
-    """Forecasts of series of one cohort, whose rows in the fleet are `at`."""
+def _predict(fleet: Fleet, shard: Shard, at: Ints) -> tuple[pa.Table, Texts]:
+    """See predict_and_tell, for series of one cohort whose rows in the fleet are `at`."""
     known = _Known(fleet, shard, at)
     setup, weights = known.setup, known.weights
-    blended = blend(_families(known), weights, setup.log) * known.pool("factors", ("mean",))
-    mean = clip_forecasts(blended, shard.y, setup.kind)
+    forecasts = _families(known)
+    sentences = _adapted(known, forecasts)
+    blended = blend(clip_forecasts(forecasts, shard.y, setup.kind), weights, setup.log)
+    mean = clip_forecasts(blended * known.pool("factors", ("mean",)), shard.y, setup.kind)
     family = np.asarray(setup.config.family_names, dtype=object)[weights.argmax(axis=1)]
-    return _table(shard, fleet.config, mean, _bounds(known, mean), family)
+    for name, own in sentences.items():
+        family[(family == name) & (np.asarray(own) != "")] = adapted.FALLBACK
+    failed = adapted.joined(list(sentences.values()), len(shard))
+    return _table(shard, fleet.config, mean, _bounds(known, mean), family), failed
 
 
 def _fleet_places(fleet: Fleet, shard: Shard) -> tuple[Ints, np.ndarray]:
@@ -88,7 +102,7 @@ class _Known:
         used = np.asarray(weights.any(axis=0) | (len(weights) == 0))
         names = tuple(name for name, weighs in zip(fleet.config.family_names, used.tolist(), strict=True) if weighs)
         self.weights = weights[:, used]
-        config = fleet.config.model_copy(update={"families": names})
+        config = fleet.config.with_families(names)
         self.setup = Setup(config, plan, KINDS[int(kind)], len(shard.segments))
 
     def pool(self, name: str, items: tuple[str, ...]) -> Floats:
@@ -135,7 +149,21 @@ def _families(known: _Known) -> Floats:
         betas = known.parameter("ridge", known.pool("prior", tuple(str(k) for k in range(data.width()))))
         block = data.block(0, levels)
         out[:, :, setup.config.family_names.index("ridge")] = respond(block.x, betas, block.scale, setup.log)
-    return clip_forecasts(out, shard.y, setup.kind)
+    return out
+
+
+def _adapted(known: _Known, out: Floats) -> dict[str, list[str]]:
+    """Write the adapters' columns of forecasts (S, H, F) for the series that give them weight; says by adapter and series what failed."""
+    setup, sentences = known.setup, dict[str, list[str]]()
+    for adapter in setup.config.adapters:
+        column = setup.config.family_names.index(adapter.name)
+        weighs = np.flatnonzero(known.weights[:, column] > 0)
+        history = History(known.shard.take(weighs), setup.config.missing)
+        told = adapted.run(adapter, history, block_levels(history, setup.plan), [0], setup)
+        out[weighs, :, column] = told.forecasts[:, 0]
+        words = np.asarray(told.failures(adapter.name), dtype=np.str_)
+        sentences[adapter.name] = rows_of(weighs, len(known.shard), words)
+    return sentences
 
 
 def _bounds(known: _Known, mean: Floats) -> Floats:

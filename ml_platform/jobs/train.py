@@ -17,6 +17,7 @@ from pathlib import Path
 from ml_platform.forecasting.pipeline import fit_part
 from ml_platform.forecasting.pools import Pools, derive_pools, lessons, pool_sums
 from ml_platform.jobs.exchange import WorkFolder
+from ml_platform.jobs.progress import show_progress
 
 DONE, WRONG, SOME_FAILED = 0, 2, 3
 EPILOG = """Says on standard error how far it is, and on standard output, as its last line, a report as JSON. Exit codes: 0 every shard is
@@ -120,6 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TaskError as error:
         print(f"error: {error}", file=sys.stderr)
         return WRONG
+    show_progress()
     report = run_step(task.step, task.work, task.shards, lambda text: print(text, file=sys.stderr, flush=True))
     print(json.dumps(report))
     return SOME_FAILED if report["failed"] else DONE

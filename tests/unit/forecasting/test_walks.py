@@ -31,7 +31,7 @@ def by_hand(y: np.ndarray, form: np.ndarray, season: int, horizon: int) -> np.nd
         error = value - level - turn[at % season]
         level += max(alpha, 1 / count) * error
         trend += beta * error if count > season else 0.0
-        if gamma >= 0:
+        if gamma >= 0 and count > 1:
             turn[at % season] += max(gamma, 1 / (count / season + ets.CYCLES)) * error
     steps = np.arange(1, horizon + 1)
     reach = np.cumsum(phi**steps)
@@ -100,6 +100,15 @@ def test_as_good_as_the_peer(walk: Walk, peer: AutoETS | Theta, season: int) -> 
     scale = np.sqrt((np.diff(past, axis=1) ** 2).mean(axis=1))
     errors = [float(np.mean(np.sqrt(((said - later) ** 2).mean(axis=1)) / scale)) for said in (own[:, 0], theirs)]
     assert errors[0] <= 1.02 * errors[1]
+
+
+@pytest.mark.parametrize("name", WALKS)
+def test_a_level_does_not_matter(name: str) -> None:
+    """In logs a multiple is a sum: what is added to all values is added to the forecasts, and nowhere taken for a season."""
+    y = daily(8, 150)
+    once, _ = WALKS[name].fit(y, [150], HORIZON, SEASON)
+    more, _ = WALKS[name].fit(y + 1e4, [150], HORIZON, SEASON)
+    assert more == pytest.approx(once + 1e4, rel=1e-9)
 
 
 def test_relative_errors_choose_by_share() -> None:
