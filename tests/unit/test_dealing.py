@@ -223,10 +223,10 @@ def test_a_job_that_always_fails_ends_the_training(tmp_path: Path) -> None:
 def test_a_process_that_cannot_begin_ends_the_training(tmp_path: Path) -> None:
     class Emptied(LocalCompute):
         def run(self, job: str, argument_lists: Sequence[Sequence[str]]) -> list[Report | JobError]:
-            (read_task(argument_lists[0]).work.path / "setup.json").write_text("{}")
+            (read_task(argument_lists[0]).work.path / "setup.json").write_text("[]")
             return super().run(job, argument_lists)
 
-    with pytest.raises(JobError, match=r"job train --step pools .*KeyError in exchange\.py"):
+    with pytest.raises(JobError, match=r"job train --step pools .*IndexError in train\.py"):
         train_fleet(filled(tmp_path), catalogue(["orchard-00", "orchard-01"]), CONFIG, AS_OF, Emptied(2))
     assert not (tmp_path / "gold" / "candidate_fleet").exists()
 

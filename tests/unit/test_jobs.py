@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from orchard import AS_OF, CONFIG, catalogue, filled, poison
 
-from ml_platform.forecasting.pipeline import make_setup
+from ml_platform.forecasting.cohorts import cohorts
 from ml_platform.jobs.exchange import WorkFolder
 from ml_platform.jobs.parcel import SCHEMA, pack, unpack
 from ml_platform.jobs.train import main, numbers
@@ -22,7 +22,7 @@ def work(tmp_path: Path) -> WorkFolder:
     shard = read_panel(filled(tmp_path / "lake"), catalogue(), CONFIG, AS_OF).shard
     folder = WorkFolder(tmp_path / "work")
     folder.path.mkdir()
-    folder.write_setup(make_setup([shard], CONFIG, judging=True))
+    folder.write_cohorts(cohorts([shard], CONFIG, judging=True))
     for number in range(3):
         folder.write_shard(number, shard.take(np.arange(number, 12, 3)))
     return folder
@@ -49,7 +49,7 @@ def test_what_is_no_shard_is_refused_in_words(work: WorkFolder, text: str, capsy
     [
         ("pools", "nowhere", "0", "there is no folder .*nowhere: give the one that the driver"),
         ("pools", "", "1-4", r"has no shard_3\.npz, shard_4\.npz; shards there: 0, 1, 2"),
-        ("fit", "", "0,1", r"has no pools_all\.arrow, models\.json; shards there: 0, 1, 2"),
+        ("fit", "", "0,1", r"has no pools_all_0\.arrow, models_0\.json; shards there: 0, 1, 2"),
         ("pools", "..", "0", r"has no setup\.json, shard_0\.npz; shards there: none"),
     ],
 )

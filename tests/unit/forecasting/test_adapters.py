@@ -11,10 +11,11 @@ from statsforecast.models import WindowAverage
 
 from ml_platform.forecasting import ConfigError, ForecastResult, forecast, predict
 from ml_platform.forecasting.adapted import FAILED
+from ml_platform.forecasting.cohorts import cohorts
 from ml_platform.forecasting.config import parse_config
 from ml_platform.forecasting.frames import prepare
 from ml_platform.forecasting.levels import History
-from ml_platform.forecasting.pipeline import finish, fit_part, make_setup, train
+from ml_platform.forecasting.pipeline import assembled, finish, fit_part, train
 from ml_platform.forecasting.pools import block_levels, combine_pools, derive_pools, pool_sums
 from ml_platform.forecasting.ridge import RidgeData
 
@@ -97,23 +98,25 @@ def test_a_class_that_draws_has_a_seed_unless_one_is_given() -> None:
 def test_statsforecast_sees_the_history_up_to_each_origin(make) -> None:
     history, config = make.counts(series=4), make.config(families=[WINDOW])
     shard = prepare(history, None, make.kinds(history), None, config).shard
-    trained, parts, setup = train(shard, config)
+    fleet, (trained,) = train(shard, config)
+    parts, setup = trained.parts, trained.cohort.setup
     for e, back in enumerate(setup.plan.evaluated[:-1]):
         for s in range(len(shard)):
             expected = WindowAverage(14).forecast(shard.y[s, : setup.plan.origin(back)], h=7)["mean"]
             np.testing.assert_allclose(parts[0].backtest.past[s, e, :, 0], expected)
-    ahead = predict(trained.fleet, shard)["mean"].to_numpy().reshape(4, 7)
+    ahead = predict(fleet, shard)["mean"].to_numpy().reshape(4, 7)
     np.testing.assert_allclose(ahead, shard.y[:, -14:].mean(axis=1, keepdims=True).repeat(7, axis=1))
 
 
 def test_sklearn_learns_from_rows_before_each_refit_alone(make) -> None:
     history, config = make.counts(series=3), make.config(families=[LINE])
     shard = prepare(history, None, make.kinds(history), None, config).shard
-    trained, parts, setup = train(shard, config)
+    fleet, (trained,) = train(shard, config)
+    parts, setup = trained.parts, trained.cohort.setup
     plan, data = setup.plan, RidgeData(History(shard, "zero"), setup.plan, setup.log)
     levels = block_levels(data.history, plan)
     blocks = {back: data.block(back, levels[:, place]) for place, back in enumerate(plan.blocks)}
-    said = np.concatenate([parts[0].backtest.past[:, :, :, 0], _ahead(trained, shard)[:, None]], axis=1)
+    said = np.concatenate([parts[0].backtest.past[:, :, :, 0], _ahead(fleet, shard)[:, None]], axis=1)
     for e, back in enumerate(plan.evaluated):
         refit = min(one for one in plan.refit if one >= back)
         old = [block for place, block in blocks.items() if refit < place <= plan.train]
@@ -125,8 +128,8 @@ def test_sklearn_learns_from_rows_before_each_refit_alone(make) -> None:
             np.testing.assert_allclose(said[s, e], by_hand, rtol=1e-6, atol=1e-9)
 
 
-def _ahead(trained, shard) -> np.ndarray:
-    return predict(trained.fleet, shard)["mean"].to_numpy().reshape(len(shard), -1)
+def _ahead(fleet, shard) -> np.ndarray:
+    return predict(fleet, shard)["mean"].to_numpy().reshape(len(shard), -1)
 
 
 def test_shards_and_repetition_change_nothing(make) -> None:
@@ -135,10 +138,11 @@ def test_shards_and_repetition_change_nothing(make) -> None:
     found = []
     for count in (1, 4, 4):
         shards = [shard.take(np.arange(first, len(shard), count)) for first in range(count)]
-        setup = make_setup(shards, config, judging=True)
+        (cohort,) = cohorts(shards, config, judging=True)
+        setup = cohort.setup
         pools = derive_pools(combine_pools([pool_sums(one, setup) for one in shards]), setup)
         parts = [fit_part(one, pools, setup) for one in shards]
-        fleet = finish(parts, pools, setup, shard.segments, shard.position).fleet
+        fleet = assembled([finish(parts, pools, cohort, shard.segments, shard.position)], config)
         found.append((fleet, predict(fleet, shard)["mean"].to_numpy()))
     assert found[1][0].rows.equals(found[2][0].rows)
     np.testing.assert_array_equal(found[1][1], found[2][1])
@@ -157,7 +161,7 @@ def always_positive(make, zeros: int) -> pd.DataFrame:
 def test_a_model_that_fails_costs_one_series_alone_and_is_named(make, adapter: dict[str, object]) -> None:
     history = always_positive(make, 60)
     kinds = make.kinds(history)
-    config = make.config(families=[adapter], interval_origins=4)
+    config = make.config(families=[adapter], interval_origins=4, segments=[])
     result = forecast(history, static=kinds, config=config)
     ledger = result.ledger.set_index("item")
     assert ledger["reason"].to_dict() == {"item 00": FAILED, "item 01": None, "item 02": None, "item 03": None}

@@ -9,10 +9,10 @@ from statsforecast.theta import auto_theta, forecast_theta
 
 from ml_platform.forecasting import ets, theta
 from ml_platform.forecasting.arrays import Shard, sum_by
+from ml_platform.forecasting.cohorts import cohorts
 from ml_platform.forecasting.frames import prepare
 from ml_platform.forecasting.hierarchy import Level, reconciled
 from ml_platform.forecasting.levels import History
-from ml_platform.forecasting.pipeline import make_setup
 from ml_platform.forecasting.pools import DECAY, Setup, block_levels, derive_pools, pool_sums
 from ml_platform.forecasting.ridge import JITTER, RidgeData, running_grams, solve_series
 
@@ -88,7 +88,7 @@ def ridge_rows(data: RidgeData, levels: np.ndarray, s: int, back: int, decay: fl
 @pytest.mark.parametrize("decay", [0.0, DECAY["positive"]])
 def test_ridge_has_the_coefficients_of_scikit_learn(shard: Shard, make, decay: float) -> None:
     """Same rows, weights and penalty. A penalty towards a prior is one towards 0 of what is left, in coordinates in which it is round."""
-    setup: Setup = make_setup([shard], make.config(families=["ridge"]), judging=False)
+    setup: Setup = cohorts([shard], make.config(families=["ridge"]), judging=False)[0].setup
     pools, history = derive_pools(pool_sums(shard, setup), setup), History(shard, "zero")
     data, levels = RidgeData(history, setup.plan, setup.log), block_levels(history, setup.plan)
     prior, prior_gram = pools.prior[shard.segment, -1], pools.prior_gram[shard.segment, -1]

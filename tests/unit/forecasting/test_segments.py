@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -59,16 +58,6 @@ def test_a_series_more_changes_no_series_of_another_segment(units: np.ndarray) -
     after = forecast(pd.concat([town(), rows("b", "new", units)], ignore_index=True), config=CONFIG).forecasts
     np.testing.assert_allclose(of_shop(after, "a"), of_shop(BEFORE, "a"), rtol=1e-9, atol=1e-9)
     assert len(after) == len(BEFORE) + 7
-
-
-@pytest.mark.parametrize("name", ["seasonal_naive", "ets", "theta"])
-def test_families_that_pool_nothing_are_changed_by_no_series_at_all(name: str) -> None:
-    config = CONFIG.model_copy(update={"families": (name,), "segments": ()})
-    odd = rows("b", "new", np.random.default_rng(5).poisson(40.0, DAYS).astype(float))
-    before, after = (forecast(one, config=config).forecasts for one in (town(), pd.concat([town(), odd])))
-    both = before.merge(after, on=["shop", "item", "step"], suffixes=("", "_after"))
-    assert len(both) == len(before)
-    np.testing.assert_allclose(both["mean_after"], both["mean"], rtol=1e-9, atol=1e-9)
 
 
 def test_each_segment_runs_the_families_that_its_own_values_ask_for() -> None:
