@@ -1,11 +1,42 @@
-"""`python -m bench`: every benchmark in turn.
+"""`python -m bench`: every benchmark in turn, the short ones first, then the page that is made of their results.
 
-Belongs here: the list of benchmarks. Does not belong here: measuring.
+Belongs here: the list of benchmarks and how long each takes. Does not belong here: measuring. One that fails does not stop the others.
 """
 
-import runpy
-from pathlib import Path
+import subprocess
+import sys
+import time
 
-for script in sorted(Path(__file__).parent.glob("[a-z]*.py")):
-    print(f"== {script.stem}", flush=True)
-    runpy.run_path(str(script), run_name="__main__")
+from bench.results import ROOT
+
+SCRIPTS: dict[str, tuple[str, ...]] = {
+    "checks": (),
+    "corrections": (),
+    "ingestion": (),
+    "landing": (),
+    "kernel": (),
+    "ets": (),
+    "peers": (),
+    "fleet": ("--profile", "L"),
+    "growth": (),
+    "increments": (),
+    "report": (),
+}
+
+
+def main() -> int:
+    """Run all, or those named on the command line; the number of those that failed."""
+    failed = list[str]()
+    for name in sys.argv[1:] or SCRIPTS:
+        start = time.perf_counter()
+        print(f"== {name}", flush=True)
+        if subprocess.run([sys.executable, "-m", f"bench.{name}", *SCRIPTS[name]], cwd=ROOT, check=False).returncode:
+            failed.append(name)
+        print(f"== {name} took {time.perf_counter() - start:.0f} s", flush=True)
+    if failed:
+        print(f"failed: {', '.join(failed)}")
+    return len(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
