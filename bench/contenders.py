@@ -182,7 +182,7 @@ def prophet(task: Task) -> Work:
         for name in COVARIATES:
             model.add_regressor(name)
         model.fit(series[:-HORIZON])
-        return np.maximum(model.predict(series[-HORIZON:])["yhat"].to_numpy(), 0.0)
+        return np.maximum(np.asarray(model.predict(series[-HORIZON:])["yhat"], dtype=float), 0.0)
 
     def work(rows: Path) -> pd.DataFrame:
         made = [(name, one(series)) for name, series in _series(rows)]

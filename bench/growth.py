@@ -45,7 +45,7 @@ def main() -> None:
             one = rows[-1]
             print(
                 f"{one['series']:7,} series x {one['days']:6,} days, {one['rows']:11,} rows, {workers} workers: wall {one['wall']:6.1f} s  "
-                f"CPU {one['cpu']:6.1f} s  {one['peak'] / 2**30:5.2f} GiB  handed over {one['handed']}",  # type: ignore[operator]
+                f"CPU {one['cpu']:6.1f} s  {float(str(one['peak'])) / 2**30:5.2f} GiB  handed over {one['handed']}",
                 flush=True,
             )
     print(f"written: {results.write('growth', about, rows).relative_to(results.ROOT)}")

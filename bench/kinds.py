@@ -63,7 +63,7 @@ def counts(rng: np.random.Generator, size: int, steps: int, season: int) -> Floa
     """Draws of a negative binomial around a slow random walk with a season; few are zero."""
     walk = np.cumsum(rng.normal(0.0, 0.01, (size, steps)), axis=1)
     mean = np.exp(rng.normal(2.0, 0.7, (size, 1)) + walk + _profile(rng, size, steps, season))
-    return rng.negative_binomial(5, 5 / (5 + mean)).astype(float)
+    return np.asarray(rng.negative_binomial(5, 5 / (5 + mean)), dtype=float)
 
 
 KINDS: dict[str, Callable[[np.random.Generator, int, int, int], Floats]] = {

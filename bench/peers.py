@@ -138,7 +138,7 @@ def line(row: dict[str, object]) -> str:
         return f"{row['title']:36s} does not count: {row['objection']}"
     return (
         f"{row['title']:36s} {row['series']:6,} series {row['speed']:9.1f}/core-s  wall {row['wall']:7.1f} s  CPU {row['cpu']:7.1f} s  "
-        f"{row['peak'] / 2**30:4.1f} GiB  rmsse {row['rmsse']:.4f}  wape {row['wape']:.3f}  bias {row['bias']:+.3f}  regret {row['regret']:.3f}"  # type: ignore[operator]
+        f"{float(str(row['peak'])) / 2**30:4.1f} GiB  rmsse {row['rmsse']:.4f}  wape {row['wape']:.3f}  bias {row['bias']:+.3f}  regret {row['regret']:.3f}"
     )
 
 

@@ -15,7 +15,11 @@ import numpy as np
 from ml_platform.forecasting.calendar import Floats, Ints
 
 ALPHAS = (0.03, 0.08, 0.16, 0.3, 0.6)
-TRENDS = ((0.0, 0.0), (0.4, 0.9), (0.0, 1.0))  # share of alpha that moves the trend, and its damping; 0 is none, 1 a line
+TRENDS = (
+    (0.0, 0.0),
+    (0.4, 0.9),
+    (0.0, 1.0),
+)  # share of alpha that moves the trend, and its damping; 0 is none, 1 a line
 SEASONS = (0.0, 0.03, 0.12)
 NO_SEASON = -1.0
 CYCLES = 2.0  # cycles that a season counts for nothing yet
@@ -50,7 +54,7 @@ class Form:
 
     def freedom(self) -> Floats:
         """Numbers that a form fits. Initial seasons are none of them: they are learned on the way, and the errors made until then count."""
-        return 2.0 + 3.0 * (self.phi > 0) + (self.gamma >= 0)
+        return np.asarray(2.0 + 3.0 * (self.phi > 0) + 1.0 * (self.gamma >= 0))
 
 
 def fit(
