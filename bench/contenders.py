@@ -182,7 +182,7 @@ def prophet(task: Task) -> Work:
         for name in COVARIATES:
             model.add_regressor(name)
         model.fit(series[:-HORIZON])
-        return np.maximum(np.asarray(model.predict(series[-HORIZON:])["yhat"], dtype=float), 0.0)
+        return np.asarray(np.maximum(model.predict(series[-HORIZON:])["yhat"].to_numpy(), 0.0))
 
     def work(rows: Path) -> pd.DataFrame:
         made = [(name, one(series)) for name, series in _series(rows)]
@@ -217,9 +217,10 @@ def _spark(task: Task, engine: str) -> Work:
     def work(rows: Path) -> pd.DataFrame:
         with _quiet():
             frame = running.read.parquet(str(rows)).groupBy("unique_id")
-            return frame.applyInPandas(
+            made: pd.DataFrame = frame.applyInPandas(
                 one, "unique_id string, step int, mean double, coefficients array<double>"
             ).toPandas()
+            return made
 
     work(task.warm)
     return lambda: work(task.rows)

@@ -13,12 +13,12 @@ from bench.generator import HORIZON
 from bench.series_ridge import COVARIATES, Prior
 from ml_platform.forecasting import ForecastConfig, forecast
 from ml_platform.forecasting.arrays import Shard
-from ml_platform.forecasting.backtest import RIDGE_ROWS, clip_forecasts, fit_shard
+from ml_platform.forecasting.backtest import RIDGE_ROWS, clip_forecasts
 from ml_platform.forecasting.frames import prepare
-from ml_platform.forecasting.levels import History, level_array
+from ml_platform.forecasting.levels import History
 from ml_platform.forecasting.pipeline import CHUNK, make_setup
-from ml_platform.forecasting.pools import Pools, Setup, combine_pools, derive_pools, pool_sums
-from ml_platform.forecasting.ridge import RidgeData, respond
+from ml_platform.forecasting.pools import DECAY, Pools, Setup, block_levels, combine_pools, derive_pools, pool_sums
+from ml_platform.forecasting.ridge import RidgeData, respond, running_grams, solve_series
 
 
 def configuration(families: tuple[str, ...] | str) -> ForecastConfig:
@@ -70,7 +70,7 @@ def priors(setup: Setup, pools: Pools, segments: tuple[str, ...]) -> dict[str, P
 
 
 def ridge(path: Path, setup: Setup, pools: Pools) -> tuple[pd.DataFrame, np.ndarray]:
-    """Ridge at given priors, with its forecasts at all past origins: means by series and step, coefficients (S, F)."""
+    """Ridge at given priors, fitted once on the whole history: means by series and step, coefficients (S, F)."""
     history, future = read(path)
     prepared = prepare(history, future, None, None, setup.config)
     made = [_chunk(chunk, setup, pools) for chunk in prepared.shard.chunks(CHUNK)]
@@ -81,10 +81,10 @@ def ridge(path: Path, setup: Setup, pools: Pools) -> tuple[pd.DataFrame, np.ndar
 
 
 def _chunk(shard: Shard, setup: Setup, pools: Pools) -> tuple[np.ndarray, np.ndarray]:
-    betas = fit_shard(shard, pools, setup).constants["ridge"]
-    history = History(shard, setup.config.missing)
-    block = RidgeData(history, setup.plan, setup.log).block(
-        0, level_array(history, [shard.steps], setup.plan.season)[:, 0]
-    )
+    plan, history, own = setup.plan, History(shard, setup.config.missing), shard.segment
+    rows = np.broadcast_to(RIDGE_ROWS[setup.kind] * pools.dispersion[own, -1], own.shape)
+    *_, last = running_grams(RidgeData(history, plan, setup.log), block_levels(history, plan), DECAY[setup.kind])
+    _, block, gram, _ = last
+    betas = solve_series(gram, pools.prior[own, -1], pools.prior_gram[own, -1], rows)
     mean = respond(block.x, betas, block.scale, setup.log)
-    return clip_forecasts(mean, shard.y, setup.kind), np.asarray(betas)
+    return clip_forecasts(mean, shard.y, setup.kind), betas
