@@ -6,6 +6,7 @@ Belongs here: tables and a picture of results. Does not belong here: measuring, 
 from collections.abc import Callable, Mapping, Sequence
 
 from bench import results
+from bench.plan import Fleet, plan
 
 PAGE = results.ROOT / "docs" / "benchmarks.md"
 CHART = results.ROOT / "docs" / "images" / "peers.svg"
@@ -92,11 +93,28 @@ def ratios() -> str:
     return "\n\n".join(part for part in (region("peers", PEERS), said) if part)
 
 
+def growth() -> str:
+    """The points, and the plan for a million series that follows from them."""
+    _, rows = results.read("growth")
+    lines = [f"| {name} | {words} |" for name, words in plan(rows, Fleet()).items()]
+    return "\n".join(
+        [
+            region("growth", FLEET),
+            "",
+            "A million series of 4,000 days on Spark, on paper, from the figures above:",
+            "",
+            "| what | how much |",
+            "|---|---|",
+            *lines,
+        ]
+    )
+
+
 REGIONS: Mapping[str, Callable[[], str]] = {
     "peers": ratios,
     "ets": lambda: region("ets", ETS),
     "fleet": lambda: region("fleet", FLEET),
-    "growth": lambda: region("growth", FLEET),
+    "growth": growth,
 }
 
 

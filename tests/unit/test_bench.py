@@ -14,6 +14,7 @@ from bench import own, report, results
 from bench.__main__ import SCRIPTS
 from bench.generator import HORIZON, Profile
 from bench.judge import Incomplete, cells, judge, objection
+from bench.plan import Fleet, plan
 from bench.rows import Truth, write_rows
 from bench.series_ridge import Design, Prior, coefficients, design, forecast, jitter
 from bench.watch import Watch
@@ -129,6 +130,18 @@ def test_results_come_back_with_their_circumstances(tmp_path: Path, monkeypatch:
     assert results.read("ets") == (about, [{"speed": 1234.57}])
     assert results.read("peers") == ({}, [])
     assert {"date", "commit", "machine", "command", "load", "quiet"} <= results.circumstances().keys()
+
+
+def test_a_plan_grows_with_series_and_days_of_the_measured_point() -> None:
+    handed = {"shard": 32_000_000, "pools": 16_000_000, "part": 10_000_000}
+    point = {"series": 1_000, "days": 1_000, "rows": 1_000_000, "workers": 1, "cpu": 10.0, "handed": handed}
+    said = plan(
+        [point, {**point, "workers": 2, "cpu": 99.0}, {**point, "days": 10, "cpu": 1.0}], Fleet(10_000, 2_000, 1_000, 4)
+    )
+    assert said["shards"] == "10 of 1,000 series, 0.06 GB of arrays each, 1 GB in all"
+    assert said["CPU"] == "200 core-seconds, 1 minutes on 4 cores"
+    assert said["pools pass"].startswith("2.0 MB of sums per shard")
+    assert said["back to the driver"] == "0.1 GB of past forecasts, 10.0 kB per series"
 
 
 def test_every_benchmark_is_a_module_that_says_what_it_does() -> None:
