@@ -23,7 +23,7 @@ from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.calendar import Times
 from ml_platform.forecasting.config import ForecastConfig
 from ml_platform.forecasting.pipeline import Trained, finish, make_setup
-from ml_platform.forecasting.pools import Setup, combine_pools, derive_pools
+from ml_platform.forecasting.pools import Setup, combine_pools, derive_pools, taught
 from ml_platform.jobs.exchange import WorkFolder
 from ml_platform.lake import Lake, TableSpec
 from ml_platform.panel import Panel, read_panel
@@ -155,11 +155,15 @@ def _train(
         _run(compute, "pools", work, dealt.shards)
         sums = combine_pools([work.read_pools(str(number)) for number in range(dealt.shards)])
         work.write_pools("all", sums)
+        pools = derive_pools(sums, setup)
+        if setup.with_trees:
+            pools = taught(pools, [work.read_lessons(number) for number in range(dealt.shards)], setup)
+            work.write_models(pools.models)
     with watch.stage("backtest"):
         _run(compute, "fit", work, dealt.shards)
         parts = [work.read_part(number) for number in range(dealt.shards)]
     with watch.stage("select"):
-        trained = finish(parts, derive_pools(sums, setup), setup, dealt.segments, dealt.position)
+        trained = finish(parts, pools, setup, dealt.segments, dealt.position)
     with watch.stage("tables"):
         tables = [
             (FOLD_METRICS, fold_rows(parts, setup, as_of)),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ml_platform.forecasting import ets, theta
+from ml_platform.forecasting import boosted, ets, theta
 from ml_platform.forecasting.arrays import Bools, Shard
 from ml_platform.forecasting.calendar import Floats, Ints
 from ml_platform.forecasting.levels import LEVELS, History, SeasonSums, seasonal_naive
@@ -71,6 +71,8 @@ def fit_shard(shard: Shard, pools: Pools, setup: Setup) -> Backtest:
     constants = {name: _walk(name, history, setup, past) for name in WALKS if name in setup.config.family_names}
     if setup.with_ridge:
         constants["ridge"] = _ridge(history, levels, pools, setup, past)
+    if setup.with_trees:
+        _trees(history, levels, pools, setup, past)
     for e, origin in enumerate(origins):
         clip_forecasts(past[:, e], judged.y[:, :origin], setup.kind)
     begun = judged.first[:, None] < np.asarray(origins, dtype=int)[None, :]
@@ -141,6 +143,17 @@ def _ridge(history: History, levels: Floats, pools: Pools, setup: Setup, past: F
         if back in plan.evaluated[:-1]:
             past[:, plan.evaluated.index(back), :, column] = respond(block.x, betas, block.scale, setup.log)
     return np.asarray(betas)
+
+
+def _trees(history: History, levels: Floats, pools: Pools, setup: Setup, past: Floats) -> None:
+    """Write the column of the model of all series, each origin with the newest one trained before it."""
+    plan, column = setup.plan, setup.config.family_names.index(boosted.NAME)
+    data, read = RidgeData(history, plan, setup.log), dict[str | None, boosted.Trees]()
+    for e, back in enumerate(plan.evaluated[:-1]):
+        block, text = data.block(back, levels[:, plan.blocks.index(back)]), boosted.newest(pools.models, back)
+        if text not in read:
+            read[text] = boosted.Trees(text)
+        past[:, e, :, column] = read[text].forecasts(data, back, block, history.shard.segment)
 
 
 def difference_scale(y: Floats, origins: list[int]) -> Floats:

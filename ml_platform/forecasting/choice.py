@@ -4,12 +4,14 @@ Belongs here: `families: default` as the data suggest it. Does not belong here: 
 """
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 
-from ml_platform.forecasting.config import FAMILIES, ForecastConfig
+from ml_platform.forecasting.config import FAMILIES, ConfigError, ForecastConfig
 from ml_platform.forecasting.levels import SPARSE
 
 OFTEN_ZERO = 0.3  # share of zeros from which on a series is a matter of whether, and not only of how much
 WALKS = ("ets", "theta")
+TREES, MOST = "lightgbm", 2_000_000  # cells up to which a model of all series is worth its minutes
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,13 @@ class Choice:
 
 
 def choose(config: ForecastConfig, traits: Traits) -> tuple[Choice, ...]:
-    """Every family in the order of FAMILIES, with a reason for or against it."""
+    """Every family in the order of FAMILIES, with a reason for or against it. Raises ConfigError where one cannot run here."""
     if config.families != "default":
         named = set(config.family_names)
+        if TREES in named and find_spec(TREES) is None:
+            raise ConfigError(
+                f"families: {TREES} needs the extra `ml`: install ml-platform[ml], or leave the family out"
+            )
         return tuple(
             Choice(name, name in named, "named in families" if name in named else "not named in families")
             for name in FAMILIES
@@ -57,6 +63,19 @@ def _of_default(name: str, traits: Traits) -> Choice:
             traits.zeros <= OFTEN_ZERO,
             f"{share}: follows level, trend and season of values, at most {OFTEN_ZERO:.0%}",
         )
+    if name == TREES:
+        return _of_trees(traits, share)
     if name == "seasonal_naive":
         return Choice(name, traits.season > 1, "the last season again" if traits.season > 1 else "there is no season")
     return Choice(name, True, "runs on every fleet")
+
+
+def _of_trees(traits: Traits, share: str) -> Choice:
+    if traits.zeros > OFTEN_ZERO:
+        return Choice(TREES, False, f"{share}: no better than means where more than {OFTEN_ZERO:.0%} are")
+    if traits.observed > MOST:
+        return Choice(
+            TREES, False, f"{traits.observed:,} values: name it in families where more than {MOST:,} are worth its time"
+        )
+    there = find_spec(TREES) is not None
+    return Choice(TREES, there, f"{share}: learns from all series at once" if there else "needs the extra `ml`")

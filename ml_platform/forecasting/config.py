@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 FAMILIES = (
     "seasonal_naive", "mean_28", "mean_56", "mean_182", "ses_01", "ses_05", "ses_20",
-    "tsb", "croston", "sba", "ets", "theta", "ridge",
+    "tsb", "croston", "sba", "ets", "theta", "ridge", "lightgbm",
 )  # fmt: skip
 FLOORS = ("zero", "seasonal_naive", "mean_28", "mean_56", "mean_182")
 

@@ -82,6 +82,13 @@ def pool_table(values: Floats, segments: tuple[str, ...], items: tuple[str, ...]
     )
 
 
+def text_table(text: str) -> pa.Table:
+    """A text as a pool: its lines as items, numbered."""
+    lines = text.split("\n")
+    columns = [pa.array([""] * len(lines)), pa.array(lines, pa.string()), pa.array(range(len(lines)), pa.float64())]
+    return pa.table(columns, POOL_SCHEMA)
+
+
 def quantile_items(quantiles: int) -> tuple[str, ...]:
     """Names of the residual quantiles of a segment by level class."""
     return tuple(f"{level}:{quantile}" for level in range(CLASSES) for quantile in range(quantiles))
@@ -102,6 +109,16 @@ class PoolReader:
         """A pool of the whole fleet by item."""
         table = self.fleet.pools[name]
         return dict(zip(table["item"].to_pylist(), table["value"].to_pylist(), strict=True))
+
+    def codes(self, codes: Ints) -> Ints:
+        """Segment codes as training counted them, -1 where it knew none."""
+        known = pd.Index(self.fleet.pools["weights"]["segment"].unique().to_pandas()).sort_values()
+        return np.asarray(known.get_indexer(pd.Index(self.segments))[codes], dtype=np.int64)
+
+    def text(self, name: str) -> str | None:
+        """A pool that is a text, None where there is none; the order of its rows does not matter."""
+        table = self.fleet.pools.get(name)
+        return None if table is None else "\n".join(table.sort_by("value")["item"].to_pylist())
 
     def array(self, name: str, items: tuple[str, ...], codes: Ints) -> Floats:
         """Items of a pool spread over series by their segment code, (S, I); the order of the pool's rows does not matter."""

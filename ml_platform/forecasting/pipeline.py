@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 
+from ml_platform.forecasting import boosted
 from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.backtest import Backtest, fit_shard
 from ml_platform.forecasting.calendar import Floats, Ints, plan_folds
@@ -25,6 +26,7 @@ from ml_platform.forecasting.fleet import (
     pool_table,
     quantile_items,
     step_items,
+    text_table,
 )
 from ml_platform.forecasting.intervals import Spreads, measure
 from ml_platform.forecasting.levels import LEVELS, History, plain_floor
@@ -35,7 +37,9 @@ from ml_platform.forecasting.pools import (
     combine_pools,
     derive_pools,
     fleet_kind,
+    lessons,
     pool_sums,
+    taught,
 )
 from ml_platform.forecasting.selection import Selection, blend, error_products, select
 
@@ -72,7 +76,7 @@ def make_setup(shards: Sequence[Shard], config: ForecastConfig, judging: bool) -
     chosen = choose(config, Traits(observed, positive, negative, config.season))
     config = config.model_copy(update={"families": tuple(one.family for one in chosen if one.runs)})
     plan = plan_folds(config, shards[0].steps, judging)
-    return Setup(config, plan, fleet_kind(observed, positive, negative), len(shards[0].segments), chosen)
+    return Setup(config, plan, fleet_kind(observed, positive, negative), len(shards[0].segments), chosen, observed)
 
 
 def fit_part(shard: Shard, pools: Pools, setup: Setup) -> Part:
@@ -96,6 +100,8 @@ def train(shard: Shard, config: ForecastConfig, judging: bool = False) -> tuple[
     chunks = shard.chunks(CHUNK)
     setup = make_setup(chunks, config, judging)
     pools = derive_pools(combine_pools([pool_sums(chunk, setup) for chunk in chunks]), setup)
+    if setup.with_trees:
+        pools = taught(pools, [lessons(chunk, setup) for chunk in chunks], setup)
     parts = [fit_part(chunk, pools, setup) for chunk in chunks]
     return finish(parts, pools, setup, shard.segments, shard.position), parts, setup
 
@@ -187,5 +193,7 @@ def _pool_tables(
     edges = {f"edge_{k}": float(value) for k, value in enumerate(spreads.edges)}
     meta = {"kind": float(KINDS.index(setup.kind)), "harmonics": float(setup.plan.harmonics), **edges}
     empty = [pa.array([""] * len(meta), pa.string()), pa.array(list(meta), pa.string()), pa.array(list(meta.values()))]
+    if 0 in pools.models:
+        tables[boosted.NAME] = text_table(pools.models[0])
     tables["meta"] = pa.table(empty, POOL_SCHEMA)
     return tables

@@ -3,13 +3,14 @@
 Belongs here: additive segment sums and the profiles, drifts and priors derived from them. Does not belong here: forecasts.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 
+from ml_platform.forecasting import boosted
 from ml_platform.forecasting.arrays import Shard, sum_by
 from ml_platform.forecasting.calendar import Floats, Ints, Plan, drift_window
 from ml_platform.forecasting.choice import Choice
@@ -28,7 +29,7 @@ DECAY = {"counts": 0.0, "real": 0.0, "positive": 0.01}
 class Setup:
     """What every pass over shards agrees on; `kind` is how values behave: counts, positive (modelled in logs) or real.
 
-    The families of `config` are those that run; `choice` says of every family why it does or does not.
+    The families of `config` are those that run; `choice` says of every family why it does or does not. cells: observed ones of the fleet.
     """
 
     config: ForecastConfig
@@ -36,6 +37,7 @@ class Setup:
     kind: Kind
     segments: int
     choice: tuple[Choice, ...] = ()
+    cells: int = 0
 
     @property
     def log(self) -> bool:
@@ -44,6 +46,10 @@ class Setup:
     @property
     def with_ridge(self) -> bool:
         return "ridge" in self.config.family_names
+
+    @property
+    def with_trees(self) -> bool:
+        return boosted.NAME in self.config.family_names
 
 
 def fleet_kind(observed: int, positive: int, negative: int) -> Kind:
@@ -139,6 +145,13 @@ def _gram_sums(shard: Shard, levels: Floats, setup: Setup) -> tuple[Floats, Floa
     return gram, weight
 
 
+def lessons(shard: Shard, setup: Setup) -> boosted.Lessons:
+    """What a shard teaches the model of all series, in pass one."""
+    teachers = boosted.sample(shard.take(usable(shard, setup.config)), setup.cells)
+    history = History(teachers, setup.config.missing)
+    return boosted.lessons(RidgeData(history, setup.plan, setup.log), block_levels(history, setup.plan))
+
+
 def block_levels(history: History, plan: Plan) -> Floats:
     """Levels at the origins of all blocks of a plan, oldest first: (S, blocks, L)."""
     return level_array(history, [plan.origin(back) for back in plan.blocks], plan.season)
@@ -164,11 +177,17 @@ class Pools:
     mean: Floats  # (G, E)
     prior: Floats  # (G, R, F)
     prior_gram: Floats  # (G, R, F, F)
+    models: Mapping[int, str] = field(default_factory=dict)  # of all series, by refit
 
     def at(self, e: int, segment: Ints) -> Shared:
         """The pools of evaluated origin `e`, spread over series with these segment codes (S,)."""
         parts = (self.profile, self.drift, self.dispersion, self.mean)
         return Shared(*(part[segment, e] for part in parts))
+
+
+def taught(pools: Pools, parts: Sequence[boosted.Lessons], setup: Setup) -> Pools:
+    """The pools with the models of all series."""
+    return replace(pools, models=boosted.teach(boosted.joined(parts), setup.plan, DECAY[setup.kind]))
 
 
 def derive_pools(sums: PoolSums, setup: Setup) -> Pools:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from ml_platform.forecasting import boosted
 from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.backtest import WALKS, clip_forecasts, family_forecasts, outspoken, walked
 from ml_platform.forecasting.calendar import Floats, Ints, plan_folds
@@ -107,8 +108,13 @@ def _families(known: _Known) -> Floats:
         constants = known.parameter(name, np.tile(WALKS[name].DEFAULT, (len(shard), 1)))
         said = WALKS[name].predict(walked(history, setup), constants, setup.plan.horizon, season)
         out[:, :, setup.config.family_names.index(name)] = outspoken(said, setup)
+    data = RidgeData(history, setup.plan, setup.log)
+    if setup.with_trees:
+        trees, block = boosted.Trees(known.reader.text(boosted.NAME)), data.block(0, levels)
+        out[:, :, setup.config.family_names.index(boosted.NAME)] = trees.forecasts(
+            data, 0, block, known.reader.codes(shard.segment)
+        )
     if setup.with_ridge:
-        data = RidgeData(history, setup.plan, setup.log)
         betas = known.parameter("ridge", known.pool("prior", tuple(str(k) for k in range(data.width()))))
         block = data.block(0, levels)
         out[:, :, setup.config.family_names.index("ridge")] = respond(block.x, betas, block.scale, setup.log)

@@ -4,6 +4,7 @@ Belongs here: arrays and tables as files, by shard. Does not belong here: comput
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from pyarrow import feather
 
 from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.backtest import Backtest
+from ml_platform.forecasting.boosted import Lessons
 from ml_platform.forecasting.calendar import plan_folds
 from ml_platform.forecasting.config import ForecastConfig, parse_config
 from ml_platform.forecasting.pipeline import Part
@@ -31,7 +33,13 @@ class WorkFolder:
     def write_setup(self, setup: Setup) -> None:
         """Store what all jobs agree on."""
         plan = setup.plan
-        content = {"steps": plan.steps, "judging": bool(plan.judging), "kind": setup.kind, "segments": setup.segments}
+        content = {
+            "steps": plan.steps,
+            "judging": bool(plan.judging),
+            "kind": setup.kind,
+            "segments": setup.segments,
+            "cells": setup.cells,
+        }
         config = setup.config.model_dump(mode="json")
         (self.path / "setup.json").write_text(json.dumps({**content, "config": config}), encoding="utf-8")
 
@@ -39,7 +47,7 @@ class WorkFolder:
         content = json.loads((self.path / "setup.json").read_text(encoding="utf-8"))
         config: ForecastConfig = parse_config(content["config"], "setup.json")
         plan = plan_folds(config, content["steps"], content["judging"])
-        return Setup(config, plan, content["kind"], content["segments"])
+        return Setup(config, plan, content["kind"], content["segments"], cells=content["cells"])
 
     def write_shard(self, number: int, shard: Shard) -> None:
         arrays: Arrays = {field.name: np.asarray(getattr(shard, field.name)) for field in fields(Shard)}
@@ -61,6 +69,23 @@ class WorkFolder:
     def read_pools(self, name: str) -> PoolSums:
         table: pa.Table = feather.read_table(self.path / f"pools_{name}.arrow")
         return PoolSums.from_table(table)
+
+    def write_lessons(self, number: int, lessons: Lessons) -> None:
+        arrays: Arrays = {field.name: np.asarray(getattr(lessons, field.name)) for field in fields(Lessons)}
+        self._write(f"lessons_{number}", {**arrays, "series_id": _text(arrays["series_id"])})
+
+    def read_lessons(self, number: int) -> Lessons:
+        arrays = self._read(f"lessons_{number}")
+        return Lessons(series_id=arrays.pop("series_id").astype(object), **arrays)  # type: ignore[arg-type]
+
+    def write_models(self, models: Mapping[int, str]) -> None:
+        """Store the models of all series by refit."""
+        (self.path / "models.json").write_text(json.dumps(dict(models)), encoding="utf-8")
+
+    def read_models(self) -> dict[int, str]:
+        path = self.path / "models.json"
+        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return {int(back): text for back, text in found.items()}
 
     def write_part(self, number: int, part: Part) -> None:
         arrays: Arrays = {f.name: np.asarray(getattr(part, f.name)) for f in fields(Part) if f.name != "backtest"}

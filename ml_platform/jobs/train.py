@@ -8,22 +8,25 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ml_platform.forecasting.pipeline import fit_part
-from ml_platform.forecasting.pools import derive_pools, pool_sums
+from ml_platform.forecasting.pools import derive_pools, lessons, pool_sums
 from ml_platform.jobs.exchange import WorkFolder
 
 
 def run_step(step: str, work: WorkFolder, shards: Sequence[int]) -> dict[str, object]:
     """Run pass one (`pools`) or pass two (`fit`) over shards; returns the report."""
     start, setup, series = time.perf_counter(), work.read_setup(), 0
-    pools = derive_pools(work.read_pools("all"), setup) if step == "fit" else None
+    pools = replace(derive_pools(work.read_pools("all"), setup), models=work.read_models()) if step == "fit" else None
     for number in shards:
         shard = work.read_shard(number)
         series += len(shard)
         if pools is None:
             work.write_pools(str(number), pool_sums(shard, setup))
+            if setup.with_trees:
+                work.write_lessons(number, lessons(shard, setup))
         else:
             work.write_part(number, fit_part(shard, pools, setup))
     return {"step": step, "shards": list(shards), "series": series, "seconds": round(time.perf_counter() - start, 3)}

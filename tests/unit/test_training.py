@@ -264,12 +264,16 @@ def test_the_kernel_in_one_call_agrees_with_the_platform(lake: Lake, report: Tra
     assert both["mean_x"].sum() == pytest.approx(both["mean_y"].sum(), rel=0.15)
 
 
-@pytest.mark.parametrize("shards", [1, 16, 64])
-def test_the_number_of_shards_does_not_matter(tmp_path: Path, report: TrainingReport, lake: Lake, shards: int) -> None:
-    other = fill(Lake(str(tmp_path / "other")), panel_of(rows_of()))
-    train_fleet(other, catalogue_of(rows_of(), shards=shards), CONFIG, AS_OF, InProcess())
-    shard = read_panel(lake, catalogue_of(rows_of()), CONFIG, AS_OF).shard
-    one, two = (predict(stored_fleet(home), shard) for home in (lake, other))
+@pytest.mark.parametrize(
+    ("shards", "families"), [(1, "default"), (16, "default"), (64, "default"), (16, ("lightgbm",))]
+)
+def test_the_number_of_shards_does_not_matter(tmp_path: Path, shards: int, families: str | tuple[str, ...]) -> None:
+    config, homes = CONFIG.model_copy(update={"families": families}), []
+    for number in (5, shards):
+        homes.append(fill(Lake(str(tmp_path / f"home {number}")), panel_of(rows_of())))
+        train_fleet(homes[-1], catalogue_of(rows_of(), shards=number), config, AS_OF, InProcess())
+    shard = read_panel(homes[0], catalogue_of(rows_of()), config, AS_OF).shard
+    one, two = (predict(dataclasses.replace(stored_fleet(home), config=config), shard) for home in homes)
     for name in ("mean", "lo_95", "lo_80", "hi_80", "hi_95"):
         np.testing.assert_allclose(one[name].to_numpy(), two[name].to_numpy(), rtol=1e-9, atol=1e-9)
 

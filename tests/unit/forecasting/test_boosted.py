@@ -1,0 +1,136 @@
+"""Boosted trees: one model of all series, the same however they are dealt out, which knows nothing of the future."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from ml_platform.forecasting import ConfigError, Fleet, ForecastConfig, boosted, forecast, predict
+from ml_platform.forecasting.arrays import Shard
+from ml_platform.forecasting.choice import Traits, choose
+from ml_platform.forecasting.frames import prepare
+from ml_platform.forecasting.pipeline import fit_part, make_setup, train
+from ml_platform.forecasting.pools import Pools, Setup, combine_pools, derive_pools, lessons, pool_sums, taught
+
+CONFIG = ForecastConfig(
+    series=("shop",),
+    time="day",
+    target="units",
+    frequency="D",
+    horizon=7,
+    known_future=("price",),
+    static=("kind",),
+    segments=("kind",),
+    families=("ridge", "lightgbm"),
+    interval_origins=6,
+)
+
+
+def tables(shops: int = 30, days: int = 140, ahead: int = 7) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Units that double below a price that no line shows, and later prices; columns shop, day, price, units."""
+    rng = np.random.default_rng(4)
+    frame = pd.DataFrame(
+        {
+            "shop": np.repeat(np.arange(shops), days + ahead),
+            "day": np.tile(pd.date_range("2022-01-03", periods=days + ahead), shops),
+            "price": rng.uniform(0.0, 1.0, shops * (days + ahead)),
+        }
+    )
+    odd = (frame["price"] > 0.3) & (frame["price"] < 0.6)
+    usual = 20.0 * (1 + frame["shop"] % 5)
+    frame["units"] = np.round(np.where(odd, 3.0, 1.0) * usual * rng.uniform(0.9, 1.1, len(frame)))
+    last = frame["day"].max() - pd.Timedelta(days=ahead)
+    return frame[frame["day"] <= last].reset_index(drop=True), frame[frame["day"] > last].reset_index(drop=True)
+
+
+def kinds(shops: int = 30) -> pd.DataFrame:
+    return pd.DataFrame({"shop": np.arange(shops), "kind": np.where(np.arange(shops) % 2, "b", "d")})
+
+
+def shard_of(history: pd.DataFrame, future: pd.DataFrame | None = None) -> Shard:
+    return prepare(history, future, kinds(), None, CONFIG).shard
+
+
+def test_it_finds_what_a_line_cannot() -> None:
+    history, future = tables()
+    result = forecast(history, future, kinds(), config=CONFIG)
+    made = result.forecasts.rename(columns={"date": "day"}).merge(future, on=["shop", "day"])
+    error = (made["mean"] - made["units"]).abs().sum() / made["units"].sum()
+    folds = result.metrics.groupby("family")["wape"].mean()
+    assert error < 0.15
+    assert folds["lightgbm"] < 0.5 * folds["ridge"]
+
+
+def pooled(chunks: list[Shard], setup: Setup) -> Pools:
+    pools = derive_pools(combine_pools([pool_sums(chunk, setup) for chunk in chunks]), setup)
+    return taught(pools, [lessons(chunk, setup) for chunk in chunks], setup)
+
+
+def test_the_model_is_the_same_text_however_series_are_dealt_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    shard = shard_of(tables()[0])
+    setup = make_setup([shard], CONFIG, judging=False)
+    dealt = [shard.take(np.arange(start, len(shard), 7)) for start in (3, 0, 6, 1, 5, 2, 4)]
+    whole = pooled([shard], setup).models
+    assert 0 in whole
+    assert pooled(dealt, setup).models == whole
+    monkeypatch.setattr(boosted, "CELLS", setup.cells // 3)  # then a hash says which series teach
+    drawn = pooled([shard], setup).models
+    assert pooled(dealt, setup).models == drawn != whole
+
+
+def test_what_comes_after_an_origin_changes_no_forecast_of_it() -> None:
+    shard = shard_of(tables()[0])
+    setup = make_setup([shard], CONFIG, judging=False)
+    later = shard.y.copy()
+    origin = setup.plan.origin(setup.plan.choosing[0])
+    later[:, origin:] = later[:, origin:][:, ::-1] * 3.0
+    other = replace(shard, y=later)
+    column, e = setup.config.family_names.index("lightgbm"), setup.plan.evaluated.index(setup.plan.choosing[0])
+    before, after = (fit_part(one, pooled([one], setup), setup).backtest.past for one in (shard, other))
+    np.testing.assert_array_equal(before[:, : e + 1, :, column], after[:, : e + 1, :, column])
+    assert not np.array_equal(before[:, e + 1 :, :, column], after[:, e + 1 :, :, column])
+
+
+def test_a_stored_fleet_knows_its_segments_by_name() -> None:
+    shard = shard_of(*tables())
+    trained, _, _ = train(shard, CONFIG)
+    stored = Fleet(
+        trained.fleet.rows,
+        {name: table.take(pa.array(np.arange(len(table))[::-1])) for name, table in trained.fleet.pools.items()},
+        CONFIG,
+    )
+    renamed = replace(shard, segments=("a new one", *shard.segments), segment=shard.segment + 1)
+    made, again = predict(trained.fleet, shard), predict(stored, renamed)
+    np.testing.assert_allclose(again["mean"].to_numpy(), made["mean"].to_numpy(), rtol=1e-12)
+
+
+def test_a_history_too_short_to_learn_from_is_forecast_by_its_level() -> None:
+    history, future = tables(days=9)
+    result = forecast(history, future, kinds(), config=CONFIG.model_copy(update={"families": ("lightgbm",)}))
+    assert result.forecasts["mean"].between(1.0, 400.0).all()
+
+
+@pytest.mark.parametrize(
+    ("traits", "runs", "why"),
+    [
+        (Traits(100_000, 99_000, 0, 7), True, "learns from all series"),
+        (Traits(100_000, 50_000, 0, 7), False, "no better than means"),
+        (Traits(9_000_000, 9_000_000, 0, 7), False, "name it in families"),
+    ],
+)
+def test_the_default_takes_it_where_it_pays(traits: Traits, runs: bool, why: str) -> None:
+    plain = CONFIG.model_copy(update={"families": "default"})
+    chosen = {one.family: one for one in choose(plain, traits)}["lightgbm"]
+    assert chosen.runs is runs
+    assert why in chosen.why
+
+
+def test_without_its_extra_it_is_not_run_and_not_silently(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ml_platform.forecasting.choice.find_spec", lambda name: None)
+    dense = Traits(100_000, 99_000, 0, 7)
+    chosen = {one.family: one for one in choose(CONFIG.model_copy(update={"families": "default"}), dense)}["lightgbm"]
+    assert (chosen.runs, chosen.why) == (False, "needs the extra `ml`")
+    with pytest.raises(ConfigError, match="install ml-platform"):
+        choose(CONFIG, dense)
