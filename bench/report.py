@@ -147,7 +147,7 @@ def draw(rows: Sequence[Row]) -> None:
     speed.set(xscale="log", xlabel="series per core-second (log)")
     speed.margins(x=0.15)
     regret.plot([100 * float(str(row["regret"])) for row in counted], names, "o", color="tab:orange")
-    regret.set(xlabel="weighted RMSSE above that of the true mean, %")
+    regret.set(xlabel="regret, % (less is better)")
     regret.set_xlim(left=0)
     regret.grid(axis="x", alpha=0.3)
     figure.tight_layout()
