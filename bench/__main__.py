@@ -3,6 +3,7 @@
 Belongs here: the list of benchmarks and how long each takes. Does not belong here: measuring. One that fails does not stop the others.
 """
 
+import argparse
 import subprocess
 import sys
 import time
@@ -26,8 +27,14 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
 
 def main() -> int:
     """Run all, or those named on the command line; the number of those that failed."""
-    failed = list[str]()
-    for name in sys.argv[1:] or SCRIPTS:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "names", nargs="*", metavar="name", help=f"some of {', '.join(SCRIPTS)}; all where none is named"
+    )
+    names, failed = parser.parse_args().names or list(SCRIPTS), list[str]()
+    if unknown := [name for name in names if name not in SCRIPTS]:
+        parser.error(f"no benchmark is called {', '.join(unknown)}: there are {', '.join(SCRIPTS)}")
+    for name in names:
         start = time.perf_counter()
         print(f"== {name}", flush=True)
         if subprocess.run([sys.executable, "-m", f"bench.{name}", *SCRIPTS[name]], cwd=ROOT, check=False).returncode:
