@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import dagster as dg
+import pandas as pd
 import pyarrow as pa
 
 from ml_platform.checks import Blocked, CheckResult
@@ -15,6 +16,7 @@ from ml_platform.status import refusals_at
 
 FORECASTING = "team:forecasting"
 SHOWN_RULES = 10
+SHOWN_STEPS = 31
 
 
 class Report(Protocol):
@@ -70,6 +72,19 @@ def table_metadata(lake: Lake, name: str, **more: Any) -> dict[str, Any]:
 def picture(markdown: str) -> dg.MarkdownMetadataValue:
     """A plot of ml_platform.plots as metadata."""
     return dg.MetadataValue.md(markdown)
+
+
+def calibration(found: pd.DataFrame) -> dg.MarkdownMetadataValue:
+    """Nominal against actual coverage of all rows, of the classes of level and of the steps, where these are few."""
+    shown = found[
+        (found["by"] != "step") | (found["by"].eq("step").groupby(found["nominal"]).transform("sum") <= SHOWN_STEPS)
+    ]
+    lines = [
+        f"| {'all' if one.by == 'all' else f'{one.by} {one.group}'} | {one.nominal} % | {one.covered:.1%} | {one.below:.1%} | {one.above:.1%} | {one.rows:,} |"
+        for one in shown.itertuples()
+    ]
+    head = ["| rows | interval | held | below it | above it | counted |", "|---|---|---|---|---|---|"]
+    return dg.MetadataValue.md("\n".join([*head, *lines]) if lines else "no fold judges: the history is too short")
 
 
 def counts(values: Mapping[str, int]) -> dg.TableMetadataValue:

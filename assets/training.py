@@ -9,16 +9,25 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from assets.metadata import FORECASTING, column_schema, counts, materialized, picture, table_definition, table_metadata
+from assets.metadata import (
+    FORECASTING,
+    calibration,
+    column_schema,
+    counts,
+    materialized,
+    picture,
+    table_definition,
+    table_metadata,
+)
 from assets.partitions import POLICY, complete_days_in
 from ml_platform import plots
 from ml_platform.catalogue import catalogue_as_of
 from ml_platform.forecasting import ForecastConfig
 from ml_platform.lake import Lake, schemas
-from ml_platform.lake.names import FLEET_EVALUATION
+from ml_platform.lake.names import FLEET_EVALUATION, JUDGED_FOLD
 from ml_platform.promotion import Evaluation, judge_candidate
 from ml_platform.training import TrainingReport, train_fleet
-from ml_platform.training_tables import CANDIDATE_FLEET
+from ml_platform.training_tables import CANDIDATE_FLEET, judged_calibration
 from resources.compute import ComputeResource
 from resources.configuration import ConfigurationResource
 from resources.lake import LakeResource
@@ -51,9 +60,12 @@ def fleet_asset(config: ForecastConfig, days: dg.DailyPartitionsDefinition) -> d
         store, contracts = lake.vend(), configuration.contracts()
         inputs, report = spark.panel_inputs(store, contracts, config), None
         for as_of in complete_days_in(context, store, inputs.target.name, inputs.target.drops_per_day):
-            report = train_fleet(store, catalogue_as_of(inputs, as_of), config, as_of, compute.vend())
+            jobs = compute.vend(context.log.info)
+            report = train_fleet(store, catalogue_as_of(inputs, as_of), config, as_of, jobs)
+            for series, why in report.failed.items():
+                context.log.warning(f"series {series} is quarantined, it failed by itself: {why}")
             context.log.info(f"fleet as of {as_of}: {dict(report.states)}{' (unchanged)' if report.unchanged else ''}")
-        return materialized(context, _fleet_metadata(store, report) if report else {"reason": NOTHING_DUE})
+        return materialized(context, _fleet_metadata(store, report, config) if report else {"reason": NOTHING_DUE})
 
     return candidate_fleet
 
@@ -88,8 +100,9 @@ def evaluation_asset(config: ForecastConfig, days: dg.DailyPartitionsDefinition)
     return fleet_evaluation
 
 
-def _fleet_metadata(lake: Lake, report: TrainingReport) -> dict[str, Any]:
+def _fleet_metadata(lake: Lake, report: TrainingReport, config: ForecastConfig) -> dict[str, Any]:
     rows = lake.read(CANDIDATE_FLEET.name, ["as_of", "family", "state"])
+    judged = lake.read(JUDGED_FOLD, where=pc.field("as_of") == pa.scalar(report.as_of, pa.date32()))
     newest = rows.filter(pc.equal(rows["as_of"], pa.scalar(report.as_of, pa.date32())))
     return table_metadata(
         lake,
@@ -99,7 +112,8 @@ def _fleet_metadata(lake: Lake, report: TrainingReport) -> dict[str, Any]:
         series_by_state=counts(report.states),
         winners=picture(plots.winners(newest)),
         coverage=picture(plots.coverage(rows)),
-        selection=report.strategy or "as before",
+        selection=dg.MetadataValue.json(dict(report.strategies)) if report.strategies else "as before",
+        calibration=calibration(judged_calibration(judged, config)),
         nested_weighted_rmsse=dg.MetadataValue.json(dict(report.scores)),
         seconds=dg.MetadataValue.json(dict(report.seconds)),
     )

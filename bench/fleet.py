@@ -4,21 +4,22 @@ Belongs here: one run of the product's own path on the generator's world. Does n
 """
 
 import argparse
-import json
 import tempfile
-import threading
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import pandas as pd
-import psutil
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from bench import results
 from bench.generator import FIRST, HORIZON, PROFILES, Profile, World, blocks
-from ml_platform.compute import LocalCompute
+from bench.watch import Watch
+from ml_platform.compute import Compute, LocalCompute, Report
 from ml_platform.forecasting import ForecastConfig, predict
 from ml_platform.lake import Lake, TableSpec
 from ml_platform.lake.names import SERIES_PANEL
@@ -99,66 +100,64 @@ def _month(ids: np.ndarray, world: dict[str, np.ndarray], at: np.ndarray, days: 
     return pa.table(columns, PANEL.schema)
 
 
-class Watch:
-    """Greatest resident memory (bytes) of this process and its children, looked at ten times a second, and CPU seconds of all."""
+@dataclass(frozen=True)
+class Weighing(LocalCompute):
+    """Local processes that also say how large the files are which they hand over: bytes by kind (shard, pools, part)."""
 
-    def __enter__(self) -> Self:
-        self.peak, self._over, self._me = 0, threading.Event(), psutil.Process()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-        self._before = self._cpu()
-        self._thread.start()
-        return self
+    handed: dict[str, int] = field(default_factory=dict)
 
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-        self.cpu = self._cpu() - self._before
+    def run(self, job: str, argument_lists: Sequence[Sequence[str]]) -> list[Report]:
+        reports = super().run(job, argument_lists)
+        folder = Path(argument_lists[0][argument_lists[0].index("--work") + 1])
+        for kind in ("shard", "pools", "part"):
+            files = [path for path in folder.glob(f"{kind}_*") if path.stem != "pools_all"]
+            self.handed[kind] = sum(path.stat().st_size for path in files)
+        return reports
 
-    def _look(self) -> None:
-        while not self._over.wait(0.1):
-            total = 0
-            for one in (self._me, *self._me.children(recursive=True)):
-                try:
-                    total += one.memory_info().rss
-                except psutil.NoSuchProcess:
-                    continue
-            self.peak = max(self.peak, total)
 
-    def _cpu(self) -> float:
-        times = self._me.cpu_times()
-        return times.user + times.system + times.children_user + times.children_system
+def measure(profile: Profile, config: ForecastConfig, workers: int) -> dict[str, object]:
+    """Make a world, train, forecast, write: seconds by phase, cost of it all, bytes handed over, errors."""
+    with tempfile.TemporaryDirectory(prefix="bench-fleet-") as folder:
+        lake, as_of = Lake(str(Path(folder) / "lake")), FIRST + timedelta(days=profile.days - 1)
+        catalogue, mean, units = write_world(lake, profile)
+        compute = Weighing(workers)
+        with Watch() as watch:
+            seconds, forecasts = run(lake, catalogue, config, as_of, compute)
+        rows = lake.count(SERIES_PANEL, pc.field("date") <= as_of)
+    return {
+        "series": profile.series,
+        "days": profile.days,
+        "rows": rows,
+        "workers": workers,
+        "wall": watch.wall,
+        "cpu": watch.cpu,
+        "peak": watch.peak,
+        "seconds": {name: round(took, 2) for name, took in seconds.items()},
+        "handed": compute.handed,
+        **errors(forecasts, catalogue, mean, units),
+    }
 
 
 def main() -> None:
-    """Make a world, train, forecast, write, and print what each phase took."""
+    """Measure one fleet, print it and write docs/benchmarks/fleet.jsonl."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", choices=PROFILES, default="S")
     parser.add_argument("--families", default="mean_56,ses_05,ridge", help="comma-separated, or default")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    profile = PROFILES[options.profile]
+    about = results.circumstances()
     config = configuration("default" if options.families == "default" else options.families.split(","))
-    with tempfile.TemporaryDirectory(prefix="bench-fleet-") as folder:
-        lake, as_of = Lake(str(Path(folder) / "lake")), FIRST + timedelta(days=profile.days - 1)
-        start = time.perf_counter()
-        catalogue, mean, units = write_world(lake, profile)
-        print(f"{profile.series:,} series x {profile.days:,} days made in {time.perf_counter() - start:.1f} s")
-        with Watch() as watch:
-            start = time.perf_counter()
-            seconds, forecasts = run(lake, catalogue, config, as_of, options.workers)
-            wall = time.perf_counter() - start
-    print(json.dumps({name: round(took, 2) for name, took in seconds.items()}))
-    print(
-        f"wall {wall:.1f} s, CPU {watch.cpu:.1f} s, greatest memory {watch.peak / 2**30:.2f} GiB, {options.workers} workers"
-    )
-    show_errors(forecasts, catalogue, mean, units)
+    row = measure(PROFILES[options.profile], config, options.workers)
+    for name, value in row.items():
+        print(f"{name:10s} {value}")
+    print(f"written: {results.write('fleet', {**about, 'profile': options.profile}, [row]).relative_to(results.ROOT)}")
 
 
 def run(
-    lake: Lake, catalogue: pa.Table, config: ForecastConfig, as_of: date, workers: int
+    lake: Lake, catalogue: pa.Table, config: ForecastConfig, as_of: date, compute: Compute
 ) -> tuple[dict[str, float], pa.Table]:
     """Train as of a day and write the forecasts after it; seconds by phase, and the forecasts."""
-    report = train_fleet(lake, catalogue, config, as_of, LocalCompute(workers))
+    report = train_fleet(lake, catalogue, config, as_of, compute)
     start = time.perf_counter()
     fleet = fleet_tables(lake.read("gold/candidate_fleet"), lake.read("gold/fleet_pools"), config)
     made = predict(fleet, read_panel(lake, catalogue, config, as_of).shard)
@@ -171,22 +170,23 @@ def run(
     }, made
 
 
-def show_errors(forecasts: pa.Table, catalogue: pa.Table, mean: np.ndarray, units: np.ndarray) -> None:
-    """Bias, weighted error and coverage on days that nobody saw; the error of the true mean beside it."""
+def errors(forecasts: pa.Table, catalogue: pa.Table, mean: np.ndarray, units: np.ndarray) -> dict[str, object]:
+    """Bias, absolute error and coverage on days that nobody saw; the error of the true mean beside it."""
     frame = forecasts.to_pandas()
     row = pd.Index(catalogue["series_id"].to_pandas()).get_indexer(frame["series_id"])
     step = frame["step"].to_numpy() - 1
     actual, truth = units[row, step], mean[row, step]
     alive = actual >= 0
-    said = frame["mean"].to_numpy()[alive]
-    actual, truth = actual[alive], truth[alive]
+    said, actual, truth = frame["mean"].to_numpy()[alive], actual[alive], truth[alive]
     inside = (frame["lo_80"].to_numpy()[alive] <= actual) & (actual <= frame["hi_80"].to_numpy()[alive])
     dense = truth >= 1.0
-    print(
-        f"bias {said.sum() / actual.sum() - 1:+.2%}, WAPE {np.abs(said - actual).sum() / actual.sum():.2%} "
-        f"(of the true mean {np.abs(truth - actual).sum() / actual.sum():.2%}), "
-        f"to the true mean {np.abs(said - truth).sum() / truth.sum():.2%}, 80 % intervals cover {inside[dense].mean():.1%} of dense cells"
-    )
+    return {
+        "bias": float(said.sum() / actual.sum() - 1),
+        "wape": float(np.abs(said - actual).sum() / actual.sum()),
+        "wape_of_the_true_mean": float(np.abs(truth - actual).sum() / actual.sum()),
+        "to_the_true_mean": float(np.abs(said - truth).sum() / truth.sum()),
+        "covers_dense_80": float(inside[dense].mean()),
+    }
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ BLOCK, PRODUCTS, KINDS = 100, 50, 4  # series per block; products per store; kin
 FIRST, HORIZON = date(2015, 1, 1), 28
 SIZE = 5.0  # of the negative binomial: variance = mean + mean^2 / SIZE
 HOLIDAYS = (1, 14, 45, 90, 121, 150, 185, 230, 280, 330, 359, 365)  # days of a year
-SPARSE, LATE, ENDED, BROKEN, OUT = 0.20, 0.10, 0.03, 0.02, 0.01  # shares of series
+SPARSE, LATE, ENDED, BROKEN, OUT, TREND = 0.20, 0.10, 0.03, 0.02, 0.01, 0.50  # shares of series
+GROWTH = 0.05  # spread of a trend per year, in logs
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ def block(number: npt.NDArray[np.int64], days: int, seed: int) -> World:
     price = np.where(promotion, np.log(0.8), 0.0) + np.where(rng.random(shape) < 0.02, np.log(1.1), 0.0)
     holiday = np.isin(day % 365 + 1, HOLIDAYS)
     level = _store(store, days, seed) + _product(product, day, seed) + rng.normal(0.0, 0.5, (len(number), 1))
+    level += _trend(number, day, seed)
     level += np.cumsum(rng.normal(0.0, 0.01, shape), axis=1) + _weekday(store % KINDS, day, seed)
     level += price * rng.normal(-1.8, 0.5, (len(number), 1)) + promotion * rng.normal(0.6, 0.2, (len(number), 1))
     level += holiday * rng.normal(0.3, 0.3, (len(number), 1))
@@ -96,7 +98,14 @@ def _product(product: npt.NDArray[np.int64], day: npt.NDArray[np.int64], seed: i
     rng = np.random.default_rng([seed, 2])
     level, waves = rng.normal(0.8, 0.7, PRODUCTS), rng.normal(0.0, 0.15, (PRODUCTS, 4))
     angle = 2 * np.pi * np.outer([1, 2], day) / 365.25
-    return level[product][:, None] + waves[product] @ np.concatenate([np.sin(angle), np.cos(angle)])
+    return np.asarray(level[product][:, None] + waves[product] @ np.concatenate([np.sin(angle), np.cos(angle)]))
+
+
+def _trend(number: npt.NDArray[np.int64], day: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.float64]:
+    """Straight lines in logs, (S, T), flat for the series without a trend; 0 in the middle of the first year."""
+    rng = np.random.default_rng([seed, 4, int(number[0]) // BLOCK])
+    slope = np.where(rng.random(len(number)) < TREND, rng.normal(0.0, GROWTH, len(number)), 0.0)
+    return np.asarray(np.outer(slope, day / 365.25 - 0.5))
 
 
 def _weekday(kind: npt.NDArray[np.int64], day: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.float64]:
@@ -127,4 +136,4 @@ def _stock_outs(rng: np.random.Generator, shape: tuple[int, int]) -> npt.NDArray
     series, days = shape
     begins = np.where(rng.random(series) < OUT, rng.integers(0, days - HORIZON - 14, series), days)
     day = np.arange(days)
-    return (day >= begins[:, None]) & (day < begins[:, None] + 14)
+    return np.asarray((day >= begins[:, None]) & (day < begins[:, None] + 14))

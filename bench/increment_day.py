@@ -21,7 +21,7 @@ from bench.fleet import COVARIATES, configuration
 from bench.generator import FIRST, HORIZON, PRODUCTS, Profile, blocks
 from ml_platform.forecasting import ForecastConfig
 from ml_platform.forecasting.arrays import Shard
-from ml_platform.forecasting.increment import Statistics
+from ml_platform.forecasting.fleet_statistics import Statistics
 from ml_platform.forecasting.layout import Cells, lay_out
 from ml_platform.forecasting.pipeline import train
 from ml_platform.forecasting.statistics_table import from_table, joined, to_table
@@ -94,7 +94,7 @@ def days(shard: Shard, first: int, statistics: Path, fleet: Any) -> Iterator[tup
 
 def farthest(one: Statistics, other: Statistics) -> float:
     """Greatest difference of two forecasts, relative to the series' largest value."""
-    size = np.maximum(other.standing.largest, 1e-12)
+    size = np.maximum(other.largest, 1e-12)
     means = [each.forecasts()["mean"].to_numpy().reshape(len(each), -1) for each in (one, other)]
     return float((np.abs(means[0] - means[1]) / size[:, None]).max())
 
@@ -110,7 +110,7 @@ def main() -> None:
     config = configuration("default" if options.families == "default" else options.families.split(","))
     shard = world(Profile(options.series, options.days + options.turns), config)
     start = time.perf_counter()
-    fleet = train(until(shard, options.days), config)[0].fleet
+    fleet = train(until(shard, options.days), config)[0]
     print(f"{options.series:,} series x {options.days:,} days: trained in {time.perf_counter() - start:.1f} s")
     start = time.perf_counter()
     before = joined([Statistics.of(fleet, chunk) for chunk in until(shard, options.days).chunks(CHUNK)])

@@ -253,14 +253,17 @@ def forecast(
     Example: `ml-platform forecast --config forecast.yaml --history sales.parquet --out forecasts.csv`
     """
     from ml_platform.jobs.forecast import run_forecast
+    from ml_platform.jobs.progress import show_progress
 
+    show_progress()
     report = run_forecast(config=config, history=history, future=future, static=static, out=out)
     states = ", ".join(f"{count:,} {state}" for state, count in report.states.items())
     typer.echo(f"{report.rows:,} forecasts of {report.series:,} series ({states}) written to {report.out}")
-    for text in report.refused[:SHOWN_REFUSED]:
-        typer.echo(f"  left out: {show.printable(text)}", err=True)
-    if (more := len(report.refused) - SHOWN_REFUSED) > 0:
-        typer.echo(f"  and {more:,} more", err=True)
+    for what, texts in (("left out", report.refused), ("forecast without it", report.failed)):
+        for text in texts[:SHOWN_REFUSED]:
+            typer.echo(f"  {what}: {show.printable(text)}", err=True)
+        if (more := len(texts) - SHOWN_REFUSED) > 0:
+            typer.echo(f"  and {more:,} more", err=True)
 
 
 def main() -> None:

@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ml_platform.forecasting import ForecastConfig
+from ml_platform.forecasting import ForecastConfig, metrics
 from ml_platform.lake import Lake, schemas
+from ml_platform.training_tables import ADAPTED
 
 if TYPE_CHECKING:
     from ml_platform.forecasting import Fleet
@@ -78,9 +79,19 @@ def _milliseconds(column: pa.ChunkedArray) -> Codes:
     return values
 
 
+def _spread_adapted(fold: pa.Table) -> pa.Table:
+    """The fold with a column for each adapter, as for every other family."""
+    if ADAPTED not in fold.column_names:
+        return fold
+    found = fold[ADAPTED].combine_chunks()
+    for name in pc.unique(found.keys).sort().to_pylist():
+        fold = fold.append_column(f"family_{name}", pc.map_lookup(found, name, "first"))
+    return fold.drop_columns(ADAPTED)
+
+
 def arrange(fold: pa.Table, labels: Mapping[str, str]) -> Cells:
     """Sort the judged rows and number their series, segments and weeks; weights that are all null mean equal weights."""
-    table = fold.sort_by([("series_id", "ascending"), ("step", "ascending")])
+    table = _spread_adapted(fold).sort_by([("series_id", "ascending"), ("step", "ascending")])
     encoded = table["series_id"].combine_chunks().dictionary_encode()
     ids, row_series = encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int64)
     first = np.searchsorted(row_series, np.arange(len(ids)))
@@ -102,50 +113,18 @@ def arrange(fold: pa.Table, labels: Mapping[str, str]) -> Cells:
     )
 
 
-def _ratio(above: Floats, below: Floats) -> Floats:
-    out: Floats = np.divide(above, below, out=np.full(len(above), np.nan), where=below > 0)
-    return out
-
-
-def _sums(codes: Codes, values: NDArray[np.generic], groups: int) -> Floats:
-    """Sums of values by code, added in the order of the rows."""
-    return np.bincount(codes, values, groups).astype(np.float64)
-
-
-def _weighted_rmsse(
-    cells: Cells, error: Floats, judged: NDArray[np.bool_], group: Codes, groups: int
-) -> tuple[Floats, Floats, Codes]:
-    """Per group: sqrt(sum w * mse / scale / sum w), the sum of weights and the number of series without a usable scale."""
-    count = _sums(cells.row_series, judged, len(cells.ids))
-    squares = _sums(cells.row_series, error**2, len(cells.ids))
-    scaled = np.isfinite(cells.scale) & (cells.scale > 0) & (count > 0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        relative = np.where(scaled, squares / count / cells.scale, 0.0)
-    weight = np.where(scaled, cells.weight, 0.0)
-    total = _sums(group, weight, groups)
-    mean = _ratio(_sums(group, weight * relative, groups), total)
-    return np.sqrt(mean), total, _sums(group, ~scaled, groups).astype(np.int64)
-
-
 def _weekly_wape(cells: Cells, actual: Floats, forecast: Floats, group: Codes, groups: int) -> Floats:
     """WAPE of the sums by segment and week, per group of segments: the level at which people plan."""
     weeks = int(cells.row_week.max()) + 1 if len(cells.row_week) else 1
     cell = cells.series_segment[cells.row_series] * weeks + cells.row_week
     size = len(cells.segments) * weeks
-    miss = np.abs(_sums(cell, actual, size) - _sums(cell, forecast, size))
+    miss = np.abs(metrics.sums(cell, actual, size) - metrics.sums(cell, forecast, size))
     owner = np.zeros(len(cells.segments), np.int64)
     owner[cells.series_segment] = group
-    return _ratio(
-        _sums(np.repeat(owner, weeks), miss, groups),
-        _sums(np.repeat(owner, weeks), _sums(cell, actual, size), groups),
+    return metrics.ratio(
+        metrics.sums(np.repeat(owner, weeks), miss, groups),
+        metrics.sums(np.repeat(owner, weeks), metrics.sums(cell, actual, size), groups),
     )
-
-
-def _inside(cells: Cells, bounds: tuple[Floats, Floats], row_group: Codes, groups: int) -> Floats:
-    low, high = bounds
-    judged = np.isfinite(cells.actual) & np.isfinite(low) & np.isfinite(high)
-    hit = judged & (cells.actual >= low) & (cells.actual <= high)
-    return _ratio(_sums(row_group, hit, groups), _sums(row_group, judged, groups))
 
 
 def measure(
@@ -155,50 +134,53 @@ def measure(
 
     Rows without an actual do not count; a missing forecast counts as 0, and `rows` says how many there were.
     """
-    judged, row_group = np.isfinite(cells.actual), group[cells.row_series]
-    made = judged & np.isfinite(contender.forecast)
-    actual, forecast = np.where(judged, cells.actual, 0.0), np.where(made, contender.forecast, 0.0)
-    rmsse, weight, unscaled = _weighted_rmsse(cells, forecast - actual, judged, group, groups)
-    total = _sums(row_group, actual, groups)
+    own = metrics.Cells(
+        cells.actual, cells.row_series, group, groups, cells.weight, cells.scale, np.full(len(group), np.nan)
+    )
+    made = own.seen & np.isfinite(contender.forecast)
+    actual, forecast = np.where(own.seen, cells.actual, 0.0), np.where(made, contender.forecast, 0.0)
+    rmsse, weight, unscaled = metrics.weighted_rmsse(own, forecast)
     nothing = np.full(groups, np.nan)
     covered = {
-        f"coverage_{one}": _inside(cells, contender.bounds[one], row_group, groups)
-        if one in contender.bounds
-        else nothing
+        f"coverage_{one}": metrics.coverage(own, *contender.bounds[one]) if one in contender.bounds else nothing
         for one in intervals
     }
     return {
         "weighted_rmsse": rmsse,
-        "wape": _ratio(_sums(row_group, np.abs(forecast - actual), groups), total),
+        "wape": metrics.wape(own, forecast),
         "wape_week": _weekly_wape(cells, actual, forecast, group, groups),
-        "bias": _ratio(_sums(row_group, forecast, groups), total) - 1.0,
+        "bias": metrics.bias(own, forecast),
         **covered,
         "weight": weight,
         "series": np.bincount(group, minlength=groups),
         "unscaled": unscaled,
-        "rows": _sums(row_group, made, groups).astype(np.int64),
+        "rows": metrics.sums(own.cell_group, made, groups).astype(np.int64),
     }
 
 
 def recipe_forecast(cells: Cells, families: list[str], fleet: "Fleet") -> Floats:
     """Blend the fold's family forecasts as a fleet would: its weights per series and its factors.
 
-    A series that the fleet lacks takes the weights of its segment, as it would in scoring; families that were not tried on this fold leave their share to
-    the others.
+    A series that the fleet lacks takes the weights of its segment, as it would in scoring; families that were not tried on a series of this fold
+    leave their share to the others.
     """
     from ml_platform.forecasting.fleet import KINDS, PoolReader
     from ml_platform.forecasting.selection import blend
 
     reader = PoolReader(fleet, tuple(cells.segments))
     known = [name for name in fleet.config.family_names if name in families]
-    weights = _recipe_weights(cells, fleet, reader)[:, [fleet.config.family_names.index(name) for name in known]]
-    total = weights.sum(axis=1, keepdims=True)
-    weights = np.where(total > 0, weights / np.where(total > 0, total, 1.0), 1.0 / max(len(known), 1))
     columns = np.stack([cells.column(f"family_{name}") for name in known], axis=1)
-    kind = KINDS[int(reader.items("meta")["kind"])]
-    mean = blend(np.nan_to_num(columns, posinf=0.0, neginf=0.0), weights[cells.row_series], kind == "positive")
+    own = _recipe_weights(cells, fleet, reader)[:, [fleet.config.family_names.index(name) for name in known]]
+    tried = np.isfinite(columns)
+    weights = np.where(tried, own[cells.row_series], 0.0)
+    total = weights.sum(axis=1, keepdims=True)
+    even = tried / np.maximum(tried.sum(axis=1, keepdims=True), 1)
+    weights = np.where(total > 0, weights / np.where(total > 0, total, 1.0), even)
+    kind = reader.array("meta", ("kind",), cells.series_segment)[cells.row_series, 0]
+    columns = np.where(tried, columns, 0.0)
+    mean = np.where(kind == KINDS.index("positive"), blend(columns, weights, True), blend(columns, weights, False))
     mean = np.asarray(mean * reader.array("factors", ("mean",), cells.series_segment)[cells.row_series, 0], np.float64)
-    return mean if kind == "real" else np.maximum(mean, 0.0)
+    return np.where(kind == KINDS.index("real"), mean, np.maximum(mean, 0.0))
 
 
 def _recipe_weights(cells: Cells, fleet: "Fleet", reader: "PoolReader") -> Floats:
@@ -219,12 +201,13 @@ def contenders(
 ) -> list[Contender]:
     """The challenger as the fold holds it, the champion by its recipe, every family and every floor."""
     names = [name for name in cells.table.column_names if cells.table[name].null_count < cells.table.num_rows]
+    whole = [name for name in names if not cells.table[name].null_count]
     families = [name.removeprefix("family_") for name in names if name.startswith("family_")]
     bounds = {one: (cells.column(f"lo_{one}"), cells.column(f"hi_{one}")) for one in config.intervals}
     found = [Contender("challenger", cells.column("mean"), bounds)]
     if champion is not None:
         found.append(Contender("champion", recipe_forecast(cells, families, champion), release_id=champion_id))
-    plain = [name for name in names if name.startswith(("family_", "floor_"))]
+    plain = [name for name in whole if name.startswith(("family_", "floor_"))]
     return [*found, *(Contender(name, cells.column(name)) for name in plain)]
 
 
@@ -260,14 +243,14 @@ def _rows(
     contender: Contender,
     level: str,
     segments: list[str],
-    metrics: dict[str, NDArray[np.generic]],
+    figures: dict[str, NDArray[np.generic]],
 ) -> pa.Table:
     fixed = {"as_of": as_of, "contender": contender.name, "release_id": contender.release_id, "level": level}
     columns: dict[str, pa.Array] = {
         name: pa.array([value] * len(segments), schema.field(name).type) for name, value in fixed.items()
     }
     columns["segment"] = pa.array(segments, pa.string())
-    columns |= {name: pa.array(values, schema.field(name).type, from_pandas=True) for name, values in metrics.items()}
+    columns |= {name: pa.array(values, schema.field(name).type, from_pandas=True) for name, values in figures.items()}
     return pa.table([columns[name] for name in schema.names], schema=schema)
 
 

@@ -45,8 +45,7 @@ def read_panel(lake: Lake, catalogue: pa.Table, config: ForecastConfig, as_of: d
     end, where = _end(as_of, config), _until(as_of, config)
     first = _first_time(series, config, end)
     grid = step_times(first, end, config.horizon, config.frequency)
-    steps = len(grid) - config.horizon
-    cells = _Rows(len(ids), len(grid), config)
+    cells = _Rows(ids, grid, config)
     columns = [
         "series_id",
         "date",
@@ -55,12 +54,12 @@ def read_panel(lake: Lake, catalogue: pa.Table, config: ForecastConfig, as_of: d
         *config.known_future,
         "known_from",
     ]
-    scanner = lake.dataset(SERIES_PANEL).scanner(
+    scanner = lake.dataset(SERIES_PANEL, coded=["series_id"]).scanner(
         columns=columns, filter=where, batch_size=1 << 20, batch_readahead=2, fragment_readahead=1
     )
     for batch in scanner.to_batches():
         if batch.num_rows:
-            cells.add(batch, ids, grid, steps, as_of)
+            cells.add(batch, as_of)
     return _panel(series, cells, grid, config)
 
 
@@ -102,41 +101,51 @@ def _first_time(series: pa.Table, config: ForecastConfig, end: pd.Timestamp) -> 
 class _Rows:
     """Dense arrays that panel rows are written into, batch by batch, in any order."""
 
-    def __init__(self, size: int, width: int, config: ForecastConfig) -> None:
-        self.config = config
-        self.y = np.full((size, width - config.horizon), np.nan)
-        self.weight = np.zeros((size, width - config.horizon)) if config.weight else None
+    def __init__(self, ids: pa.Array, grid: pd.DatetimeIndex, config: ForecastConfig) -> None:
+        size, width = len(ids), len(grid)
+        self.config, self.ids, self.steps = config, ids, width - config.horizon
+        self.times = np.asarray(grid.values, dtype="datetime64[ns]")
+        self.y = np.full((size, self.steps), np.nan)
+        self.weight = np.zeros((size, self.steps)) if config.weight else None
         self.known = np.full((size, len(config.known_future), width), np.nan)
         self.rows = np.zeros(size, dtype=np.int64)
 
-    def add(self, batch: pa.RecordBatch, ids: pa.Array, grid: pd.DatetimeIndex, steps: int, as_of: date) -> None:
+    def add(self, batch: pa.RecordBatch, as_of: date) -> None:
         """Write the rows of known series; rows of others (excluded, newer) are left out."""
-        codes = pc.fill_null(pc.index_in(batch["series_id"], ids), -1).to_numpy(zero_copy_only=False).astype(np.int64)
-        at = _steps(batch["date"], grid)
-        known_series = codes >= 0
-        if (at[known_series] < 0).any():
-            stray = batch["date"].filter(pa.array(known_series & (at < 0)))[0]
+        codes, at = self._codes(batch["series_id"]), self._steps(batch["date"])
+        if (stray := (codes >= 0) & (at < 0)).any():
             raise PanelError(
-                f"table {SERIES_PANEL}: {stray} is no step of frequency {self.config.frequency}: make the panel anew"
+                f"table {SERIES_PANEL}: {batch['date'].filter(pa.array(stray))[0]} is no step of frequency {self.config.frequency}: "
+                "make the panel anew"
             )
-        past = np.flatnonzero(known_series & (at < steps))
-        place = codes[past] * self.y.shape[1] + at[past]
+        past = _chosen((codes >= 0) & (at < self.steps))
+        place = (codes * self.steps + at)[past]
         self.y.ravel()[place] = _floats(batch["target"])[past]
         self.rows += np.bincount(codes[past], minlength=len(self.rows))
         if self.weight is not None:
             self.weight.ravel()[place] = np.nan_to_num(_floats(batch["weight"]))[past]
-        early = _known_by(batch["known_from"], as_of) & known_series
+        early = (codes >= 0) & _known_by(batch["known_from"], as_of)
+        cells = (codes * len(self.config.known_future)) * len(self.times) + at
         for k, name in enumerate(self.config.known_future):
-            there = np.flatnonzero(early & np.asarray(batch[name].is_valid()))
-            self.known[codes[there], k, at[there]] = _floats(batch[name])[there]
+            there = _chosen(early & np.asarray(batch[name].is_valid()))
+            self.known.ravel()[cells[there] + k * len(self.times)] = _floats(batch[name])[there]
+
+    def _codes(self, ids: pa.DictionaryArray) -> Ints:
+        """Place of each row's series, -1 where it is not wanted: one look per series of the batch, not per row."""
+        places = pc.fill_null(pc.index_in(ids.dictionary, self.ids), -1).to_numpy(zero_copy_only=False)
+        return np.asarray(places.astype(np.int64)[ids.indices.to_numpy(zero_copy_only=False)])
+
+    def _steps(self, dates: pa.Array) -> Ints:
+        """Step of each date, -1 where it is not on the grid: one look per different date of the batch."""
+        coded = dates.dictionary_encode()
+        each = coded.dictionary.cast(pa.timestamp("ns", getattr(dates.type, "tz", None))).to_numpy(zero_copy_only=False)
+        at = np.minimum(np.searchsorted(self.times, each), len(self.times) - 1)
+        return np.asarray(np.where(self.times[at] == each, at, -1)[coded.indices.to_numpy(zero_copy_only=False)])
 
 
-def _steps(dates: pa.Array, grid: pd.DatetimeIndex) -> Ints:
-    """Step of each date, -1 where it is not on the grid."""
-    values = dates.cast(pa.timestamp("ns", getattr(dates.type, "tz", None))).to_numpy(zero_copy_only=False)
-    times = np.asarray(grid.values, dtype="datetime64[ns]")
-    at = np.minimum(np.searchsorted(times, values), len(times) - 1)
-    return np.where(times[at] == values, at, -1)
+def _chosen(rows: np.ndarray) -> Ints | slice:
+    """Places of the rows that are True; a slice, which copies nothing, where all are."""
+    return slice(None) if rows.all() else np.flatnonzero(rows)
 
 
 def _floats(column: pa.Array) -> Floats:

@@ -8,6 +8,7 @@ import os
 import re
 from datetime import date
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote, urlparse
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
@@ -47,8 +48,9 @@ class Settings(BaseSettings):
         default=date(2017, 12, 31), description="None: the calendar goes on; samples and replays end it"
     )
     shards: int = Field(default=16, ge=1, le=64, description="hash buckets of series, the unit of parallel work")
-    workers: int = Field(
-        default_factory=lambda: os.cpu_count() or 1, ge=1, description="local processes for shard jobs"
+    workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, description="shard jobs at the same time")
+    training_compute: Literal["local", "spark"] = Field(
+        default="local", description="where shard jobs run: processes of this machine, or tasks of the engine"
     )
     batch_rows: int = Field(
         default=2_000_000, ge=1, description="rows of drops that share one bronze commit, at most about"
@@ -227,6 +229,8 @@ def _allowed(name: str) -> str:
     if name == "databases":
         return URLS
     shape = Settings.model_json_schema()["properties"][name]
+    if "enum" in shape:
+        return " or ".join(shape["enum"])
     if shape.get("type") == "integer":
         return f"a whole number from {shape['minimum']} {'to ' + str(shape['maximum']) if 'maximum' in shape else 'on'}"
     return "a day as YYYY-MM-DD" + (", or none for a calendar that goes on" if "anyOf" in shape else "")

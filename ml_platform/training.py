@@ -7,9 +7,9 @@ import hashlib
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
@@ -19,16 +19,20 @@ import pyarrow.compute as pc
 
 from ml_platform import __version__
 from ml_platform.compute import Compute
+from ml_platform.dealing import FailedSeriesError, run_shards
 from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.calendar import Times
+from ml_platform.forecasting.cohorts import Cohort, cohorts
 from ml_platform.forecasting.config import ForecastConfig
-from ml_platform.forecasting.pipeline import Trained, finish, make_setup
-from ml_platform.forecasting.pools import Setup, combine_pools, derive_pools, taught
-from ml_platform.jobs.exchange import WorkFolder
+from ml_platform.forecasting.pipeline import Trained, assembled, finish
+from ml_platform.forecasting.pools import Pools, combine_pools, derive_pools, taught
+from ml_platform.forecasting.selection import overall
+from ml_platform.jobs.exchange import COHORT, WorkFolder
 from ml_platform.lake import Lake, TableSpec
 from ml_platform.panel import Panel, read_panel
 from ml_platform.training_tables import (
     CANDIDATE_FLEET,
+    FAILED,
     FLEET_POOLS,
     FOLD_METRICS,
     fleet_rows,
@@ -38,14 +42,15 @@ from ml_platform.training_tables import (
     pool_rows,
 )
 
-KERNEL_VERSION = "4"  # raise when the same inputs give another fleet
+KERNEL_VERSION = "6"  # raise when the same inputs give another fleet
 
 
 @dataclass(frozen=True)
 class TrainingReport:
     """What a training did: series by state and by family, the selection, seconds per stage, table versions.
 
-    unchanged: a fleet with this fingerprint was there, nothing was written. scores: nested weighted RMSSE per strategy.
+    unchanged: a fleet with this fingerprint was there, nothing was written. strategies: segments by the way they chose. scores: nested
+    weighted RMSSE per strategy, and of what was chosen. failed: series that fail by themselves and are quarantined for it, with the reason.
     """
 
     as_of: date
@@ -53,10 +58,11 @@ class TrainingReport:
     unchanged: bool
     states: Mapping[str, int]
     families: Mapping[str, int]
-    strategy: str = ""
+    strategies: Mapping[str, int] = field(default_factory=dict)
     scores: Mapping[str, float] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, int] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
 
 
 class _Watch:
@@ -67,9 +73,12 @@ class _Watch:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
+        """Adds to the seconds of a stage, also of one that is repeated."""
         start = time.perf_counter()
-        yield
-        self.seconds[name] = round(time.perf_counter() - start, 3)
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 3)
 
 
 def train_fleet(
@@ -78,7 +87,8 @@ def train_fleet(
     """Train the fleet of an as-of day from gold/series_panel and write its four gold tables.
 
     `catalogue` holds the series as of that day. A fleet with the same fingerprint (configuration, code, arrays read) is
-    kept and nothing is committed. Raises PanelError where panel and catalogue do not fit, JobError where a shard fails.
+    kept and nothing is committed, unless series of it failed. Series that fail by themselves are quarantined, and the rest is
+    trained as if they did not exist. Raises PanelError where panel and catalogue do not fit, JobError where every shard fails.
     """
     watch = _Watch()
     with watch.stage("read"):
@@ -87,22 +97,39 @@ def train_fleet(
     kept = _kept(lake, as_of, fingerprint)
     if kept is not None:
         return _report(as_of, fingerprint, kept, watch, unchanged=True)
-    with tempfile.TemporaryDirectory(prefix="ml-platform-train-") as folder:
-        work = WorkFolder(Path(folder))
-        with watch.stage("share"):
-            dealt = _share(panel, catalogue, config, work)
-        del panel  # the jobs have its arrays now, and the driver needs the room for theirs
-        trained, tables = _train(dealt, as_of, fingerprint, compute, work, watch)
+    failed: dict[str, str] = {}
+    while True:
+        with tempfile.TemporaryDirectory(prefix="ml-platform-train-") as folder:
+            work = WorkFolder(Path(folder))
+            with watch.stage("share"):
+                dealt = _share(panel, catalogue, config, work)
+            del panel  # the jobs have its arrays now, and the driver needs the room for theirs
+            try:
+                trained, tables = _train(replace(dealt, failed=failed), as_of, fingerprint, compute, work, watch)
+            except FailedSeriesError as error:
+                failed |= error.details
+                with watch.stage("read"):
+                    panel = read_panel(lake, _without(catalogue, failed), config, as_of)
+                continue
+        break
     with watch.stage("write"):
+        for spec in (CANDIDATE_FLEET, judged_fold(config)):
+            lake.migrate(spec)
         versions = {spec.name: lake.replace(spec, table, f"as_of = '{as_of}'") for spec, table in tables}
-    return _report(as_of, fingerprint, tables[-1][1], watch, trained=trained, versions=versions)
+    report = _report(as_of, fingerprint, tables[-1][1], watch, trained=trained, versions=versions)
+    return replace(report, failed=failed)
+
+
+def _without(catalogue: pa.Table, failed: Mapping[str, str]) -> pa.Table:
+    return catalogue.filter(pc.invert(pc.is_in(catalogue["series_id"], pa.array(list(failed), pa.string()))))
 
 
 def _fingerprint(panel: Panel, config: ForecastConfig, as_of: date) -> str:
     """sha256 over the configuration, the code's version, the day and the arrays that training reads."""
     shard = panel.shard
+    versions = "".join(f"|{one.version}" for one in config.adapters)
     digest = hashlib.sha256(
-        f"{config.model_dump_json()}|{__version__}|{KERNEL_VERSION}|{as_of}|{shard.segments}|{panel.refused}".encode()
+        f"{config.model_dump_json()}{versions}|{__version__}|{KERNEL_VERSION}|{as_of}|{shard.segments}|{panel.refused}".encode()
     )
     digest.update("|".join(shard.series_id).encode())
     for array in (shard.y, shard.known, shard.active, shard.weight, shard.segment, shard.times):
@@ -113,8 +140,10 @@ def _fingerprint(panel: Panel, config: ForecastConfig, as_of: date) -> str:
 def _kept(lake: Lake, as_of: date, fingerprint: str) -> pa.Table | None:
     if not lake.exists(CANDIDATE_FLEET.name):
         return None
-    rows = lake.read(CANDIDATE_FLEET.name, ["family", "state", "fingerprint"], pc.field("as_of") == pa.scalar(as_of))
-    return rows if rows.num_rows and set(rows["fingerprint"].unique().to_pylist()) == {fingerprint} else None
+    columns = ["family", "state", "reason", "fingerprint"]
+    rows = lake.read(CANDIDATE_FLEET.name, columns, pc.field("as_of") == pa.scalar(as_of))
+    same = set(rows["fingerprint"].unique().to_pylist()) == {fingerprint}
+    return rows if same and FAILED not in rows["reason"].unique().to_pylist() else None
 
 
 def _shard_rows(catalogue: pa.Table, shard: Shard) -> list[np.ndarray]:
@@ -128,73 +157,84 @@ def _shard_rows(catalogue: pa.Table, shard: Shard) -> list[np.ndarray]:
 class _Dealt:
     """What the driver keeps of a fleet whose shards lie in the work folder."""
 
-    setup: Setup
-    shards: int
+    config: ForecastConfig
+    cohorts: tuple[Cohort, ...]
+    shards: tuple[int, ...]
     segments: tuple[str, ...]
     position: int
     times: Times
     refused: tuple[str, ...]
+    failed: Mapping[str, str] = field(default_factory=dict)
 
 
 def _share(panel: Panel, catalogue: pa.Table, config: ForecastConfig, work: WorkFolder) -> _Dealt:
     """Write the arrays of every shard for the jobs."""
     shard = panel.shard
-    setup, rows = make_setup([shard], config, judging=True), _shard_rows(catalogue, shard)
-    work.write_setup(setup)
-    for number, own in enumerate(rows):
-        work.write_shard(number, shard.take(own))
-    return _Dealt(setup, len(rows), shard.segments, shard.position, shard.times, panel.refused)
+    found, numbers = cohorts([shard], config, judging=True), list[int]()
+    work.write_cohorts(found)
+    for place, own in enumerate(_shard_rows(catalogue, shard)):
+        dealt = shard.take(own)
+        for number, cohort in enumerate(found):
+            rows = cohort.of(dealt)
+            if len(rows):
+                numbers.append(number * COHORT + place)
+                work.write_shard(numbers[-1], dealt.take(rows))
+    return _Dealt(config, found, tuple(numbers), shard.segments, shard.position, shard.times, panel.refused)
 
 
 def _train(
     dealt: _Dealt, as_of: date, fingerprint: str, compute: Compute, work: WorkFolder, watch: _Watch
-) -> tuple[Trained, list[tuple[TableSpec, pa.Table]]]:
-    """Run both passes; returns the fleet and its tables, candidate_fleet last: its commit completes the training."""
-    setup, config = dealt.setup, dealt.setup.config
+) -> tuple[list[Trained], list[tuple[TableSpec, pa.Table]]]:
+    """Run both passes; returns the cohorts and the tables of the fleet, candidate_fleet last: its commit completes the training."""
     with watch.stage("pools"):
-        _run(compute, "pools", work, dealt.shards)
-        sums = combine_pools([work.read_pools(str(number)) for number in range(dealt.shards)])
-        work.write_pools("all", sums)
-        pools = derive_pools(sums, setup)
-        if setup.with_trees:
-            pools = taught(pools, [work.read_lessons(number) for number in range(dealt.shards)], setup)
-            work.write_models(pools.models)
+        shards = run_shards("pools", dealt.shards, work, compute)
+        pools = [_pooled(place, cohort, shards, work) for place, cohort in enumerate(dealt.cohorts)]
     with watch.stage("backtest"):
-        _run(compute, "fit", work, dealt.shards)
-        parts = [work.read_part(number) for number in range(dealt.shards)]
+        shards = run_shards("fit", shards, work, compute)
+        parts = [[work.read_part(n) for n in shards if work.cohort(n) == place] for place in range(len(pools))]
     with watch.stage("select"):
-        trained = finish(parts, pools, setup, dealt.segments, dealt.position)
+        trained = [
+            finish(own, shared, cohort, dealt.segments, dealt.position)
+            for own, shared, cohort in zip(parts, pools, dealt.cohorts, strict=True)
+        ]
     with watch.stage("tables"):
+        fleet = assembled(trained, dealt.config)
+        rows = fleet_rows(fleet, dealt.refused, dealt.failed, as_of, fingerprint).sort_by("series_id")
         tables = [
-            (FOLD_METRICS, fold_rows(parts, setup, as_of)),
-            (judged_fold(config), judged_rows(parts, trained, setup, dealt.times, as_of)),
-            (FLEET_POOLS, pool_rows(trained.fleet, as_of)),
-            (CANDIDATE_FLEET, fleet_rows(trained.fleet, dealt.refused, as_of, fingerprint).sort_by("series_id")),
+            (FOLD_METRICS, pa.concat_tables([fold_rows(one, as_of) for one in trained])),
+            (judged_fold(dealt.config), pa.concat_tables([judged_rows(one, dealt.times, as_of) for one in trained])),
+            (FLEET_POOLS, pool_rows(fleet, as_of)),
+            (CANDIDATE_FLEET, rows),
         ]
     return trained, tables
 
 
-def _run(compute: Compute, step: str, work: WorkFolder, shards: int) -> None:
-    """Deal the shards out to as many jobs as there are workers."""
-    hands = [range(first, shards, compute.workers) for first in range(min(compute.workers, shards))]
-    arguments = [["--step", step, "--work", str(work.path), "--shards", ",".join(map(str, hand))] for hand in hands]
-    compute.run("train", arguments)
+def _pooled(place: int, cohort: Cohort, shards: Sequence[int], work: WorkFolder) -> Pools:
+    """What the series of a cohort share; leaves it in the work folder for its shards."""
+    own = [number for number in shards if work.cohort(number) == place]
+    sums = combine_pools([work.read_pools(str(number)) for number in own])
+    work.write_pools(f"all_{place}", sums)
+    pools = derive_pools(sums, cohort.setup)
+    if cohort.setup.with_trees:
+        pools = taught(pools, [work.read_lessons(number) for number in own], cohort.setup)
+    work.write_models(place, pools.models)
+    return pools
 
 
 def _report(
     as_of: date, fingerprint: str, rows: pa.Table, watch: _Watch, *,
-    unchanged: bool = False, trained: Trained | None = None, versions: Mapping[str, int] | None = None,
+    unchanged: bool = False, trained: Sequence[Trained] = (), versions: Mapping[str, int] | None = None,
 ) -> TrainingReport:  # fmt: skip
-    states, families = (Counter(rows[name].to_pylist()) for name in ("state", "family"))
-    selection = trained.selection if trained else None
+    states, families = (Counter(rows[name].drop_null().to_pylist()) for name in ("state", "family"))
+    strategies, scores = overall([one.selection for one in trained]) if trained else ({}, {})
     return TrainingReport(
         as_of=as_of,
         fingerprint=fingerprint,
         unchanged=unchanged,
         states=dict(sorted(states.items())),
         families=dict(sorted(families.items())),
-        strategy=selection.strategy if selection else "",
-        scores=selection.scores if selection else {},
+        strategies=strategies,
+        scores=scores,
         seconds=watch.seconds,
         versions=versions or {},
     )

@@ -3,7 +3,7 @@
 Belongs here: gold/candidate_fleet, gold/fleet_pools, gold/fold_metrics, gold/judged_fold. Does not belong here: when they are written.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from itertools import pairwise
 
@@ -12,10 +12,11 @@ import pandas as pd
 import pyarrow as pa
 
 from ml_platform.forecasting.calendar import Floats, Times
+from ml_platform.forecasting.calibration import calibration_table
 from ml_platform.forecasting.config import FAMILIES, FLOORS, ForecastConfig
 from ml_platform.forecasting.fleet import ROWS_SCHEMA, Fleet
-from ml_platform.forecasting.intervals import finish_bounds, unit
-from ml_platform.forecasting.pipeline import Part, Trained
+from ml_platform.forecasting.intervals import CLASSES
+from ml_platform.forecasting.pipeline import Part, Trained, residuals
 from ml_platform.forecasting.pools import Setup
 from ml_platform.lake import TableSpec, names
 
@@ -24,10 +25,13 @@ CANDIDATE_FLEET = TableSpec(
     pa.schema(
         [
             ("as_of", pa.date32()),
-            *((name, pa.string()) for name in ("series_id", "family", "state", "reason", "parameters", "fingerprint")),
+            *(
+                (n, pa.string())
+                for n in ("series_id", "family", "state", "reason", "parameters", "fingerprint", "detail")
+            ),
         ]
     ),
-    description="One row per series and as-of day: family with the greatest weight, state, reason, parameters as JSON.",
+    description="One row per series and as-of day: family with the greatest weight, state, reason, parameters as JSON; detail: why a series failed.",
 )
 FLEET_POOLS = TableSpec(
     names.FLEET_POOLS,
@@ -57,9 +61,17 @@ FOLD_METRICS = TableSpec(
     "scale is the mean squared difference of neighbouring values before the fold.",
 )
 
+FAILED = "failed"  # reason of a series that no job can train, whatever it is trained with
+
+
+ADAPTED = "adapted"
+
 
 def judged_fold(config: ForecastConfig) -> TableSpec:
-    """Schema of gold/judged_fold: one float column per interval bound, family (empty where it was not tried) and floor."""
+    """Schema of gold/judged_fold: one float column per interval bound, family (empty where it was not tried) and floor.
+
+    What adapters forecast lies in one map by name, so that they come and go with the configuration while the columns stay.
+    """
     moment = pa.timestamp("us", "UTC") if config.subdaily else pa.date32()
     bounds = [f"{side}_{level}" for level in config.intervals for side in ("lo", "hi")]
     plain = [*(f"family_{name}" for name in FAMILIES), *(f"floor_{name}" for name in FLOORS)]
@@ -67,19 +79,26 @@ def judged_fold(config: ForecastConfig) -> TableSpec:
     fields = [("as_of", pa.date32()), ("series_id", pa.string()), ("step", pa.int32()), ("date", moment)]
     return TableSpec(
         names.JUDGED_FOLD,
-        pa.schema([*fields, *((name, pa.float64()) for name in floats)]),
+        pa.schema([*fields, *((name, pa.float64()) for name in floats), (ADAPTED, pa.map_(pa.string(), pa.float64()))]),
         description="Forecasts of the newest fold, which chose nothing, with actuals, families and naive floors.",
     )
 
 
-def fleet_rows(fleet: Fleet, refused: Sequence[str], as_of: date, fingerprint: str) -> pa.Table:
-    """Rows of gold/candidate_fleet: the trained series, and those whose values could not be used."""
+def fleet_rows(
+    fleet: Fleet, refused: Sequence[str], failed: Mapping[str, str], as_of: date, fingerprint: str
+) -> pa.Table:
+    """Rows of gold/candidate_fleet: the series of the fleet, those whose values could not be used, and those that failed, with details."""
+    reasons = dict.fromkeys(refused, "out_of_range") | dict.fromkeys(failed, FAILED)
+    there = set(fleet.rows["series_id"].to_pylist())
     left_out = [
-        {"series_id": one, "state": "quarantined", "reason": "out_of_range", "parameters": "{}"} for one in refused
+        {"series_id": one, "state": "quarantined", "reason": reason, "parameters": "{}"}
+        for one, reason in reasons.items()
+        if one not in there
     ]
     rows = pa.concat_tables([fleet.rows, pa.Table.from_pylist(left_out, ROWS_SCHEMA)])
-    columns = [_day(as_of, rows.num_rows), *rows.columns, pa.array([fingerprint] * rows.num_rows, pa.string())]
-    return pa.table(columns, CANDIDATE_FLEET.schema)
+    details = [failed.get(one) for one in rows["series_id"].to_pylist()]
+    texts = [pa.array(values, pa.string()) for values in ([fingerprint] * rows.num_rows, details)]
+    return pa.table([_day(as_of, rows.num_rows), *rows.columns, *texts], CANDIDATE_FLEET.schema)
 
 
 def pool_rows(fleet: Fleet, as_of: date) -> pa.Table:
@@ -100,9 +119,9 @@ def _names(values: Sequence[str] | np.ndarray, codes: np.ndarray) -> pa.Array:
     return pa.array(list(values), pa.string()).take(pa.array(codes))
 
 
-def fold_rows(parts: Sequence[Part], setup: Setup, as_of: date) -> pa.Table:
-    """Rows of gold/fold_metrics: every judged series, family and fold at whose origin the series had begun."""
-    return pa.concat_tables([_part_folds(part, setup, as_of) for part in parts])
+def fold_rows(trained: Trained, as_of: date) -> pa.Table:
+    """Rows of gold/fold_metrics: every judged series of a cohort, family and fold at whose origin the series had begun."""
+    return pa.concat_tables([_part_folds(part, trained.cohort.setup, as_of) for part in trained.parts])
 
 
 def _part_folds(part: Part, setup: Setup, as_of: date) -> pa.Table:
@@ -130,31 +149,29 @@ def _part_folds(part: Part, setup: Setup, as_of: date) -> pa.Table:
     return pa.table(columns, FOLD_METRICS.schema)
 
 
-def judged_rows(parts: Sequence[Part], trained: Trained, setup: Setup, times: Times, as_of: date) -> pa.Table:
-    """Rows of gold/judged_fold, empty where the history is too short for a fold that judges."""
+def judged_rows(trained: Trained, times: Times, as_of: date) -> pa.Table:
+    """Rows of gold/judged_fold for a cohort, empty where the history is too short for a fold that judges."""
+    setup = trained.cohort.setup
     spec = judged_fold(setup.config)
     if not setup.plan.judging:
         return spec.schema.empty_table()
-    ends = np.cumsum([0, *(len(part.backtest.rows) for part in parts)])
+    ends = np.cumsum([0, *(len(part.backtest.rows) for part in trained.parts)])
     slices = [slice(start, end) for start, end in pairwise(ends)]
     tables = [
-        _part_judged(part, trained, mean, own, setup, times, as_of)
-        for part, mean, own in zip(parts, trained.means, slices, strict=True)
+        _part_judged(part, trained, mean, own, times, as_of)
+        for part, mean, own in zip(trained.parts, trained.means, slices, strict=True)
     ]
     return pa.concat_tables(tables)
 
 
-def _part_judged(
-    part: Part, trained: Trained, means: Floats, own: slice, setup: Setup, times: Times, as_of: date
-) -> pa.Table:
+def _part_judged(part: Part, trained: Trained, means: Floats, own: slice, times: Times, as_of: date) -> pa.Table:
+    setup = trained.cohort.setup
     plan, backtest, config = setup.plan, part.backtest, setup.config
     e = plan.evaluated.index(plan.judging)
     keep = np.flatnonzero(backtest.begun[:, e])
-    segment = part.segment[backtest.rows]
-    mean = means[:, e] * trained.spreads.mean[segment][:, None]
-    spread = unit(mean, backtest.scale[:, e], setup.kind, trained.spreads.least[own]) * trained.spreads.steps[segment]
-    values = mean[:, :, None] + spread[:, :, None] * trained.spreads.series[own][:, None, :]
-    bounds = finish_bounds(mean, values, trained.spreads.point[own], setup)
+    told = residuals([part], [means], [plan.judging], setup)
+    mean = told.mean[:, 0] * trained.spreads.mean[told.segment][:, None]
+    bounds = trained.spreads.law(told, np.full(len(mean), np.inf), own).bounds(mean, setup)
     dates = pd.DatetimeIndex(times[plan.origin(plan.judging) :][: plan.horizon])
     moments = pa.array(dates.tz_localize("UTC"), pa.timestamp("us", "UTC")) if config.subdaily else pa.array(dates.date)
     spec, size = judged_fold(config), len(keep) * plan.horizon
@@ -171,9 +188,30 @@ def _part_judged(
     grids = dict(zip(config.interval_columns, np.moveaxis(bounds[keep], 2, 0), strict=False))
     untried = np.full((len(keep), plan.horizon), np.nan)
     grids |= dict.fromkeys((f"family_{name}" for name in FAMILIES), untried)
-    grids |= {f"family_{name}": backtest.past[keep, e, :, f] for f, name in enumerate(config.family_names)}
+    grids |= {
+        f"family_{name}": backtest.past[keep, e, :, f] for f, name in enumerate(config.family_names) if name in FAMILIES
+    }
     grids |= {f"floor_{name}": part.floors[keep, :, f] for f, name in enumerate(FLOORS)}
     columns |= {
         name: pa.array(np.ascontiguousarray(values).ravel(), from_pandas=True) for name, values in grids.items()
     }
+    places = [config.family_names.index(adapter.name) for adapter in config.adapters]
+    columns[ADAPTED] = _by_name([one.name for one in config.adapters], backtest.past[keep, e][..., places])
     return pa.table([columns[name] for name in spec.schema.names], spec.schema)
+
+
+def judged_calibration(judged: pa.Table, config: ForecastConfig) -> pd.DataFrame:
+    """Calibration of the intervals on rows of gold/judged_fold, whose residuals made none of them, by step and by class of level (1 to 4)."""
+    rows = judged.select(["series_id", "step", "mean", "actual", *config.interval_columns]).to_pandas()
+    level = rows.groupby("series_id")["mean"].transform("mean")
+    edges = np.quantile(level, np.arange(1, CLASSES) / CLASSES) if len(level) else np.zeros(CLASSES - 1)
+    groups = {"step": rows["step"].to_numpy(np.int64), "level": np.searchsorted(edges, level) + 1}
+    bounds = {name: rows[name].to_numpy(float) for name in config.interval_columns}
+    return calibration_table(rows["actual"].to_numpy(float), bounds, groups, config.intervals)
+
+
+def _by_name(own: list[str], values: Floats) -> pa.Array:
+    """A map from name to value for each cell of values (..., names)."""
+    cells = values.size // len(own) if own else int(np.prod(values.shape[:-1]))
+    offsets = np.arange(cells + 1, dtype=np.int32) * len(own)
+    return pa.MapArray.from_arrays(offsets, pa.array(own * cells, pa.string()), pa.array(values.ravel()))

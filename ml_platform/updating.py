@@ -20,7 +20,8 @@ from ml_platform import __version__
 from ml_platform.forecasting import Fleet, ForecastConfig
 from ml_platform.forecasting.arrays import Bools, Shard
 from ml_platform.forecasting.calendar import last_whole_day
-from ml_platform.forecasting.increment import Statistics
+from ml_platform.forecasting.fleet import META
+from ml_platform.forecasting.fleet_statistics import Statistics
 from ml_platform.forecasting.pipeline import CHUNK
 from ml_platform.forecasting.predict import fleet_places
 from ml_platform.forecasting.recorded import row_digests
@@ -29,7 +30,7 @@ from ml_platform.lake import Lake
 from ml_platform.panel import read_panel
 from ml_platform.registry import fleet_tables
 from ml_platform.training import KERNEL_VERSION
-from ml_platform.training_tables import CANDIDATE_FLEET, FLEET_POOLS, FOLD_METRICS, fleet_rows, pool_rows
+from ml_platform.training_tables import CANDIDATE_FLEET, FAILED, FLEET_POOLS, FOLD_METRICS, fleet_rows, pool_rows
 from ml_platform.updating_tables import FLEET_STATISTICS, read_statistics, statistics_rows
 
 
@@ -71,10 +72,11 @@ def update_fleet(lake: Lake, catalogue: pa.Table, config: ForecastConfig, as_of:
     statistics, advanced = _brought_forward(lake, base, panel.shard, config, since)
     fleet, recorded = statistics.fleet(), statistics.recorded.digest
     fingerprint = _fingerprint(lake, since, config, as_of, recorded, panel.refused)
-    rows = fleet_rows(fleet, panel.refused, as_of, fingerprint).sort_by("series_id")
+    rows = fleet_rows(fleet, panel.refused, _failed(lake, since, fleet), as_of, fingerprint).sort_by("series_id")
     versions: dict[str, int] = {}
     unchanged = _fingerprints(lake, as_of) == [fingerprint]
     if not unchanged:
+        lake.migrate(CANDIDATE_FLEET)
         kept = f"as_of <= '{as_of}'"  # each day starts from the newest statistics: those of older days are of no use
         versions[FLEET_POOLS.name] = lake.replace(FLEET_POOLS, pool_rows(fleet, as_of), f"as_of = '{as_of}'")
         versions[FLEET_STATISTICS.name] = lake.replace(FLEET_STATISTICS, statistics_rows(statistics, as_of), kept)
@@ -96,9 +98,16 @@ def _newest_before(lake: Lake, config: ForecastConfig, as_of: date) -> tuple[dat
     where = pc.field("as_of") == pa.scalar(max(older))
     fleet = fleet_tables(lake.read(CANDIDATE_FLEET.name, where=where), lake.read(FLEET_POOLS.name, where=where), config)
     steps = fleet.pools["steps"]["item"].unique()
-    if len(steps) != config.horizon or "prior_gram" not in fleet.pools:
+    if len(steps) != config.horizon or not set(META) <= set(fleet.pools["meta"]["item"].to_pylist()):
         raise UpdateError(f"the fleet of {max(older)} was trained with another configuration or release: train {as_of}")
     return max(older), fleet
+
+
+def _failed(lake: Lake, since: date, fleet: Fleet) -> dict[str, str]:
+    """Why series of a fleet failed in the training that it comes from, as the fleet of an earlier day says."""
+    rows = lake.read(CANDIDATE_FLEET.name, where=pc.field("as_of") == pa.scalar(since))
+    there = rows.filter(pc.is_in(rows["series_id"], fleet.rows["series_id"].combine_chunks()))
+    return {row["series_id"]: row["detail"] for row in there.to_pylist() if row["reason"] == FAILED}
 
 
 def _trained(lake: Lake) -> bool:
@@ -121,7 +130,7 @@ def _brought_forward(
         after = np.datetime64(last_whole_day(since, config.frequency) + timedelta(days=1))
         first = int(np.searchsorted(shard.times, after))
         return _from_history(fleet, shard, first), 0
-    place = pd.Index(shard.series_id).get_indexer(pd.Index(kept.standing.shard.series_id))
+    place = pd.Index(shard.series_id).get_indexer(pd.Index(kept.series_id))
     for at in range(kept.steps, shard.steps):
         kept = kept.advanced(shard.y[place, at], shard.known[:, :, at : at + 1 + config.horizon][place])
     expected = fleet_places(fleet, shard)[1] != "quarantined"
@@ -134,21 +143,20 @@ def _brought_forward(
 def _from_history(fleet: Fleet, shard: Shard, first: int) -> Statistics:
     """Statistics from the whole history; a series is touched where it has a value from the step `first` on, or older ones were corrected."""
     made = joined([Statistics.of(fleet, chunk) for chunk in shard.chunks(CHUNK)])
-    place = pd.Index(shard.series_id).get_indexer(pd.Index(made.standing.shard.series_id))
+    place = pd.Index(shard.series_id).get_indexer(pd.Index(made.series_id))
     observed = (~np.isnan(shard.y[place, first:])).any(axis=1)
-    return replace(made, touched=observed | made.moved())
+    return made.with_touched(observed | made.moved())
 
 
 def _still_true(stored: Statistics, shard: Shard) -> Statistics | None:
     """Those of the stored series whose rows are still what was taken in; None where the calendar begins elsewhere now."""
-    own = stored.standing.shard
-    if own.position + own.steps - stored.steps != shard.position or stored.steps > shard.steps:
+    if stored.begin != shard.position or stored.steps > shard.steps:
         return None
-    place = pd.Index(shard.series_id).get_indexer(pd.Index(own.series_id))
+    place = pd.Index(shard.series_id).get_indexer(pd.Index(stored.series_id))
     past = shard.take(np.maximum(place, 0))
     digests = row_digests(past.y[:, : stored.steps], past.covariates(0, stored.steps), shard.position)
-    names = [np.asarray(one.segments, dtype=object)[one.segment] for one in (own, past)]
-    same: Bools = (place >= 0) & (digests == stored.digests) & (names[0] == names[1])
+    names = np.asarray(past.segments, dtype=object)[past.segment]
+    same: Bools = (place >= 0) & (digests == stored.digests) & (names == stored.segment)
     return stored.take(same)
 
 

@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 
 from ml_platform import __version__
 from ml_platform.forecasting import Fleet
-from ml_platform.forecasting.increment import Statistics
-from ml_platform.forecasting.statistics_table import CLOCK, LISTS, WALK_LISTS, from_table, to_table
+from ml_platform.forecasting.fleet_statistics import Statistics
+from ml_platform.forecasting.statistics_table import CLOCK, FIRST, LISTS, WALK_LISTS, from_table, to_table
 from ml_platform.lake import Lake, TableSpec, names
 from ml_platform.training import KERNEL_VERSION
 
@@ -24,6 +24,7 @@ FLEET_STATISTICS = TableSpec(
             ("as_of", pa.date32()),
             ("series_id", pa.string()),
             ("segment", pa.string()),
+            ("cohort", pa.int64()),
             ("digest", pa.int64()),
             ("clock", pa.string()),
             ("kernel", pa.string()),
@@ -62,13 +63,12 @@ def read_statistics(lake: Lake, as_of: date, fleet: Fleet) -> Statistics | None:
     if not rows.num_rows:
         return None
     clock = rows["clock"][0].as_py()
-    columns = {name: rows[name] for name in ("series_id", "segment", "digest")}
-    columns |= {name: _fixed(rows[name]) for name in NUMBERS if rows[name].null_count == 0}
+    columns = {name: rows[name] for name in FIRST}
+    columns |= {name: _fixed(rows[name]) for name in NUMBERS if rows[name].null_count < rows.num_rows}
     return from_table(pa.table(columns).replace_schema_metadata({CLOCK: clock}), fleet)
 
 
-def _fixed(column: pa.ChunkedArray) -> pa.Array:
-    """Lists that all have the same length, as such."""
-    joined = pa.concat_arrays(column.chunks)
-    flat = joined.flatten()
-    return pa.FixedSizeListArray.from_arrays(flat, len(flat) // len(joined))
+def _fixed(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Lists that all have the same length, or are missing, as such."""
+    sizes = pc.list_value_length(column).drop_null()
+    return column.cast(pa.list_(pa.float64(), sizes[0].as_py()))

@@ -39,7 +39,7 @@ def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[Any
         "lake": LakeResource(root=settings.lake),
         "maintenance": MaintenanceResource(home=str(settings.root), days=settings.retention_days),
         "spark": SparkResource(engine=settings.engine, shards=settings.shards, suite_rows=settings.suite_rows),
-        "compute": ComputeResource(workers=settings.workers),
+        "compute": ComputeResource(workers=settings.workers, where=settings.training_compute, engine=settings.engine),
         "registry": RegistryResource(
             releases=str(settings.releases), tracking_uri=settings.mlflow_uri, artifacts=str(settings.mlflow_artifacts)
         ),

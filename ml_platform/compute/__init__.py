@@ -4,6 +4,7 @@ Belongs here: the protocol and its backends. Does not belong here: what a job do
 """
 
 from ml_platform.compute.local import LocalCompute
-from ml_platform.compute.protocol import Compute, JobError, Report
+from ml_platform.compute.protocol import Compute, JobError, Progress, Report
+from ml_platform.compute.spark import SparkCompute
 
-__all__ = ["Compute", "JobError", "LocalCompute", "Report"]
+__all__ = ["Compute", "JobError", "LocalCompute", "Progress", "Report", "SparkCompute"]

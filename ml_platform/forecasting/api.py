@@ -3,7 +3,9 @@
 Belongs here: forecast() and the shape of its result. Does not belong here: lake, releases, orchestration.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +13,12 @@ import pandas as pd
 import pyarrow as pa
 
 from ml_platform.forecasting.arrays import sum_by
-from ml_platform.forecasting.backtest import Backtest
-from ml_platform.forecasting.calendar import Floats
 from ml_platform.forecasting.config import ForecastConfig, load_config
-from ml_platform.forecasting.fleet import Fleet
+from ml_platform.forecasting.fleet import Fleet, failures
+from ml_platform.forecasting.folds import Past
 from ml_platform.forecasting.frames import Prepared, Table, give_back_times, prepare
-from ml_platform.forecasting.pipeline import CHUNK, Part, Trained, train
-from ml_platform.forecasting.pools import Setup
-from ml_platform.forecasting.predict import predict
+from ml_platform.forecasting.pipeline import CHUNK, Trained, train
+from ml_platform.forecasting.predict import predict_and_tell
 from ml_platform.forecasting.sums import Sums, Trainee, agreeing, bounds
 
 
@@ -27,17 +27,27 @@ class ForecastResult:
     """What forecast() returns, as pandas tables.
 
     forecasts: key columns, time, step, mean, point, interval bounds, family. ledger: key columns, state, reason, detail (table, row and
-    value that quarantined a series), family, covariates (how those after the origin were filled). metrics: per fold and family
-    weighted_rmsse, wape, bias, rows. families: family, runs, why. sums: as forecasts, with `sum_by` in the place of family; the keys that
-    a sum does not have are missing. unseen: rows after the origin, which nothing was made of.
+    value that quarantined a series, or which adapter failed on it), family, covariates (how those after the origin were filled).
+    families: family, runs, why, scales, alone (see Choice), segments that this is said of. sums: as forecasts, with `sum_by` in the place of family; the keys that a sum does not have are
+    missing. unseen: rows after the origin, which nothing was made of. past: what `metrics` and `calibration` are made of when read.
     """
 
     forecasts: pd.DataFrame
     ledger: pd.DataFrame
-    metrics: pd.DataFrame
     families: pd.DataFrame
     sums: pd.DataFrame
     unseen: int
+    past: Past = field(repr=False, compare=False)
+
+    @cached_property
+    def metrics(self) -> pd.DataFrame:
+        """Per fold and family weighted_rmsse, skill, mase, wape, smape, mape, bias, rows; of the family `blend` pinball and coverages too."""
+        return self.past.metrics()
+
+    @cached_property
+    def calibration(self) -> pd.DataFrame:
+        """Nominal against actual coverage of the blend's intervals on all folds, see calibration_table."""
+        return self.past.calibration()
 
 
 def forecast(
@@ -55,31 +65,32 @@ def forecast(
     """
     settings = config if isinstance(config, ForecastConfig) else load_config(config)
     prepared = prepare(history, future, static, as_of, settings)
-    trained, parts, setup = train(prepared.shard, settings)
-    made = pa.concat_tables([predict(trained.fleet, chunk) for chunk in prepared.shard.chunks(CHUNK)])
-    fleet = Trainee(prepared.shard, trained, parts, setup, made["mean"].to_numpy().reshape(len(prepared.shard), -1))
+    fleet, trained = train(prepared.shard, settings)
+    told = [predict_and_tell(fleet, chunk) for chunk in prepared.shard.chunks(CHUNK)]
+    made, failed = pa.concat_tables([table for table, _ in told]), [text for _, texts in told for text in texts]
+    trainee = Trainee(prepared.shard, trained, made["mean"].to_numpy().reshape(len(prepared.shard), -1))
     levels = [Sums.of(columns, prepared.attributes) for columns in settings.sums]
     like = _time_column(history, settings)
     forecasts = _with_keys(made, prepared, like, settings)
     if levels and settings.reconcile == "mint":
-        fleet = replace(fleet, mean=agreeing(fleet, levels, settings))
-        forecasts = _moved(forecasts, fleet.mean.ravel(), settings, floor=setup.kind != "real")
-    sums = [_sum_table(fleet, level, forecasts["date"], settings) for level in levels]
-    families = pd.DataFrame(setup.choice, columns=["family", "runs", "why"])
-    ledger, metrics = _ledger(trained.fleet, prepared), fold_table(parts, trained, setup)
-    return ForecastResult(forecasts, ledger, metrics, families, _joined(sums, forecasts, settings), prepared.unseen)
+        trainee = replace(trainee, mean=agreeing(trainee, levels, settings))
+        forecasts = _moved(forecasts, trainee, settings)
+    sums = _joined([_sum_table(trainee, level, forecasts["date"], settings) for level in levels], forecasts, settings)
+    families, ledger = family_table(trained, prepared.shard.segments), _ledger(fleet, prepared, failed)
+    return ForecastResult(forecasts, ledger, families, sums, prepared.unseen, Past(prepared.shard, trained))
 
 
-def _moved(forecasts: pd.DataFrame, mean: Floats, config: ForecastConfig, *, floor: bool) -> pd.DataFrame:
-    """The forecasts around another mean (rows,): point and bounds go along with it."""
-    columns, shift = ["mean", "point", *config.interval_columns], mean - forecasts["mean"].to_numpy()
-    values = forecasts[columns].to_numpy() + shift[:, None]
-    return forecasts.assign(**dict(zip(columns, (np.maximum(values, 0.0) if floor else values).T, strict=True)))
+def _moved(forecasts: pd.DataFrame, fleet: Trainee, config: ForecastConfig) -> pd.DataFrame:
+    """The forecasts around another mean: point and bounds go along with it."""
+    columns, real = ["mean", "point", *config.interval_columns], np.repeat(fleet.real, config.horizon)
+    values = forecasts[columns].to_numpy() + (fleet.mean.ravel() - forecasts["mean"].to_numpy())[:, None]
+    held = np.where(real[:, None], values, np.maximum(values, 0.0))
+    return forecasts.assign(**dict(zip(columns, held.T, strict=True)))
 
 
 def _sum_table(fleet: Trainee, sums: Sums, dates: pd.Series, config: ForecastConfig) -> pd.DataFrame:
     """Forecasts of the sums of one level, by sum and step; `dates` begin with those of one series."""
-    mean, horizon = sum_by(fleet.mean, sums.codes, len(sums)), fleet.setup.plan.horizon
+    mean, horizon = sum_by(fleet.mean, sums.codes, len(sums)), config.horizon
     values = bounds(fleet, sums, mean).reshape(-1, len(config.interval_columns) + 1)
     out = sums.keys.loc[np.repeat(np.arange(len(sums)), horizon)].reset_index(drop=True)
     out["sum_by"] = " x ".join(sums.columns) or "total"
@@ -104,59 +115,28 @@ def _time_column(history: Table, config: ForecastConfig) -> pd.Series:
 def _with_keys(table: pa.Table, prepared: Prepared, like: pd.Series, config: ForecastConfig) -> pd.DataFrame:
     shard = prepared.shard
     rows = table["series_id"].to_numpy(zero_copy_only=False).astype(np.int64)
-    out: pd.DataFrame = prepared.keys.iloc[rows].reset_index(drop=True)
     times = pd.Series(pd.DatetimeIndex(shard.times[shard.steps :]))
     later = give_back_times(times, like, config.frequency)
-    steps = table["step"].to_numpy()
-    out["date"] = later.iloc[steps - 1].reset_index(drop=True)
-    for name in ["step", "mean", "point", *config.interval_columns]:
-        out[name] = table[name].to_numpy()
-    out["family"] = table["family"].to_pandas()
-    return out
+    columns: dict[str, object] = {"date": later.iloc[table["step"].to_numpy() - 1].reset_index(drop=True)}
+    columns |= {name: table[name].to_numpy() for name in ["step", "mean", "point", *config.interval_columns]}
+    family = {"family": table["family"].to_pandas()}
+    return pd.concat([prepared.keys.iloc[rows].reset_index(drop=True), pd.DataFrame(columns | family)], axis=1)
 
 
-def _ledger(fleet: Fleet, prepared: Prepared) -> pd.DataFrame:
+def _ledger(fleet: Fleet, prepared: Prepared, failed: list[str]) -> pd.DataFrame:
     rows = fleet.rows.select(["state", "reason", "family"]).to_pandas()
-    out = pd.concat([prepared.keys, rows.assign(covariates=list(prepared.filled))], axis=1)
+    told = [first or later or None for first, later in zip(failures(fleet), failed, strict=True)]
+    out = pd.concat([prepared.keys, rows.assign(detail=told, covariates=list(prepared.filled))], axis=1)
     refused = prepared.refused.assign(state="quarantined", covariates="")
     keys = list(prepared.keys.columns)
     whole = pd.concat([out, refused.astype(out[keys].dtypes.to_dict())], ignore_index=True)
     return whole.sort_values(keys, ignore_index=True)[[*keys, "state", "reason", "detail", "family", "covariates"]]
 
 
-def fold_table(parts: list[Part], trained: Trained, setup: Setup) -> pd.DataFrame:
-    """Weighted RMSSE (root taken once), WAPE and bias per fold and family, the blend as family `blend`."""
-    rows = []
-    for fold, back in enumerate(setup.plan.folds):
-        e = setup.plan.evaluated.index(back)
-        for f, name in enumerate([*setup.config.family_names, "blend"]):
-            sums = np.zeros(6)
-            for part, mean in zip(parts, trained.means, strict=True):
-                said = mean[:, e] if name == "blend" else part.backtest.past[:, e, :, f]
-                sums += _fold_sums(part.backtest, said, part.weight[part.backtest.rows, back], e)
-            rows.append((fold, name, *_fold_figures(sums)))
-    return pd.DataFrame(rows, columns=["fold", "family", "weighted_rmsse", "wape", "bias", "rows"])
-
-
-def _fold_sums(backtest: Backtest, said: Floats, weight: Floats, e: int) -> Floats:
-    """Weighted scaled square error, weight, absolute error, actual, forecast and cells of one fold of a part."""
-    actual, scale = backtest.actual[:, e], backtest.scale[:, e]
-    seen = ~np.isnan(actual) & backtest.begun[:, e, None]
-    error = np.where(seen, said - actual, 0.0)
-    good = (scale > 0) & seen.any(axis=1)
-    square = (error**2).sum(axis=1) / np.maximum(seen.sum(axis=1), 1) / np.where(good, scale, 1.0)
-    return np.asarray([
-        (weight * square)[good].sum(), weight[good].sum(), np.abs(error).sum(),
-        actual[seen].sum(), said[seen].sum(), seen.sum(),
-    ])  # fmt: skip
-
-
-def _fold_figures(sums: Floats) -> tuple[float, float, float, int]:
-    square, weight, absolute, actual, said, cells = sums.tolist()
-    rmsse = float(np.sqrt(square / weight)) if weight > 0 else float("nan")
-    return (
-        rmsse,
-        absolute / actual if actual else float("nan"),
-        said / actual - 1 if actual else float("nan"),
-        int(cells),
-    )
+def family_table(trained: Sequence[Trained], segments: tuple[str, ...]) -> pd.DataFrame:
+    """Which families run on which segments, and why."""
+    columns, rows = ["family", "runs", "why", "scales", "alone"], []
+    for one in trained:
+        names = "all" if len(trained) == 1 else ", ".join(segments[code] for code in one.cohort.codes)
+        rows += [[*(getattr(choice, name) for name in columns), names] for choice in one.cohort.setup.choice]
+    return pd.DataFrame(rows, columns=[*columns, "segments"])

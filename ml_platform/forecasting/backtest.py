@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ml_platform.forecasting import boosted, ets, theta
+from ml_platform.forecasting import adapted, boosted, ets, sparse, theta
+from ml_platform.forecasting.adapted import Texts
 from ml_platform.forecasting.arrays import Bools, Shard
 from ml_platform.forecasting.calendar import Floats, Ints
 from ml_platform.forecasting.levels import LEVELS, History, LevelTable, SeasonSums, seasonal_naive
@@ -18,6 +19,7 @@ from ml_platform.forecasting.pools import (
     Pools,
     Setup,
     Shared,
+    block_levels,
     origin_levels,
     shrunk_profile,
     usable,
@@ -40,8 +42,8 @@ class Backtest:
     """Forecasts of N judged series at E past origins, oldest first.
 
     rows (N,): places in the shard. past (N, E, H, F); actual (N, E, H), NaN where not observed. begun (N, E): whether
-    the series had begun. scale (N, E): see difference_scale. constants (N, C): what families fitted to each series, by
-    name, as it is at the end.
+    the series had begun. scale (N, E): see difference_scale. grain (N,): unit of a sparse series, 0 of others. constants (N, C): what
+    families fitted to each series, by name, as it is at the end. failed (N,): which adapters failed, '' where none did.
     """
 
     rows: Ints
@@ -49,7 +51,9 @@ class Backtest:
     actual: Floats
     begun: Bools
     scale: Floats
+    grain: Floats
     constants: Mapping[str, Floats]
+    failed: Texts
 
 
 def fit_shard(shard: Shard, pools: Pools, setup: Setup) -> Backtest:
@@ -71,10 +75,13 @@ def fit_shard(shard: Shard, pools: Pools, setup: Setup) -> Backtest:
         constants["ridge"] = _ridge(history, levels, pools, setup, past)
     if setup.with_trees:
         _trees(history, levels, pools, setup, past)
+    failed = adapted.joined(_adapted(history, setup, past), len(rows))
     for e, origin in enumerate(origins):
         clip_forecasts(past[:, e], largest_value(judged.y[:, :origin]), setup.kind)
     begun = judged.first[:, None] < np.asarray(origins, dtype=int)[None, :]
-    return Backtest(rows, past, actual, begun, difference_scale(judged.y, origins), constants)
+    before = judged.y[:, : plan.origin(plan.judging)]
+    grain = sparse.grains(before) if setup.kind == "counts" else np.zeros(len(rows))
+    return Backtest(rows, past, actual, begun, difference_scale(judged.y, origins), grain, constants, failed)
 
 
 def _walk(name: str, history: History, setup: Setup, past: Floats) -> Floats:
@@ -84,6 +91,17 @@ def _walk(name: str, history: History, setup: Setup, past: Floats) -> Floats:
     forecasts, constants = WALKS[name].fit(walked(history, setup), origins, plan.horizon, plan.season)
     past[..., setup.config.family_names.index(name)] = outspoken(forecasts[:, :-1], setup)
     return constants
+
+
+def _adapted(history: History, setup: Setup, past: Floats) -> list[list[str]]:
+    """Write the adapters' columns of `past`; returns for each of them what failed, by series. The end is tried, too: it is what comes next."""
+    sentences, adapters = [], setup.config.adapters
+    levels = block_levels(history, setup.plan) if adapters else np.zeros((0, 0, 0))
+    for adapter in adapters:
+        told = adapted.run(adapter, history, levels, setup.plan.evaluated, setup)
+        past[..., setup.config.family_names.index(adapter.name)] = told.forecasts[:, :-1]
+        sentences.append(told.failures(adapter.name))
+    return sentences
 
 
 def walked(history: History, setup: Setup, first: int = 0) -> Floats:

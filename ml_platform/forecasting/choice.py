@@ -13,6 +13,10 @@ OFTEN_ZERO = 0.3  # share of zeros from which on a series is a matter of whether
 WALKS = ("ets", "theta")
 TREES, MOST = "lightgbm", 2_000_000  # cells up to which a model of all series is worth its minutes
 
+# a multiple of the target has that multiple of the forecast; ridge takes counts for evidence, trees look at the level
+SCALES = frozenset(FAMILIES) - {"ridge", TREES}
+ALONE = frozenset({"seasonal_naive", *WALKS})  # no other series changes the forecast of one
+
 
 @dataclass(frozen=True)
 class Traits:
@@ -37,20 +41,29 @@ class Choice:
     runs: bool
     why: str
 
+    @property
+    def scales(self) -> bool:
+        """Whether a multiple of the target has that multiple of the forecast; of an adapter nobody knows."""
+        return self.family in SCALES
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other series changes the forecast of one, as of every adapter."""
+        return self.family in ALONE or self.family not in FAMILIES
+
 
 def choose(config: ForecastConfig, traits: Traits) -> tuple[Choice, ...]:
-    """Every family in the order of FAMILIES, with a reason for or against it. Raises ConfigError where one cannot run here."""
-    if config.families != "default":
-        named = set(config.family_names)
-        if TREES in named and find_spec(TREES) is None:
-            raise ConfigError(
-                f"families: {TREES} needs the extra `ml`: install ml-platform[ml], or leave the family out"
-            )
-        return tuple(
-            Choice(name, name in named, "named in families" if name in named else "not named in families")
-            for name in FAMILIES
-        )
-    return tuple(_of_default(name, traits) for name in FAMILIES)
+    """Every family in the order of FAMILIES, then the adapters, with a reason for or against it. Raises ConfigError where one cannot run here."""
+    named = () if config.families == "default" else config.families
+    if TREES in named and find_spec(TREES) is None:
+        raise ConfigError(f"families: {TREES} needs the extra `ml`: install ml-platform[ml], or leave the family out")
+    plain = tuple(_of_default(name, traits) if config.with_default else _not_named(name) for name in FAMILIES)
+    plain = tuple(Choice(one.family, True, "named in families") if one.family in named else one for one in plain)
+    return (*plain, *(Choice(one.name, True, f"named in families: {one}") for one in config.adapters))
+
+
+def _not_named(name: str) -> Choice:
+    return Choice(name, False, "not named in families")
 
 
 def _of_default(name: str, traits: Traits) -> Choice:

@@ -3,6 +3,7 @@
 Belongs here: the configuration model, its defaults, its checks and its reader. Does not belong here: computation.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -10,6 +11,8 @@ import yaml
 from pandas.tseries.frequencies import to_offset
 from pandas.tseries.offsets import Tick
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from ml_platform.forecasting.adapters import RESERVED, Adapter, adapter_of
 
 FAMILIES = (
     "seasonal_naive", "mean_28", "mean_56", "mean_182", "ses_01", "ses_05", "ses_20",
@@ -28,9 +31,16 @@ def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _as_families(value: Any) -> Any:
+    """Names as they are, mappings as adapters: one wrong adapter is one message, not one for every other form of `families`."""
+    if not isinstance(value, list | tuple):
+        return value
+    return tuple(adapter_of(one) if isinstance(one, dict) else one for one in value)
+
+
 Names = Annotated[tuple[Name, ...], BeforeValidator(_as_tuple)]
 Groups = Annotated[tuple[Names, ...], BeforeValidator(_as_tuple)]
-Families = Literal["default"] | Names
+Families = Annotated[Literal["default"] | tuple[Name | Adapter, ...], BeforeValidator(_as_families)]
 Numbers = Annotated[tuple[int, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
 
 
@@ -90,9 +100,13 @@ class ForecastConfig(BaseModel):
     @field_validator("families")
     @classmethod
     def _families_are_known(cls, value: Families) -> Families:
-        unknown = [] if value == "default" else [name for name in value if name not in FAMILIES]
+        unknown = [name for name in _plain(value) if name not in ("default", *FAMILIES)]
         if unknown or not value:
             raise ValueError(f"{unknown or 'an empty list'} is no family: write default or some of {list(FAMILIES)}")
+        own = [one.name for one in _adapters(value)]
+        taken = sorted({name for name in own if own.count(name) > 1 or name in (*FAMILIES, *RESERVED)})
+        if taken:
+            raise ValueError(f"the names {taken} of adapters are taken: give each one a name of its own")
         return value
 
     @model_validator(mode="after")
@@ -109,9 +123,25 @@ class ForecastConfig(BaseModel):
         return self
 
     @property
+    def adapters(self) -> tuple[Adapter, ...]:
+        """The families that are classes of statsforecast or scikit-learn, in the order given."""
+        return _adapters(self.families)
+
+    @property
+    def with_default(self) -> bool:
+        """Whether the data choose among FAMILIES."""
+        return "default" in _plain(self.families)
+
+    @property
     def family_names(self) -> tuple[str, ...]:
-        """The families to try, in the order of FAMILIES."""
-        return FAMILIES if self.families == "default" else tuple(name for name in FAMILIES if name in self.families)
+        """The families to try, in the order of FAMILIES, then the adapters."""
+        plain = tuple(name for name in FAMILIES if self.with_default or name in _plain(self.families))
+        return (*plain, *(one.name for one in self.adapters))
+
+    def with_families(self, names: Collection[str]) -> "ForecastConfig":
+        """The same configuration with some of its families alone."""
+        plain = tuple(name for name in FAMILIES if name in names)
+        return self.model_copy(update={"families": (*plain, *(one for one in self.adapters if one.name in names))})
 
     @property
     def season(self) -> int:
@@ -127,6 +157,15 @@ class ForecastConfig(BaseModel):
     def interval_columns(self) -> tuple[str, ...]:
         """Names of the interval columns from the lowest to the highest bound, such as lo_95, lo_80, hi_80, hi_95."""
         return (*(f"lo_{level}" for level in reversed(self.intervals)), *(f"hi_{level}" for level in self.intervals))
+
+
+def _plain(families: Families) -> tuple[str, ...]:
+    given = (families,) if isinstance(families, str) else families
+    return tuple(one for one in given if isinstance(one, str))
+
+
+def _adapters(families: Families) -> tuple[Adapter, ...]:
+    return tuple(one for one in families if isinstance(one, Adapter))
 
 
 def step_is_subdaily(frequency: str) -> bool:

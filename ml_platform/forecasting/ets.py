@@ -16,10 +16,15 @@ import numpy as np
 from ml_platform.forecasting.calendar import Floats, Ints
 
 ALPHAS = (0.03, 0.08, 0.16, 0.3, 0.6)
-TRENDS = ((0.0, 0.0), (0.05, 0.9), (0.2, 0.98))  # share of alpha that moves the trend, and its damping; 0 is none
+TRENDS = (
+    (0.0, 0.0),
+    (0.4, 0.9),
+    (0.0, 1.0),
+)  # share of alpha that moves the trend, and its damping; 0 is none, 1 a line
 SEASONS = (0.0, 0.03, 0.12)
 NO_SEASON = -1.0
-CYCLES = 3.0  # cycles that a season counts for nothing yet
+CYCLES = 2.0  # cycles that a season counts for nothing yet
+YOUNG = 2.0  # a line's slope moves by this share of alpha over the steps seen, as a mean does
 DEFAULT: tuple[float, ...] = (0.16, 0.0, 0.0, 0.03)  # alpha, beta, phi, gamma of a series that was not fitted
 CELLS = 16_384  # states that stay in the cache of a core
 
@@ -48,9 +53,9 @@ class Form:
     def rows(self) -> Floats:
         return np.stack([self.alpha, self.beta, self.phi, self.gamma], axis=1)
 
-    def freedom(self, season: int) -> Floats:
-        """Numbers that a form fits, initial states included."""
-        return 2.0 + 3.0 * (self.phi > 0) + season * (self.gamma >= 0)
+    def freedom(self) -> Floats:
+        """Numbers that a form fits. Initial seasons are none of them: they are learned on the way, and the errors made until then count."""
+        return np.asarray(2.0 + 3.0 * (self.phi > 0) + 1.0 * (self.gamma >= 0))
 
 
 def fit(
@@ -67,7 +72,7 @@ def fit(
         rows = slice(start, start + block)
         columns = Form(*(np.repeat(one[:, None], len(y[rows]), axis=1) for one in vars(grid).values()))
         for place, states in enumerate(_run(y[rows], columns, origins, season, relative=relative)):
-            best = states.best(grid.freedom(season))
+            best = states.best(grid.freedom())
             forecasts[rows, place] = states.ahead(best, columns, origins[place], horizon, season)
             forms[rows] = grid.rows()[best]
     return forecasts, forms
@@ -159,6 +164,7 @@ def _run(
     now = States.begun(np.broadcast_shapes(form.alpha.shape, (1, len(y))), season) if begin is None else begin
     level, trend, squares, scale, turn = now.level, now.trend, now.squares, now.scale, now.season
     gamma, seasonal = np.where(form.gamma >= 0, form.gamma, 0.0), (form.gamma >= 0).astype(float)
+    line = np.where(form.phi == 1.0, YOUNG * form.alpha, 0.0)
     values, known = np.ascontiguousarray(np.where(seen, y, 0.0).T), np.ascontiguousarray(seen.T.astype(float))
     steps = np.concatenate([now.steps[None], now.steps + np.cumsum(known, axis=0)])
     said, error, found = np.empty_like(level), np.empty_like(level), list[States]()
@@ -183,6 +189,8 @@ def _run(
             squares += judges * error**2
         young = 1.0 / step
         level += np.maximum(form.alpha, young) * error
-        trend += form.beta * error * (step > season)
-        own += np.maximum(gamma, seasonal / (step / season + CYCLES)) * error
+        trend += np.maximum(form.beta, line / (step + YOUNG)) * error * (step > season)
+        own += (
+            np.maximum(gamma, seasonal / (step / season + CYCLES)) * error * (step > 1)
+        )  # the first value is all level
     return found

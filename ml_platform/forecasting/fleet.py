@@ -4,12 +4,13 @@ Belongs here: the Fleet and the form of its parameters and pools. Does not belon
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ml_platform.forecasting.arrays import Bools
 from ml_platform.forecasting.calendar import Floats, Ints
@@ -20,6 +21,8 @@ from ml_platform.forecasting.pools import Kind
 KINDS: tuple[Kind, ...] = ("counts", "positive", "real")
 ROWS_SCHEMA = pa.schema([(n, pa.string()) for n in ("series_id", "family", "state", "reason", "parameters")])
 POOL_SCHEMA = pa.schema([("segment", pa.string()), ("item", pa.string()), ("value", pa.float64())])
+META = ("kind", "harmonics", "begin", "cohort", "code")
+# of each segment: place in KINDS, whether ridge has them, number of its first ridge row's step, its cohort, its code in training
 NEW_SERIES = "new_since_training"
 
 
@@ -34,12 +37,17 @@ class Fleet:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What S series forecast with: weights (S, F), constants of families by name (S, C), quantiles (S, Q), point factors (S,)."""
+    """What S series forecast with: weights (S, F), constants of families by name (S, C), quantiles (S, Q), point factors (S,).
+
+    spread (S,): variance over mean of a sparse series, 0 of others. failed (S,): which adapters failed on a series, '' where none did.
+    """
 
     weights: Floats
     constants: Mapping[str, Floats]
     quantiles: Floats
     point: Floats
+    spread: Floats
+    failed: Sequence[str]
 
 
 def fleet_weights(parameters: str) -> dict[str, float]:
@@ -56,18 +64,29 @@ def significant(values: Floats, digits: int = 10) -> Floats:
 
 
 def parameter_rows(recipe: Recipe, fitted: Bools, names: tuple[str, ...]) -> list[str]:
-    """JSON per series: weights always; where it was fitted its quantiles, and its own constants of the families that weigh something."""
+    """JSON per series: weights always; where it was fitted its quantiles, and its own constants of the families that weigh something; what failed."""
     weights = [{n: w for n, w in zip(names, row, strict=True) if w > 0} for row in recipe.weights.tolist()]
     own = zip(significant(recipe.quantiles).tolist(), recipe.point.tolist(), fitted.tolist(), strict=True)
     rows: list[dict[str, object]] = [
         {"weights": w, "quantiles": q, "point": p} if f else {"weights": w}
         for w, (q, p, f) in zip(weights, own, strict=True)
     ]
+    for row, spread in zip(rows, significant(recipe.spread).tolist(), strict=True):
+        if spread and "point" in row:
+            row["spread"] = spread
     for name, constants in recipe.constants.items():
         for row, weight, values in zip(rows, weights, significant(constants).tolist(), strict=True):
             if name in weight and "point" in row:
                 row[name] = values
+    for row, words in zip(rows, recipe.failed, strict=True):
+        if words:
+            row["failed"] = words
     return [json.dumps(row) for row in rows]
+
+
+def failures(fleet: Fleet) -> list[str]:
+    """Which adapters failed on each row of a fleet, '' where none did."""
+    return [str(json.loads(text).get("failed", "")) for text in fleet.rows["parameters"].to_pylist()]
 
 
 def pool_table(values: Floats, segments: tuple[str, ...], items: tuple[str, ...]) -> pa.Table:
@@ -82,10 +101,14 @@ def pool_table(values: Floats, segments: tuple[str, ...], items: tuple[str, ...]
     )
 
 
-def text_table(text: str) -> pa.Table:
-    """A text as a pool: its lines as items, numbered."""
+def text_table(text: str, segment: str) -> pa.Table:
+    """A text as a pool: its lines as items, numbered; it belongs to the cohort of a segment."""
     lines = text.split("\n")
-    columns = [pa.array([""] * len(lines)), pa.array(lines, pa.string()), pa.array(range(len(lines)), pa.float64())]
+    columns = [
+        pa.array([segment] * len(lines), pa.string()),
+        pa.array(lines, pa.string()),
+        pa.array(range(len(lines)), pa.float64()),
+    ]
     return pa.table(columns, POOL_SCHEMA)
 
 
@@ -99,9 +122,29 @@ def triangle_items(width: int) -> tuple[str, ...]:
     return tuple(f"{row}:{column}" for row in range(width) for column in range(row, width))
 
 
+def class_items(classes: int) -> tuple[str, ...]:
+    """Names of level classes, or of the edges between them."""
+    return tuple(str(level) for level in range(classes))
+
+
 def step_items(horizon: int) -> tuple[str, ...]:
     """Names of the steps of a pool."""
     return tuple(str(step) for step in range(1, horizon + 1))
+
+
+def cohorts_of(fleet: Fleet, segments: tuple[str, ...]) -> Ints:
+    """The cohort of each segment by name; one that training did not know belongs to that of most segments."""
+    table = fleet.pools["meta"].filter(pc.equal(fleet.pools["meta"]["item"], "cohort"))
+    known = pd.Series(table["value"].to_numpy().astype(np.int64), table["segment"].to_pandas())
+    return known.reindex(list(segments)).fillna(known.mode().iloc[0]).to_numpy(dtype=np.int64)
+
+
+def of_cohort(fleet: Fleet, cohort: int) -> Fleet:
+    """The fleet with the pools of the segments of one cohort."""
+    names = tuple(fleet.pools["meta"]["segment"].unique().to_pylist())
+    own = pa.array([name for name, number in zip(names, cohorts_of(fleet, names), strict=True) if number == cohort])
+    pools = {name: table.filter(pc.is_in(table["segment"], own)) for name, table in fleet.pools.items()}
+    return replace(fleet, pools={name: table for name, table in pools.items() if len(table)})
 
 
 class PoolReader:
@@ -110,20 +153,16 @@ class PoolReader:
     def __init__(self, fleet: Fleet, segments: tuple[str, ...]) -> None:
         self.fleet, self.segments = fleet, segments
 
-    def items(self, name: str) -> dict[str, float]:
-        """A pool of the whole fleet by item."""
-        table = self.fleet.pools[name]
-        return dict(zip(table["item"].to_pylist(), table["value"].to_pylist(), strict=True))
-
-    def codes(self, codes: Ints) -> Ints:
-        """Segment codes as training counted them, -1 where it knew none."""
-        known = pd.Index(self.fleet.pools["weights"]["segment"].unique().to_pandas()).sort_values()
-        return np.asarray(known.get_indexer(pd.Index(self.segments))[codes], dtype=np.int64)
-
     def text(self, name: str) -> str | None:
         """A pool that is a text, None where there is none; the order of its rows does not matter."""
         table = self.fleet.pools.get(name)
         return None if table is None else "\n".join(table.sort_by("value")["item"].to_pylist())
+
+    def codes(self, codes: Ints) -> Ints:
+        """Segment codes as training counted them, -1 where it knew none."""
+        table = self.fleet.pools["meta"].filter(pc.equal(self.fleet.pools["meta"]["item"], "code"))
+        known = pd.Series(table["value"].to_numpy(), table["segment"].to_pandas())
+        return known.reindex(list(self.segments)).fillna(-1).to_numpy(dtype=np.int64)[codes]
 
     def array(self, name: str, items: tuple[str, ...], codes: Ints) -> Floats:
         """Items of a pool spread over series by their segment code, (S, I); the order of the pool's rows does not matter."""

@@ -1,6 +1,7 @@
 """The incremental day: what a fleet remembers of each series, brought forward by one step, equal to computing it from the whole history.
 
-Belongs here: sufficient statistics, taking in a day, corrections, the fleet after it. Does not belong here: their form on disk (statistics_table), the lake.
+Belongs here: sufficient statistics of a cohort, taking in a day, its rows of the fleet after it. Does not belong here: whole fleets
+(fleet_statistics), their form on disk (statistics_table), the lake.
 """
 
 import json
@@ -13,15 +14,24 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ml_platform.forecasting.adapted import FAILED
 from ml_platform.forecasting.arrays import Bools, Shard
 from ml_platform.forecasting.backtest import ridge_strength
 from ml_platform.forecasting.calendar import Floats, Ints
-from ml_platform.forecasting.fleet import NEW_SERIES, ROWS_SCHEMA, Fleet, fleet_weights, significant, triangle_items
+from ml_platform.forecasting.fleet import (
+    NEW_SERIES,
+    ROWS_SCHEMA,
+    Fleet,
+    fleet_weights,
+    of_cohort,
+    significant,
+    triangle_items,
+)
 from ml_platform.forecasting.grams import Grams, symmetric
 from ml_platform.forecasting.levels import LEVELS, History, LevelTable
 from ml_platform.forecasting.pools import DECAY, Setup
 from ml_platform.forecasting.predict import Known, fleet_places, forecast_table
-from ml_platform.forecasting.recorded import Digests, RowSet, row_digests
+from ml_platform.forecasting.recorded import Digests, row_digests
 from ml_platform.forecasting.ridge import RidgeData, running_grams, solve_series, training_origins
 from ml_platform.forecasting.standing import Standing, steps_held
 
@@ -29,6 +39,10 @@ OWN = ("fitted", "carried_over")  # states of series with parameters of their ow
 NO_NEW_ROW = "no_new_row"
 KEPT_DIGITS = 1e-6  # a fleet keeps ten, and a repetition of the same sums differs in the last of sixteen
 AT_ONCE = 2048  # series whose equations stay in the cache of a core
+
+
+class AdapterError(ValueError):
+    """Forecasts that models of others have a share in, which need the whole history; names them and the way out."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +77,14 @@ class Lessons:
 
 
 @dataclass(frozen=True)
-class Statistics:
-    """All that forecasts of S series need, and the next step, at frozen priors, penalties and selection of a fleet.
+class CohortStatistics:
+    """All that forecasts of S series of a cohort need, and the next step, at frozen priors, penalties and selection of a fleet.
 
-    constants: see Known.constants; those of ridge are refitted with every row. digests (S,): see recorded. touched (S,): whether a
-    value was observed since these statistics were made from a history or a table.
+    known: of the fleet with the pools of the cohort alone. constants: see Known.constants; those of ridge are refitted with every row.
+    digests (S,): see recorded. touched (S,): whether a value was observed since these statistics were made from a history or a table.
     """
 
+    cohort: int
     known: Known
     standing: Standing
     lessons: Lessons
@@ -81,24 +96,22 @@ class Statistics:
         return len(self.standing.shard)
 
     @classmethod
-    def of(cls, fleet: Fleet, shard: Shard) -> "Statistics":
-        """From the whole history of a shard; series that the fleet quarantines are left out.
+    def of(cls, fleet: Fleet, cohort: int, shard: Shard) -> "CohortStatistics":
+        """From the whole history of series of a cohort, none of which the fleet quarantines.
 
         Raises ValueError where no step was observed yet.
         """
-        at, states = fleet_places(fleet, shard)
-        keep = states != "quarantined"
-        known = Known(fleet, shard.take(keep), at[keep], used_families(fleet))
+        own = of_cohort(fleet, cohort)
+        known = Known(own, shard, fleet_places(fleet, shard)[0], used_families(own))
         setup, constants = known.setup, known.constants()
-        standing = Standing.of(known.shard, setup, constants)
+        standing = Standing.of(shard, setup, constants)
         lessons = Lessons.of(standing.history, setup)
         held = standing.trimmed(steps_held(setup))
-        whole = known.shard
-        digests = row_digests(whole.y, whole.covariates(0, whole.steps), whole.position)
-        made = cls(known.on(held), held, lessons, constants, digests, np.ones(len(whole), dtype=bool))
-        return replace(_refitted(made), touched=np.zeros(len(whole), dtype=bool))
+        digests = row_digests(shard.y, shard.covariates(0, shard.steps), shard.position)
+        made = cls(cohort, known.on(held), held, lessons, constants, digests, np.ones(len(shard), dtype=bool))
+        return replace(_refitted(made), touched=np.zeros(len(shard), dtype=bool))
 
-    def advanced(self, y: Floats, known: Floats) -> "Statistics":
+    def advanced(self, y: Floats, known: Floats) -> "CohortStatistics":
         """After one more step with these values (S,), NaN where not observed, and covariates (S, K, 1 + H) of it and the steps after it."""
         standing = self.standing.advanced(y, known, self.known.setup, self.constants)
         later = self.known.on(standing)
@@ -110,10 +123,11 @@ class Statistics:
         made = replace(self, known=later, standing=standing, lessons=lessons, digests=digests, touched=seen)
         return replace(_refitted(made), touched=self.touched | seen)
 
-    def take(self, rows: Bools) -> "Statistics":
+    def take(self, rows: Bools) -> "CohortStatistics":
         """Of some of the series."""
         standing, grams = self.standing.take(rows), self.lessons.grams
-        return Statistics(
+        return CohortStatistics(
+            self.cohort,
             self.known.take(rows).on(standing),
             standing,
             Lessons(
@@ -126,8 +140,17 @@ class Statistics:
         )
 
     def forecasts(self) -> pa.Table:
-        """The table of predict for the steps after the last one."""
-        return forecast_table(self.known, self.standing, self.constants)
+        """The table of predict for the steps after the last one. Raises AdapterError where an adapter weighs something."""
+        asked = [one.name for one in self.known.setup.config.adapters if self._weighs(one.name)]
+        if asked:
+            raise AdapterError(
+                f"{', '.join(asked)}: what is remembered of a series is not the history that models of others are fitted to: "
+                "take the forecasts from predict(statistics.fleet(), shard), with the whole history as the shard"
+            )
+        return forecast_table(self.known, self.standing, self.constants)[0]
+
+    def _weighs(self, family: str) -> bool:
+        return bool(self.known.weights[:, self.known.setup.config.family_names.index(family)].any())
 
     def moved(self) -> Bools:
         """Series whose ridge coefficients are no longer those of the fleet, beyond the digits that a fleet keeps, (S,)."""
@@ -143,34 +166,35 @@ class Statistics:
         return self.standing.running.steps
 
     @property
-    def recorded(self) -> RowSet:
-        """The observed steps that these statistics hold."""
-        shard, counts = self.standing.shard, self.standing.history.counts[:, -1].astype(np.int64)
-        first = step_before(pd.Timestamp(shard.times[0]), self.steps - shard.steps, self.known.fleet.config.frequency)
-        return RowSet.of(shard, first, counts, self.digests)
+    def first(self) -> pd.Timestamp:
+        """Time of the first step of the whole history."""
+        held = self.standing.shard
+        return step_before(pd.Timestamp(held.times[0]), self.steps - held.steps, self.known.fleet.config.frequency)
 
-    def fleet(self) -> Fleet:
-        """The fleet after these steps: refreshed coefficients of ridge, everything else as it was.
+    @property
+    def counts(self) -> Ints:
+        """Observed steps of each series, (S,)."""
+        return self.standing.history.counts[:, -1].astype(np.int64)
+
+    def rows(self) -> list[dict[str, str | None]]:
+        """Rows of the fleet after these steps, one per series: refreshed coefficients of ridge, everything else as it was.
 
         A fitted series of which nothing was observed is `carried_over`; one that the fleet does not know is `fallback`.
         """
-        old = self.known.fleet
-        here = pd.Index(self.standing.shard.series_id).get_indexer(pd.Index(old.rows["series_id"].to_pandas()))
-        rows = [self._row(row, place) for row, place in zip(old.rows.to_pylist(), here.tolist(), strict=True)]
-        strangers = np.flatnonzero(self.known.at < 0).tolist()
-        return replace(
-            old, rows=pa.Table.from_pylist(rows + [self._newcomer(place) for place in strangers], ROWS_SCHEMA)
-        )
+        old = self.known.fleet.rows.take(pa.array(np.maximum(self.known.at, 0))).to_pylist() if len(self) else []
+        places = zip(old, self.known.at.tolist(), strict=True)
+        return [self._row(row, at) if known >= 0 else self._newcomer(at) for at, (row, known) in enumerate(places)]
 
     def _row(self, row: dict[str, str | None], place: int) -> dict[str, str | None]:
-        if place < 0 or row["state"] not in OWN:
+        if row["state"] not in OWN:
             return row
         if not self.touched[place]:
             return {**row, "state": "carried_over", "reason": NO_NEW_ROW}
         own = dict(self.known.own[place])
         if "ridge" in own:
             own["ridge"] = significant(self.constants["ridge"][place]).tolist()
-        return {**row, "state": "fitted", "reason": None, "parameters": json.dumps(own)}
+        reason = FAILED if "failed" in own else None
+        return {**row, "state": "fitted", "reason": reason, "parameters": json.dumps(own)}
 
     def _newcomer(self, place: int) -> dict[str, str | None]:
         names, weights = self.known.setup.config.family_names, self.known.weights[place]
@@ -179,7 +203,7 @@ class Statistics:
         return dict(zip(ROWS_SCHEMA.names, (*texts, parameters), strict=True))
 
 
-def _refitted(statistics: Statistics) -> Statistics:
+def _refitted(statistics: CohortStatistics) -> CohortStatistics:
     """With ridge coefficients of the touched series that have their own; all others keep theirs."""
     rows = np.flatnonzero(statistics.touched & statistics.known.owns("ridge"))
     if not statistics.known.setup.with_ridge or not len(rows):
@@ -190,7 +214,7 @@ def _refitted(statistics: Statistics) -> Statistics:
     return replace(statistics, constants={**statistics.constants, "ridge": betas})
 
 
-def _coefficients(statistics: Statistics, rows: Ints) -> Floats:
+def _coefficients(statistics: CohortStatistics, rows: Ints) -> Floats:
     setup, reader, width = statistics.known.setup, statistics.known.reader, statistics.constants["ridge"].shape[1]
     groups, place = np.unique(statistics.known.shard.segment[rows], return_inverse=True)
     prior = reader.array("prior", tuple(str(k) for k in range(width)), groups)
@@ -200,12 +224,13 @@ def _coefficients(statistics: Statistics, rows: Ints) -> Floats:
 
 
 def used_families(fleet: Fleet) -> tuple[str, ...]:
-    """Families that weigh something for some series or segment of a fleet, in the order of its configuration."""
+    """Families of a cohort that weigh something for some series of the fleet, or segment of the cohort, in the order of its configuration."""
     pool = fleet.pools["weights"]
+    tried = set(pool["item"].to_pylist())
     used = set(pool.filter(pc.greater(pool["value"], 0.0))["item"].to_pylist())
     for parameters in fleet.rows["parameters"].to_pylist():
         used |= {name for name, weight in fleet_weights(parameters).items() if weight > 0}
-    return tuple(name for name in fleet.config.family_names if name in used)
+    return tuple(name for name in fleet.config.family_names if name in used & tried)
 
 
 def step_before(time: pd.Timestamp, steps: int, frequency: str) -> pd.Timestamp:

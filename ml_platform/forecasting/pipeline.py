@@ -11,17 +11,19 @@ import numpy as np
 import pyarrow as pa
 
 from ml_platform.forecasting import boosted
+from ml_platform.forecasting.adapted import FAILED, rows_of
 from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.backtest import Backtest, fit_shard
-from ml_platform.forecasting.calendar import Floats, Ints, plan_folds
-from ml_platform.forecasting.choice import Traits, choose
+from ml_platform.forecasting.calendar import Floats, Ints
+from ml_platform.forecasting.cohorts import Cohort, cohorts
 from ml_platform.forecasting.config import FLOORS, ForecastConfig
 from ml_platform.forecasting.fleet import (
     KINDS,
-    POOL_SCHEMA,
+    META,
     ROWS_SCHEMA,
     Fleet,
     Recipe,
+    class_items,
     parameter_rows,
     pool_table,
     quantile_items,
@@ -30,15 +32,13 @@ from ml_platform.forecasting.fleet import (
     triangle_items,
 )
 from ml_platform.forecasting.grams import upper_triangle
-from ml_platform.forecasting.intervals import Spreads, measure
+from ml_platform.forecasting.intervals import CLASSES, Residuals, Spreads, measure
 from ml_platform.forecasting.levels import LEVELS, History, plain_floor
 from ml_platform.forecasting.pools import (
     Pools,
     Setup,
-    cell_counts,
     combine_pools,
     derive_pools,
-    fleet_kind,
     lessons,
     pool_sums,
     taught,
@@ -64,21 +64,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Trained:
-    """The fleet, how it was selected, and the blend's forecasts (N, E, H) of the judged series of each part."""
+    """A trained cohort: its parts, its models as a fleet, how they were selected, and the blend's forecasts (N, E, H) of the judged series of each part."""
 
+    cohort: Cohort
+    parts: tuple[Part, ...]
     fleet: Fleet
     selection: Selection
     spreads: Spreads
     means: tuple[Floats, ...]
-
-
-def make_setup(shards: Sequence[Shard], config: ForecastConfig, judging: bool) -> Setup:
-    """What all passes agree on, from all shards of the fleet."""
-    observed, positive, negative = np.asarray([cell_counts(shard) for shard in shards]).sum(axis=0).tolist()
-    chosen = choose(config, Traits(observed, positive, negative, config.season))
-    config = config.model_copy(update={"families": tuple(one.family for one in chosen if one.runs)})
-    plan = plan_folds(config, shards[0].steps, judging)
-    return Setup(config, plan, fleet_kind(observed, positive, negative), len(shards[0].segments), chosen, observed)
 
 
 def fit_part(shard: Shard, pools: Pools, setup: Setup) -> Part:
@@ -97,20 +90,25 @@ def _judged_floors(shard: Shard, setup: Setup) -> Floats:
     return np.stack([plain_floor(history, name, origin, plan.horizon, plan.season) for name in FLOORS], axis=2)
 
 
-def train(shard: Shard, config: ForecastConfig, judging: bool = False) -> tuple[Trained, list[Part], Setup]:
-    """Both passes over a whole fleet in one process, chunk by chunk."""
-    chunks = shard.chunks(CHUNK)
-    setup = make_setup(chunks, config, judging)
+def train(shard: Shard, config: ForecastConfig, judging: bool = False) -> tuple[Fleet, list[Trained]]:
+    """Both passes over a whole fleet in one process, cohort by cohort and chunk by chunk."""
+    found = cohorts(shard.chunks(CHUNK), config, judging)
+    trained = [_train(shard if len(found) == 1 else shard.take(cohort.of(shard)), cohort) for cohort in found]
+    return assembled(trained, config), trained
+
+
+def _train(shard: Shard, cohort: Cohort) -> Trained:
+    chunks, setup = shard.chunks(CHUNK), cohort.setup
     pools = derive_pools(combine_pools([pool_sums(chunk, setup) for chunk in chunks]), setup)
     if setup.with_trees:
         pools = taught(pools, [lessons(chunk, setup) for chunk in chunks], setup)
     parts = [fit_part(chunk, pools, setup) for chunk in chunks]
-    return finish(parts, pools, setup, shard.segments, shard.position), parts, setup
+    return finish(parts, pools, cohort, shard.segments, shard.position)
 
 
-def finish(parts: Sequence[Part], pools: Pools, setup: Setup, segments: tuple[str, ...], position: int) -> Trained:
-    """After pass two of all shards: choose, measure the residuals, write the fleet."""
-    plan = setup.plan
+def finish(parts: Sequence[Part], pools: Pools, cohort: Cohort, segments: tuple[str, ...], position: int) -> Trained:
+    """After pass two of all shards of a cohort: choose, measure the residuals, write its models."""
+    setup, plan = cohort.setup, cohort.setup.plan
     segment = np.concatenate([part.segment[part.backtest.rows] for part in parts])
     products = np.concatenate([part.products for part in parts])[:, : len(plan.choosing)]
     weight = np.concatenate([part.weight[part.backtest.rows][:, list(plan.choosing)] for part in parts])
@@ -118,23 +116,33 @@ def finish(parts: Sequence[Part], pools: Pools, setup: Setup, segments: tuple[st
     bounds = np.cumsum([0, *(len(part.backtest.rows) for part in parts)])
     own = [selection.series[start:end] for start, end in pairwise(bounds)]
     means = tuple(blend(part.backtest.past, weights, setup.log) for part, weights in zip(parts, own, strict=True))
-    places = [plan.evaluated.index(back) for back in plan.interval]
-    spreads = measure(
-        np.concatenate([mean[:, places] for mean in means]),
-        np.concatenate([part.backtest.actual[:, places] for part in parts]),
-        np.concatenate([part.backtest.begun[:, places] for part in parts]),
-        np.concatenate([_newest_scale(part, places) for part in parts]),
-        segment,
-        setup,
-    )
+    spreads = measure(residuals(parts, means, plan.interval, setup), setup)
     rows = _rows(parts, selection, spreads, bounds, setup)
-    tables = _pool_tables(pools, selection, spreads, setup, segments, position)
-    return Trained(Fleet(rows, tables, setup.config), selection, spreads, means)
+    tables = _pool_tables(pools, selection, spreads, cohort, segments, position)
+    return Trained(cohort, tuple(parts), Fleet(rows, tables, setup.config), selection, spreads, means)
 
 
-def _newest_scale(part: Part, places: Sequence[int]) -> Floats:
-    scale = part.backtest.scale
-    return scale[:, places[-1]] if places else np.zeros(len(scale))
+def assembled(trained: Sequence[Trained], config: ForecastConfig) -> Fleet:
+    """The fleet of all cohorts."""
+    names = dict.fromkeys(name for one in trained for name in one.fleet.pools)
+    pools = {
+        name: pa.concat_tables([one.fleet.pools[name] for one in trained if name in one.fleet.pools]) for name in names
+    }
+    return Fleet(pa.concat_tables([one.fleet.rows for one in trained]).sort_by("series_id"), pools, config)
+
+
+def residuals(parts: Sequence[Part], means: Sequence[Floats], backs: Sequence[int], setup: Setup) -> Residuals:
+    """What the judged series of all parts said (N, E, H) and held at some origins."""
+    places = [setup.plan.evaluated.index(back) for back in backs]
+    tests = [part.backtest for part in parts]
+    actual = [np.where(one.begun[:, places, None], one.actual[:, places], np.nan) for one in tests]
+    return Residuals(
+        mean=np.concatenate([mean[:, places] for mean in means]),
+        actual=np.concatenate(actual),
+        scale=np.concatenate([one.scale[:, places[-1]] if places else np.zeros(len(one.rows)) for one in tests]),
+        grain=np.concatenate([one.grain for one in tests]),
+        segment=np.concatenate([part.segment[part.backtest.rows] for part in parts]),
+    )
 
 
 def _rows(parts: Sequence[Part], selection: Selection, spreads: Spreads, bounds: Ints, setup: Setup) -> pa.Table:
@@ -143,13 +151,17 @@ def _rows(parts: Sequence[Part], selection: Selection, spreads: Spreads, bounds:
         judged = part.backtest.rows
         weights, constants = selection.segment[part.segment], _of_all(part)
         quantiles, point = np.zeros((len(part.segment), spreads.series.shape[1])), np.ones(len(part.segment))
+        spread = np.zeros(len(part.segment))
         states, reasons = _states(part, setup)
         fitted = states == "fitted"
         weights[judged] = selection.series[start:end]
         quantiles[judged], point[judged] = spreads.series[start:end], spreads.point[start:end]
+        spread[judged] = spreads.spread[start:end]
         weights[~fitted] = selection.segment[part.segment[~fitted]]
         family = np.asarray(setup.config.family_names, dtype=object)[weights.argmax(axis=1)]
-        parameters = parameter_rows(Recipe(weights, constants, quantiles, point), fitted, setup.config.family_names)
+        failed = rows_of(judged, len(part.segment), part.backtest.failed)
+        recipe = Recipe(weights, constants, quantiles, point, spread, failed)
+        parameters = parameter_rows(recipe, fitted, setup.config.family_names)
         columns = [part.series_id, family, states, reasons, parameters]
         tables.append(pa.table([pa.array(column, pa.string()) for column in columns], ROWS_SCHEMA))
     return pa.concat_tables(tables)
@@ -164,24 +176,27 @@ def _of_all(part: Part) -> dict[str, Floats]:
 
 
 def _states(part: Part, setup: Setup) -> tuple[np.ndarray, np.ndarray]:
-    """State and reason of each series: fitted, or fallback(too_few_active_days | too_short)."""
+    """State and reason of each series: fitted, with an adapter that failed (family_failed) or not, or fallback(too_few_active_days | too_short)."""
     needed = min(MIN_FOLDS, max(1, len(setup.plan.folds)))
     places = [setup.plan.evaluated.index(back) for back in setup.plan.folds]
     states = np.full(len(part.segment), "fallback", dtype=object)
     reasons = np.full(len(part.segment), "too_few_active_days", dtype=object)
     enough = part.backtest.begun[:, places].sum(axis=1) >= needed
+    of_fitted = np.asarray([FAILED if words else None for words in part.backtest.failed], dtype=object)
     states[part.backtest.rows] = np.where(enough, "fitted", "fallback")
-    reasons[part.backtest.rows] = np.where(enough, np.asarray(None, dtype=object), "too_short")
+    reasons[part.backtest.rows] = np.where(enough, of_fitted, "too_short")
     return states, reasons
 
 
 def _pool_tables(
-    pools: Pools, selection: Selection, spreads: Spreads, setup: Setup, segments: tuple[str, ...], position: int
+    pools: Pools, selection: Selection, spreads: Spreads, cohort: Cohort, segments: tuple[str, ...], position: int
 ) -> dict[str, pa.Table]:
+    setup, codes = cohort.setup, cohort.codes
     season = setup.plan.season
     profile = np.roll(pools.profile[:, -1], position % season, axis=1)  # from step index to season position
     prior = pools.prior[:, -1]
     factors = [spreads.mean, spreads.group_point, pools.dispersion[:, -1], pools.mean[:, -1]]
+    meta = (KINDS.index(setup.kind), setup.plan.harmonics, position + setup.plan.begin, codes.min())
     arrays: dict[str, tuple[Floats, tuple[str, ...]]] = {
         "profile": (profile, tuple(str(k) for k in range(season))),
         "drift": (pools.drift[:, -1], LEVELS),
@@ -191,13 +206,13 @@ def _pool_tables(
         "steps": (spreads.steps, step_items(setup.plan.horizon)),
         "factors": (np.stack(factors, axis=1), ("mean", "point", "dispersion", "level")),
         "quantiles": (spreads.group, quantile_items(spreads.group.shape[2])),
+        "levels": (spreads.levels, quantile_items(spreads.levels.shape[2])),
+        "edges": (spreads.edges, class_items(CLASSES - 1)),
+        "spread": (spreads.group_spread, class_items(CLASSES)),
+        "meta": (np.stack([*np.tile(meta, (len(segments), 1)).T, np.arange(len(segments))], axis=1), META),
     }
-    tables = {name: pool_table(values, segments, items) for name, (values, items) in arrays.items()}
-    edges = {f"edge_{k}": float(value) for k, value in enumerate(spreads.edges)}
-    meta = {"kind": float(KINDS.index(setup.kind)), "harmonics": float(setup.plan.harmonics)}
-    meta |= {"begin": float(position + setup.plan.begin), **edges}
-    empty = [pa.array([""] * len(meta), pa.string()), pa.array(list(meta), pa.string()), pa.array(list(meta.values()))]
+    own = tuple(segments[code] for code in codes)
+    tables = {name: pool_table(values[codes], own, items) for name, (values, items) in arrays.items()}
     if 0 in pools.models:
-        tables[boosted.NAME] = text_table(pools.models[0])
-    tables["meta"] = pa.table(empty, POOL_SCHEMA)
+        tables[boosted.NAME] = text_table(pools.models[0], own[0])
     return tables

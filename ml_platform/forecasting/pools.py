@@ -21,15 +21,16 @@ from ml_platform.forecasting.ridge import RidgeData, running_grams, solve_prior,
 Kind = Literal["counts", "positive", "real"]
 PROFILE_VARIANCE = 1 / 12  # how much season profiles differ between the series of a segment, squared
 DRIFT_VARIANCE = 1 / 200  # how much a segment's level moves against its long mean, squared
-SEGMENT_ROWS = 500.0
+SEGMENT_ROWS = 50.0
 DECAY = {"counts": 0.0, "real": 0.0, "positive": 0.01}
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What every pass over shards agrees on; `kind` is how values behave: counts, positive (modelled in logs) or real.
+    """What every pass over the series of a cohort agrees on; `kind` is how values behave: counts, positive (modelled in logs) or real.
 
-    The families of `config` are those that run; `choice` says of every family why it does or does not. cells: observed ones of the fleet.
+    The families of `config` are those that run; `choice` says of every family why it does or does not. segments: of the whole fleet.
+    cells: observed ones of the cohort.
     """
 
     config: ForecastConfig
@@ -50,18 +51,6 @@ class Setup:
     @property
     def with_trees(self) -> bool:
         return boosted.NAME in self.config.family_names
-
-
-def fleet_kind(observed: int, positive: int, negative: int) -> Kind:
-    """Kind of a fleet from counts of its observed cells."""
-    if negative:
-        return "real"
-    return "positive" if positive >= 0.99 * max(observed, 1) else "counts"
-
-
-def cell_counts(shard: Shard) -> tuple[int, int, int]:
-    """Observed, positive and negative cells of a shard."""
-    return int((~np.isnan(shard.y)).sum()), int((shard.y > 0).sum()), int((shard.y < 0).sum())
 
 
 @dataclass(frozen=True)
@@ -203,9 +192,7 @@ def derive_pools(sums: PoolSums, setup: Setup) -> Pools:
     total, count = np.cumsum(sums.total, axis=1), np.cumsum(sums.count, axis=1)
     at = np.asarray(origins) - 1
     whole, cells = np.maximum(total[:, at], 1e-12), np.maximum(count[:, at], 1.0)
-    dispersion = np.maximum(sums.spread, 1e-9) / whole
-    fleet = sums.spread.sum(axis=0) / np.maximum(whole.sum(axis=0), 1e-12)
-    dispersion = np.where(total[:, at] > 0, dispersion, fleet)
+    dispersion = np.where(total[:, at] > 0, np.maximum(sums.spread, 1e-9) / whole, 1.0)
     if setup.kind == "real":
         profile, drift = np.ones((setup.segments, len(origins), plan.season)), np.ones_like(sums.level)
     else:
@@ -213,20 +200,16 @@ def derive_pools(sums: PoolSums, setup: Setup) -> Pools:
             [_profile(sums, origin, plan.season, dispersion[:, e]) for e, origin in enumerate(origins)], axis=1
         )
         drift = _drift(sums, total, origins, plan.season, dispersion)
-    prior, prior_gram = _priors(sums)
+    prior, prior_gram = _priors(sums, setup)
     return Pools(profile, drift, dispersion, total[:, at] / cells, prior, prior_gram)
 
 
 def _profile(sums: PoolSums, origin: int, season: int, dispersion: Floats) -> Floats:
-    """Season profile of each segment, shrunk to the fleet's: (G, season)."""
+    """Season profile of each segment, shrunk to a flat one: (G, season)."""
     place = np.arange(origin) % season
     total = np.stack([sums.total[:, :origin][:, place == k].sum(axis=1) for k in range(season)], axis=1)
     count = np.stack([sums.count[:, :origin][:, place == k].sum(axis=1) for k in range(season)], axis=1)
-    strength = dispersion / PROFILE_VARIANCE
-    fleet = shrunk_profile(
-        total.sum(axis=0)[None], count.sum(axis=0)[None], np.ones((1, season)), strength.mean(keepdims=True)
-    )
-    return shrunk_profile(total, count, fleet, strength)
+    return shrunk_profile(total, count, np.ones((1, season)), dispersion / PROFILE_VARIANCE)
 
 
 def shrunk_profile(total: Floats, count: Floats, parent: Floats, strength: Floats) -> Floats:
@@ -246,9 +229,10 @@ def _drift(sums: PoolSums, total: Floats, origins: Sequence[int], season: int, d
     return np.asarray(np.clip((recent[:, :, None] + strength) / (sums.level + strength), 0.5, 2.0))
 
 
-def _priors(sums: PoolSums) -> tuple[Floats, Floats]:
+def _priors(sums: PoolSums, setup: Setup) -> tuple[Floats, Floats]:
     groups, refits, width = sums.gram.shape[:3]
     if width == 1:
         return np.zeros((groups, refits, 0)), np.zeros((groups, refits, 0, 0))
-    solved = [solve_prior(sums.gram[:, r], sums.weight[:, r], SEGMENT_ROWS) for r in range(refits)]
+    level = 0.0 if setup.log else 1.0  # of the long level, which the response is relative to
+    solved = [solve_prior(sums.gram[:, r], sums.weight[:, r], SEGMENT_ROWS, level) for r in range(refits)]
     return np.stack([prior for prior, _ in solved], axis=1), np.stack([gram for _, gram in solved], axis=1)

@@ -4,7 +4,7 @@ Belongs here: reading parameters and pools, blending, bounds. Does not belong he
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 
@@ -12,48 +12,75 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ml_platform.forecasting import boosted
+from ml_platform.forecasting import adapted, boosted
+from ml_platform.forecasting.adapted import Texts, rows_of
 from ml_platform.forecasting.arrays import Bools, Shard
 from ml_platform.forecasting.backtest import WALKS, clip_forecasts, family_forecasts, outspoken
+from ml_platform.forecasting.bounds import Law, least_amount, quantile_levels
 from ml_platform.forecasting.calendar import Floats, Ints, Plan, plan_folds
 from ml_platform.forecasting.config import ForecastConfig
-from ml_platform.forecasting.fleet import KINDS, Fleet, PoolReader, quantile_items, step_items
-from ml_platform.forecasting.intervals import (
-    CLASSES,
-    held_bounds,
-    least_amount,
-    level_class,
-    quantile_levels,
-    unit,
+from ml_platform.forecasting.fleet import (
+    KINDS,
+    META,
+    Fleet,
+    PoolReader,
+    class_items,
+    cohorts_of,
+    of_cohort,
+    quantile_items,
+    step_items,
 )
-from ml_platform.forecasting.levels import LEVELS
-from ml_platform.forecasting.pools import Setup, Shared
+from ml_platform.forecasting.intervals import CLASSES, level_class
+from ml_platform.forecasting.levels import LEVELS, History
+from ml_platform.forecasting.pools import Setup, Shared, block_levels
 from ml_platform.forecasting.ridge import RidgeData, feature_width, respond
 from ml_platform.forecasting.selection import blend
+from ml_platform.forecasting.sparse import Counts
 from ml_platform.forecasting.standing import Standing
 
 
 def predict(fleet: Fleet, shard: Shard) -> pa.Table:
+    """The forecasts of predict_and_tell alone."""
+    return predict_and_tell(fleet, shard)[0]
+
+
+def predict_and_tell(fleet: Fleet, shard: Shard) -> tuple[pa.Table, list[str]]:
     """Forecast steps 1 .. horizon after the end of the shard's history, which may be later than training.
 
     Returns rows by series and step: series_id, step, date, mean, point, interval bounds, family. Series the fleet does
     not know use their segment's values; quarantined ones have no rows. Levels come from the history, the rest from the
-    fleet. Dates are date32, or timestamp[us, UTC] below a day.
+    fleet. Dates are date32, or timestamp[us, UTC] below a day. Beside them what
+    adapters failed on, one text per series of the shard, '' where none did: the fallback stands in, and is named where it weighs most.
     """
-    at, states = fleet_places(fleet, shard)
-    keep = states != "quarantined"
-    known = Known(fleet, shard.take(keep), at[keep])
+    at, rows = fleet_places(fleet, shard)[0], cohort_rows(fleet, shard)
+    told = [_predict(of_cohort(fleet, number), shard.take(own), at[own]) for number, own in rows.items()]
+    order = np.concatenate(list(rows.values()))
+    failed = rows_of(order, len(shard), np.concatenate([texts for _, texts in told]))
+    return in_order([table for table, _ in told], order, fleet.config.horizon), failed
+
+
+def _predict(fleet: Fleet, shard: Shard, at: Ints) -> tuple[pa.Table, Texts]:
+    """See predict_and_tell, for series of one cohort whose rows in the fleet are `at`."""
+    known = Known(fleet, shard, at)
     constants = known.constants()
-    return forecast_table(known, Standing.of(known.shard, known.setup, constants), constants)
+    return forecast_table(known, Standing.of(shard, known.setup, constants), constants)
 
 
-def forecast_table(known: "Known", standing: Standing, constants: Mapping[str, Floats]) -> pa.Table:
-    """The table of predict, from where the series stand; constants: see Known.constants."""
+def forecast_table(known: "Known", standing: Standing, constants: Mapping[str, Floats]) -> tuple[pa.Table, Texts]:
+    """As predict_and_tell, for series of one cohort, from where they stand; constants: see Known.constants.
+
+    Adapters that weigh something need a standing that holds the whole history.
+    """
     setup, weights = known.setup, known.weights
-    blended = blend(_families(known, standing, constants), weights, setup.log) * known.pool("factors", ("mean",))
-    mean = clip_forecasts(blended, standing.largest, setup.kind)
+    forecasts = _families(known, standing, constants)
+    sentences = _adapted(known, standing, forecasts)
+    blended = blend(clip_forecasts(forecasts, standing.largest, setup.kind), weights, setup.log)
+    mean = clip_forecasts(blended * known.pool("factors", ("mean",)), standing.largest, setup.kind)
     family = np.asarray(setup.config.family_names, dtype=object)[weights.argmax(axis=1)]
-    return _table(standing.shard, known.fleet.config, mean, _bounds(known, standing, mean), family)
+    for name, own in sentences.items():
+        family[(family == name) & (np.asarray(own) != "")] = adapted.FALLBACK
+    failed = adapted.joined(list(sentences.values()), len(mean))
+    return _table(standing.shard, known.fleet.config, mean, _bounds(known, standing, mean), family), failed
 
 
 def fleet_places(fleet: Fleet, shard: Shard) -> tuple[Ints, np.ndarray]:
@@ -63,8 +90,22 @@ def fleet_places(fleet: Fleet, shard: Shard) -> tuple[Ints, np.ndarray]:
     return place.astype(np.int64), states[place]
 
 
+def cohort_rows(fleet: Fleet, shard: Shard) -> dict[int, Ints]:
+    """Places in a shard of the series of each cohort, without those that are quarantined; one cohort where no series is left."""
+    keep = np.flatnonzero(fleet_places(fleet, shard)[1] != "quarantined")
+    cohort = cohorts_of(fleet, shard.segments)[shard.segment[keep]]
+    numbers = np.unique(cohort) if len(cohort) else cohorts_of(fleet, ("",))
+    return {number: keep[cohort == number] for number in numbers.tolist()}
+
+
+def in_order(tables: Sequence[pa.Table], places: Ints, horizon: int) -> pa.Table:
+    """Tables of forecasts one after the other, with the series in the order of their places (S,)."""
+    rows = np.argsort(places, kind="stable")[:, None] * horizon + np.arange(horizon)
+    return pa.concat_tables(tables).take(pa.array(rows.ravel()))
+
+
 class Known:
-    """What a fleet knows of the series of a shard; `at` is their row in the fleet, -1 where it has none.
+    """What a fleet knows of the series of a shard, which are of one cohort; `at` is their row in the fleet, -1 where it has none.
 
     setup: as in training, with `families`, by default those that weigh something for one of these series. weights (S, F): of those.
     """
@@ -74,13 +115,13 @@ class Known:
         texts = fleet.rows["parameters"].to_pylist()
         self.own = [json.loads(texts[row]) if row >= 0 else {} for row in at.tolist()]
         self.reader = PoolReader(fleet, shard.segments)
-        self.meta = self.reader.items("meta")
+        kind, self._harmonics, self._begin = self.reader.array("meta", META[:3], np.arange(1)).ravel()  # one for all
         weights = self._weights(fleet.config.family_names)
         everyone = np.asarray(fleet.config.family_names, dtype=object)
         used = np.isin(everyone, families) if families else weights.any(axis=0) | (len(weights) == 0)
         names, self.weights = tuple(everyone[used].tolist()), weights[:, used]
-        config = fleet.config.model_copy(update={"families": names})
-        self.setup = Setup(config, self._plan(shard.steps), KINDS[int(self.meta["kind"])], len(shard.segments))
+        config = fleet.config.with_families(names)
+        self.setup = Setup(config, self._plan(shard.steps), KINDS[int(kind)], len(shard.segments))
 
     def on(self, standing: Standing) -> "Known":
         """The same of the same series after later steps, of which the last may be all that is held."""
@@ -98,8 +139,8 @@ class Known:
 
     def _plan(self, steps: int) -> Plan:
         """Folds as after so many steps, counted in the steps that are held; what teaches ridge begins where it did in training."""
-        plan, begin = plan_folds(self.fleet.config, steps, False), int(self.meta["begin"]) - self.shard.position
-        return replace(plan, steps=self.shard.steps, harmonics=bool(self.meta["harmonics"]), begin=begin)
+        plan, begin = plan_folds(self.fleet.config, steps, False), int(self._begin) - self.shard.position
+        return replace(plan, steps=self.shard.steps, harmonics=bool(self._harmonics), begin=begin)
 
     def constants(self) -> dict[str, Floats]:
         """Constants (S, C) of the families that have some: the series' own, or what others of its segment have."""
@@ -134,7 +175,7 @@ class Known:
 
 
 def _families(known: Known, standing: Standing, constants: Mapping[str, Floats]) -> Floats:
-    """Forecasts of every family after the end of the history, (S, H, F)."""
+    """Forecasts of every family but adapters after the end of the history, (S, H, F)."""
     shard, setup, history = standing.shard, known.setup, standing.history
     season, levels = setup.plan.season, standing.levels(setup.plan.season)
     shared = Shared(
@@ -156,25 +197,46 @@ def _families(known: Known, standing: Standing, constants: Mapping[str, Floats])
         block = data.block(0, levels)
         said = respond(block.x, constants["ridge"], block.scale, setup.log)
         out[:, :, setup.config.family_names.index("ridge")] = said
-    return clip_forecasts(out, standing.largest, setup.kind)
+    return out
+
+
+def _adapted(known: Known, standing: Standing, out: Floats) -> dict[str, list[str]]:
+    """Write the adapters' columns of forecasts (S, H, F) for the series that give them weight; says by adapter and series what failed."""
+    setup, sentences = known.setup, dict[str, list[str]]()
+    for adapter in setup.config.adapters:
+        column = setup.config.family_names.index(adapter.name)
+        weighs = np.flatnonzero(known.weights[:, column] > 0)
+        history = History(standing.shard.take(weighs), setup.config.missing)
+        told = adapted.run(adapter, history, block_levels(history, setup.plan), [0], setup)
+        out[weighs, :, column] = told.forecasts[:, 0]
+        words = np.asarray(told.failures(adapter.name), dtype=np.str_)
+        sentences[adapter.name] = rows_of(weighs, len(out), words)
+    return sentences
 
 
 def _bounds(known: Known, standing: Standing, mean: Floats) -> Floats:
     """Interval bounds in the order of the columns and the point forecast last: (S, H, Q)."""
     setup, size = known.setup, len(mean)
-    edges = np.asarray([known.meta[f"edge_{edge}"] for edge in range(CLASSES - 1)])
+    edges = known.pool("edges", class_items(CLASSES - 1))
+    here = np.arange(size), level_class(mean.mean(axis=1), edges)
     items = quantile_items(len(quantile_levels(setup.config)))
-    by_class = known.pool("quantiles", items).reshape(size, CLASSES, len(items) // CLASSES)
-    quantiles = known.parameter("quantiles", by_class[np.arange(size), level_class(mean.mean(axis=1), edges)])
-    spread = _unit(standing, mean, setup) * known.pool("steps", step_items(setup.plan.horizon))
-    point = known.parameter("point", known.pool("factors", ("point",))[:, 0])
-    return held_bounds(mean, spread, quantiles, standing.largest, point, setup)
-
-
-def _unit(standing: Standing, mean: Floats, setup: Setup) -> Floats:
-    """Unit of the quantiles, (S, H), from as many of the last steps as training measured residuals on."""
+    shape = (size, CLASSES, len(items) // CLASSES)
+    spread = known.pool("spread", class_items(CLASSES))[here]
     recent = standing.shard.y[:, -len(setup.plan.interval) * setup.plan.horizon :]
-    return unit(mean, standing.difference(), setup.kind, least_amount(recent, setup.kind))
+    law = Law(
+        quantiles=known.parameter("quantiles", known.pool("quantiles", items).reshape(shape)[here]),
+        scale=standing.difference(),
+        least=least_amount(recent, setup.kind),  # of as many of the last steps as training measured residuals on
+        steps=known.pool("steps", step_items(setup.plan.horizon)),
+        largest=standing.largest,
+        point=known.parameter("point", known.pool("factors", ("point",))[:, 0]),
+        counts=Counts(
+            grain=standing.tally.grains() if setup.kind == "counts" else np.zeros(size),
+            spread=known.parameter("spread", spread),
+            levels=known.pool("levels", items).reshape(shape)[here],
+        ),
+    )
+    return law.bounds(mean, setup)
 
 
 def _table(shard: Shard, config: ForecastConfig, mean: Floats, bounds: Floats, family: np.ndarray) -> pa.Table:

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.calendar import Floats
 
 Digests = npt.NDArray[np.uint64]
@@ -28,13 +27,19 @@ class RowSet:
     digest: str
 
     @classmethod
-    def of(cls, shard: Shard, first: pd.Timestamp, counts: npt.NDArray[np.int64], digests: Digests) -> "RowSet":
-        """Of series in any order, with their observed steps (S,) and digests (S,); `first` is the time of the first step."""
-        whole, order = hashlib.sha256(), np.argsort(shard.series_id.astype(str), kind="stable")
-        whole.update("|".join(shard.series_id[order]).encode())
+    def of(
+        cls,
+        series_id: npt.NDArray[np.object_],
+        times: tuple[pd.Timestamp, np.datetime64],
+        counts: npt.NDArray[np.int64],
+        digests: Digests,
+    ) -> "RowSet":
+        """Of series in any order, with their observed steps (S,) and digests (S,); times of the first and the last step."""
+        whole, order = hashlib.sha256(), np.argsort(series_id.astype(str), kind="stable")
+        whole.update("|".join(series_id[order]).encode())
         whole.update(np.ascontiguousarray(counts[order], dtype="<i8").data)
         whole.update(np.ascontiguousarray(digests[order], dtype="<u8").data)
-        return cls(first, pd.Timestamp(shard.times[shard.steps - 1]), int(counts.sum()), whole.hexdigest())
+        return cls(times[0], pd.Timestamp(times[1]), int(counts.sum()), whole.hexdigest())
 
 
 def row_digests(y: Floats, known: Floats, number: int) -> Digests:

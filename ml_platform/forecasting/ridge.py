@@ -136,14 +136,18 @@ def training_origins(plan: Plan, position: int) -> tuple[int, ...]:
     return (plan.begin, *range(first, plan.steps, plan.length))
 
 
-def solve_prior(gram: Floats, weight: Floats, strength: float) -> tuple[Floats, Floats]:
-    """Segment coefficients (G, F), drawn to the fleet's, and each segment's gram per unit of weight (G, F, F)."""
-    whole = gram.sum(axis=0)
-    per_unit = whole / max(float(weight.sum()), 1e-12)
-    joined = gram + strength * per_unit
-    coefficients = solve(joined)
-    mean = joined / (weight + strength)[:, None, None]
-    return coefficients, mean[:, :-1, :-1]
+def solve_prior(gram: Floats, weight: Floats, strength: float, level: float) -> tuple[Floats, Floats]:
+    """Segment coefficients (G, F), drawn to the long level alone, and each segment's gram per unit of weight (G, F, F).
+
+    `level` is the response of a series that stays at its long level; `strength` units of weight say that nothing else matters.
+    """
+    place, start = np.arange(gram.shape[1] - 1), np.zeros(gram.shape[1] - 1)
+    start[0] = level
+    spread = np.maximum(gram[:, place, place], 1e-12) / np.maximum(weight, 1e-12)[:, None]
+    joined = gram.copy()
+    joined[:, place, place] += strength * spread
+    joined[:, :-1, -1] += strength * spread * start
+    return solve(joined), joined[:, :-1, :-1] / (weight + strength)[:, None, None]
 
 
 def solve(gram: Floats) -> Floats:

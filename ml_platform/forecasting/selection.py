@@ -3,6 +3,7 @@
 Belongs here: error products of folds, blends on the simplex, the nested choice of a strategy. Does not belong here: forecasts.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,19 +13,29 @@ from ml_platform.forecasting.backtest import Backtest
 from ml_platform.forecasting.calendar import Floats, Ints
 from ml_platform.forecasting.pools import Setup
 
-STRATEGIES = ("fleet_family", "fleet_blend", "segment_family", "segment_blend", "series_blend")
+STRATEGIES = ("segment_blend", "segment_family", "series_blend")  # the simplest that is as good is taken
 SERIES_FOLDS = 40.0  # folds of the segment that a series' choice counts for its own
-SEGMENT_SHARE = 0.05  # weight of the fleet's errors in a segment's choice, as a share of the fleet
+EVEN_FOLDS = 1.0  # folds of one series that say all families are as good as each other
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Chosen weights by series (N, F) and by segment (G, F), the strategy and the nested score of every strategy."""
+    """Chosen weights by series (N, F) and by segment (G, F).
+
+    strategies (G,): the way each segment chose, an index into STRATEGIES, -1 where nothing was to choose from. scores: nested score of every
+    strategy if all segments took it, and `chosen` of what they took. mass: total weight that the scores are of.
+    """
 
     series: Floats
     segment: Floats
-    strategy: str
+    strategies: Ints
     scores: dict[str, float]
+    mass: float
+
+    @property
+    def by_strategy(self) -> dict[str, int]:
+        """How many segments chose each way."""
+        return {name: int((self.strategies == place).sum()) for place, name in enumerate(STRATEGIES)}
 
 
 def error_products(backtest: Backtest, setup: Setup) -> Floats:
@@ -73,22 +84,23 @@ def _best_single(quadratic: Floats) -> Floats:
     return np.asarray(np.eye(quadratic.shape[1])[np.argmin(np.diagonal(quadratic, axis1=1, axis2=2), axis=1)])
 
 
-def _weigh(products: Floats, weight: Floats, segment: Ints, groups: int) -> tuple[Floats, Floats]:
-    """Weighted mean error products of the fleet (1, F, F) and of each segment, drawn to the fleet's (G, F, F)."""
-    share = weight / np.maximum(weight.sum(axis=0), 1e-300)
-    rows = np.einsum("nk,nkfg->nfg", share, products) / products.shape[1]
-    by_segment, mass = sum_by(rows, segment, groups), sum_by(share.mean(axis=1), segment, groups)
-    fleet = by_segment.sum(axis=0, keepdims=True)
-    drawn = (by_segment + SEGMENT_SHARE * fleet) / (mass + SEGMENT_SHARE)[:, None, None]
-    return fleet, drawn
+def _weigh(products: Floats, weight: Floats, segment: Ints, groups: int) -> Floats:
+    """Weighted mean error products of each segment, drawn to families that are as good as each other and independent, (G, F, F)."""
+    share = weight / np.maximum(sum_by(weight, segment, groups), 1e-300)[segment]
+    folds, families = products.shape[1:3]
+    mean = sum_by(np.einsum("nk,nkfg->nfg", share, products), segment, groups) / max(folds, 1)
+    told = 1.0 / np.maximum(
+        sum_by((share / max(folds, 1)) ** 2, segment, groups).sum(axis=1), 1e-300
+    )  # effective folds
+    usual = np.trace(mean, axis1=1, axis2=2) / families
+    return np.asarray(mean + (EVEN_FOLDS / told * usual)[:, None, None] * np.eye(families))
 
 
 def _choose(strategy: str, products: Floats, weight: Floats, segment: Ints, groups: int) -> tuple[Floats, Floats]:
     """Weights by series and by segment that a strategy learns from folds (N, K, F, F)."""
-    fleet, drawn = _weigh(products, weight, segment, groups)
-    quadratic = np.repeat(fleet, groups, axis=0) if strategy.startswith("fleet") else drawn
-    uniform = np.full(quadratic.shape[:2], 1.0 / quadratic.shape[1])
-    chosen = _best_single(quadratic) if strategy.endswith("family") else best_blend(quadratic, uniform, 300)
+    drawn = _weigh(products, weight, segment, groups)
+    uniform = np.full(drawn.shape[:2], 1.0 / drawn.shape[1])
+    chosen = _best_single(drawn) if strategy == "segment_family" else best_blend(drawn, uniform, 300)
     if strategy != "series_blend":
         return chosen[segment], chosen
     own = products.sum(axis=1) + SERIES_FOLDS * drawn[segment]
@@ -96,22 +108,62 @@ def _choose(strategy: str, products: Floats, weight: Floats, segment: Ints, grou
 
 
 def select(products: Floats, weight: Floats, segment: Ints, groups: int) -> Selection:
-    """Choose with all K choosing folds (N, K, F, F) the way that did best on folds it had not seen; weight (N, K)."""
-    folds = products.shape[1]
-    scores: dict[str, float] = {}
-    for strategy in STRATEGIES if folds > 1 and len(products) else ():
-        losses = []
-        for k in range(1, folds):
-            chosen, _ = _choose(strategy, products[:, :k], weight[:, :k], segment, groups)
-            loss = np.einsum("nf,nfg,ng->n", chosen, products[:, k], chosen, optimize=True)
-            losses.append(float(weight[:, k] @ loss / max(weight[:, k].sum(), 1e-300)))
-        scores[strategy] = float(np.sqrt(np.mean(losses)))
-    strategy = min(scores, key=scores.__getitem__) if scores else "fleet_blend"
+    """Choose for each segment, with all K choosing folds (N, K, F, F), the way that did best on folds it had not seen; weight (N, K).
+
+    No segment's choice knows of another.
+    """
+    folds, families = products.shape[1:3]
     if not folds:
-        uniform = np.full((groups, products.shape[2]), 1.0 / products.shape[2])
-        return Selection(uniform[segment], uniform, "none", scores)
-    series, by_segment = _choose(strategy, products, weight, segment, groups)
-    return Selection(series, by_segment, strategy, scores)
+        uniform = np.full((groups, families), 1.0 / families)
+        return Selection(uniform[segment], uniform, np.full(groups, -1), {}, 0.0)
+    losses = [_nested(strategy, products, weight, segment, groups) for strategy in STRATEGIES]
+    taken = _simplest(losses, weight[:, 1:], segment, groups)
+    found = [_choose(strategy, products, weight, segment, groups) for strategy in STRATEGIES]
+    series = np.stack([own for own, _ in found])[taken[segment], np.arange(len(segment))]
+    by_segment = np.stack([drawn for _, drawn in found])[taken, np.arange(groups)]
+    chosen = np.stack(losses)[taken[segment], np.arange(len(segment))]
+    scores = {
+        name: _score(loss, weight[:, 1:]) for name, loss in zip((*STRATEGIES, "chosen"), (*losses, chosen), strict=True)
+    }
+    there = np.bincount(segment, minlength=groups) > 0
+    return Selection(series, by_segment, np.where(there, taken, -1), scores if folds > 1 else {}, float(weight.sum()))
+
+
+def overall(parts: Sequence[Selection]) -> tuple[dict[str, int], dict[str, float]]:
+    """How many segments of all cohorts chose each way, and the scores of all by weight; no scores where one cohort has none."""
+    ways = {name: sum(part.by_strategy[name] for part in parts) for name in STRATEGIES}
+    mass = sum(part.mass for part in parts)
+    names = parts[0].scores if mass > 0 and all(part.scores for part in parts) else {}
+    squares = {name: sum(part.mass * part.scores[name] ** 2 for part in parts) for name in names}
+    return ways, {name: float(np.sqrt(total / mass)) for name, total in squares.items()}
+
+
+def _nested(strategy: str, products: Floats, weight: Floats, segment: Ints, groups: int) -> Floats:
+    """Error of each series on each fold but the oldest, chosen with the folds before it, (N, K - 1)."""
+    losses = np.zeros((len(products), products.shape[1] - 1))
+    for k in range(1, products.shape[1]):
+        chosen, _ = _choose(strategy, products[:, :k], weight[:, :k], segment, groups)
+        losses[:, k - 1] = np.einsum("nf,nfg,ng->n", chosen, products[:, k], chosen, optimize=True)
+    return losses
+
+
+def _simplest(losses: list[Floats], weight: Floats, segment: Ints, groups: int) -> Ints:
+    """For each segment the first way, or the one that is better than it by most, and by more than one standard error; (G,)."""
+    share = (weight / np.maximum(sum_by(weight, segment, groups), 1e-300)[segment]) / max(weight.shape[1], 1)
+    taken, best = np.zeros(groups, dtype=np.int64), np.zeros(groups)
+    for place, loss in enumerate(losses):
+        gain = losses[0] - loss
+        mean = sum_by((share * gain).sum(axis=1), segment, groups)
+        error = np.sqrt(sum_by((share**2 * (gain - mean[segment][:, None]) ** 2).sum(axis=1), segment, groups))
+        better = (mean > error) & (mean > best)
+        taken, best = np.where(better, place, taken), np.where(better, mean, best)
+    return taken
+
+
+def _score(loss: Floats, weight: Floats) -> float:
+    """Root of the weighted mean of errors (N, K), every fold counting the same."""
+    share = weight / np.maximum(weight.sum(axis=0), 1e-300)
+    return float(np.sqrt((share * loss).sum() / max(loss.shape[1], 1)))
 
 
 def blend(forecasts: Floats, weights: Floats, log: bool) -> Floats:

@@ -16,6 +16,7 @@ from ml_platform.forecasting.calendar import Floats, Times, window
 from ml_platform.forecasting.levels import MEANS, History, SeasonSums, level_array, levels_at
 from ml_platform.forecasting.pools import Setup
 from ml_platform.forecasting.running import Running
+from ml_platform.forecasting.sparse import Tally
 
 CYCLES = 5  # seasons that are looked back: four for the last value of a series with gaps, and one before
 
@@ -31,7 +32,7 @@ class Standing:
     """S series after `running.steps` steps, of which `history` holds all or the last ones.
 
     seasons (2, S, season): sums and counts by season position. walks: states (S, N) of families that walk. largest (S,): the largest
-    absolute value. squares (2, S): sum of squared differences of neighbouring values, and their number.
+    absolute value. squares (2, S): sum of squared differences of neighbouring values, and their number. tally: how series are counted.
     """
 
     history: History
@@ -40,6 +41,7 @@ class Standing:
     walks: Mapping[str, Floats]
     largest: Floats
     squares: Floats
+    tally: Tally
 
     @property
     def shard(self) -> Shard:
@@ -63,6 +65,7 @@ class Standing:
             walks,
             largest_value(shard.y),
             np.stack([np.where(known, squares, 0.0).sum(axis=1), known.sum(axis=1)]),
+            Tally.of(shard.y),
         )
 
     def levels(self, season: int) -> Floats:
@@ -101,6 +104,7 @@ class Standing:
             {name: states[rows] for name, states in self.walks.items()},
             self.largest[rows],
             self.squares[:, rows],
+            Tally.from_rows(self.tally.rows()[rows]),
         )
 
     def advanced(self, y: Floats, known: Floats, setup: Setup, constants: Mapping[str, Floats]) -> "Standing":
@@ -116,7 +120,8 @@ class Standing:
         square = (y - self.shard.y[:, -1]) ** 2
         known_square = ~np.isnan(square)
         squares = self.squares + np.stack([np.where(known_square, square, 0.0), known_square])
-        return Standing(history, running, seasons, walks, np.maximum(self.largest, np.abs(newest)), squares)
+        largest = np.maximum(self.largest, np.abs(newest))
+        return Standing(history, running, seasons, walks, largest, squares, self.tally.later(y))
 
     def _history(self, y: Floats, known: Floats, width: int, frequency: str) -> History:
         shard, drop = self.shard, max(0, self.shard.steps + 1 - width)

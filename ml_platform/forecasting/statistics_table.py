@@ -5,7 +5,7 @@ Belongs here: the form of statistics in an Arrow table, joining and correcting b
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,19 +14,22 @@ import pyarrow as pa
 from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.backtest import WALKS
 from ml_platform.forecasting.calendar import Floats
-from ml_platform.forecasting.fleet import Fleet
+from ml_platform.forecasting.fleet import Fleet, of_cohort
+from ml_platform.forecasting.fleet_statistics import Statistics
 from ml_platform.forecasting.grams import Grams, symmetric, upper_triangle
-from ml_platform.forecasting.increment import Lessons, Statistics
+from ml_platform.forecasting.increment import CohortStatistics, Lessons
 from ml_platform.forecasting.levels import History
 from ml_platform.forecasting.pools import DECAY
 from ml_platform.forecasting.predict import Known, fleet_places
 from ml_platform.forecasting.running import Running
+from ml_platform.forecasting.sparse import Tally
 from ml_platform.forecasting.standing import Standing
 
-CLOCK = b"ml_platform.statistics"  # schema metadata: steps so far, number of the first one held, time of the last one, families
+CLOCK = b"ml_platform.statistics"  # schema metadata: steps so far, number of the first one held, time of the last one, families by cohort
 
+FIRST = ("series_id", "segment", "cohort", "digest")
 LISTS = (
-    "y", "known", "before", "running", "seasons", "largest", "squares",
+    "y", "known", "before", "running", "seasons", "largest", "squares", "tally",
     "gram", "gram_weight", "gram_last", "block", "ridge",
 )  # fmt: skip
 WALK_LISTS = tuple(f"walk_{name}" for name in WALKS)
@@ -37,24 +40,36 @@ class StatisticsError(ValueError):
 
 
 def to_table(statistics: Statistics) -> pa.Table:
-    """One row per series: series_id, segment, digest and lists of float64; the clock lies in the schema's metadata."""
-    shard, size = statistics.standing.shard, len(statistics)
+    """One row per series: series_id, segment, cohort, digest and lists of float64, missing where a cohort needs none; the clock lies in the
+    schema's metadata.
+    """
+    shard = statistics.parts[0].standing.shard
+    tables = [_part_table(one) for one in statistics.parts]
+    columns = [name for name in (*FIRST, *LISTS, *WALK_LISTS) if any(name in one.column_names for one in tables)]
+    whole = pa.concat_tables(tables, promote_options="default").select(columns)
+    last = pd.Timestamp(shard.times[shard.steps - 1]).isoformat()
+    families = {str(one.cohort): one.known.setup.config.family_names for one in statistics.parts}
+    clock = {"steps": statistics.steps, "position": shard.position, "last": last, "families": families}
+    order = np.argsort(np.concatenate(statistics.places))
+    return whole.take(pa.array(order)).replace_schema_metadata({CLOCK: json.dumps(clock)})
+
+
+def _part_table(part: CohortStatistics) -> pa.Table:
+    shard, size = part.standing.shard, len(part)
     columns = {
         "series_id": pa.array(shard.series_id, pa.string()),
         "segment": pa.array(np.asarray(shard.segments, dtype=object)[shard.segment], pa.string()),
-        "digest": pa.array(statistics.digests.view(np.int64)),
+        "cohort": pa.array(np.full(size, part.cohort, dtype=np.int64)),
+        "digest": pa.array(part.digests.view(np.int64)),
     }
-    for name, values in _arrays(statistics).items():
+    for name, values in _arrays(part).items():
         flat = np.ascontiguousarray(values, dtype=np.float64).reshape(size, -1)
         if flat.shape[1]:
             columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(flat.ravel()), flat.shape[1])
-    last = pd.Timestamp(shard.times[shard.steps - 1]).isoformat()
-    families = statistics.known.setup.config.family_names
-    clock = {"steps": statistics.steps, "position": shard.position, "last": last, "families": families}
-    return pa.table(columns).replace_schema_metadata({CLOCK: json.dumps(clock)})
+    return pa.table(columns)
 
 
-def _arrays(statistics: Statistics) -> dict[str, Floats]:
+def _arrays(statistics: CohortStatistics) -> dict[str, Floats]:
     standing, lessons = statistics.standing, statistics.lessons
     history, grams = standing.history, lessons.grams
     return {
@@ -66,6 +81,7 @@ def _arrays(statistics: Statistics) -> dict[str, Floats]:
         **{f"walk_{name}": states for name, states in standing.walks.items()},
         "largest": standing.largest,
         "squares": standing.squares.T,
+        "tally": standing.tally.rows(),
         "gram": upper_triangle(grams.gram),
         "gram_weight": grams.weight,
         "gram_last": grams.last.astype(np.float64),
@@ -79,10 +95,17 @@ def from_table(table: pa.Table, fleet: Fleet) -> Statistics:
     metadata = (table.schema.metadata or {}).get(CLOCK)
     if metadata is None:
         raise StatisticsError("the table holds no statistics: make them from the history")
-    clock, size = json.loads(metadata), table.num_rows
+    clock, cohort = json.loads(metadata), table["cohort"].to_numpy()
+    rows = {number: np.flatnonzero(cohort == number) for number in np.unique(cohort).tolist()}
+    parts = [_part(table.take(pa.array(own)), number, clock, fleet) for number, own in rows.items()]
+    return Statistics(fleet, tuple(parts), tuple(rows.values()))
+
+
+def _part(table: pa.Table, cohort: int, clock: dict[str, Any], fleet: Fleet) -> CohortStatistics:
+    size, own = table.num_rows, of_cohort(fleet, cohort)
     values = {name: _matrix(table, name) for name in (*LISTS, *WALK_LISTS)}
     shard = _shard(table, values, clock, fleet)
-    known = Known(fleet, shard, fleet_places(fleet, shard)[0], tuple(clock["families"]))
+    known = Known(own, shard, fleet_places(fleet, shard)[0], tuple(clock["families"][str(cohort)]))
     setup, constants = known.setup, known.constants()
     if values["ridge"].shape[1] != constants.get("ridge", np.zeros((size, 0))).shape[1]:
         raise StatisticsError("the statistics belong to a fleet with other features: make them from the history")
@@ -96,6 +119,7 @@ def from_table(table: pa.Table, fleet: Fleet) -> Statistics:
         {name: values[f"walk_{name}"] for name in constants if name in WALKS},
         values["largest"][:, 0],
         np.ascontiguousarray(values["squares"].T),
+        Tally.from_rows(values["tally"]),
     )
     width = values["ridge"].shape[1]
     grams = Grams(
@@ -106,10 +130,11 @@ def from_table(table: pa.Table, fleet: Fleet) -> Statistics:
     )
     digests = table["digest"].to_numpy().view(np.uint64)
     untouched = np.zeros(size, dtype=bool)
-    return Statistics(known.on(standing), standing, Lessons(grams, values["block"]), constants, digests, untouched)
+    lessons = Lessons(grams, values["block"])
+    return CohortStatistics(cohort, known.on(standing), standing, lessons, constants, digests, untouched)
 
 
-def _shard(table: pa.Table, values: dict[str, Floats], clock: dict[str, object], fleet: Fleet) -> Shard:
+def _shard(table: pa.Table, values: dict[str, Floats], clock: dict[str, Any], fleet: Fleet) -> Shard:
     config, (size, held) = fleet.config, values["y"].shape
     last = pd.Timestamp(str(clock["last"]))
     past = pd.date_range(end=last, periods=held, freq=config.frequency)
@@ -132,8 +157,8 @@ def _shard(table: pa.Table, values: dict[str, Floats], clock: dict[str, object],
 
 
 def _matrix(table: pa.Table, name: str) -> Floats:
-    """Lists of one length as an array (S, n), n is 0 where there is no such column."""
-    if name not in table.column_names:
+    """Lists of one length as an array (S, n), n is 0 where there is no such column, or it is missing."""
+    if name not in table.column_names or table[name].null_count:
         return np.zeros((table.num_rows, 0))
     joined = pa.concat_arrays(table[name].chunks)
     flat: Floats = joined.flatten().to_numpy()
@@ -143,14 +168,26 @@ def _matrix(table: pa.Table, name: str) -> Floats:
 def joined(parts: Sequence[Statistics]) -> Statistics:
     """Statistics of the series of all parts, by id. Raises StatisticsError where the parts are not of the same step."""
     tables = [to_table(one) for one in parts]
-    clocks = sorted({table.schema.metadata[CLOCK].decode() for table in tables})
-    if len(clocks) > 1:
+    clock = _one_clock([json.loads(table.schema.metadata[CLOCK]) for table in tables])
+    whole = pa.concat_tables([table.replace_schema_metadata() for table in tables], promote_options="default")
+    ordered = whole.sort_by("series_id").replace_schema_metadata({CLOCK: json.dumps(clock)})
+    made = from_table(ordered, parts[0].base)
+    touched = np.concatenate([one.series_id[one.touched] for one in parts]).astype(str)
+    return made.with_touched(np.isin(made.series_id.astype(str), touched))
+
+
+def _one_clock(clocks: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The clock of all parts. A family that one part does without weighs nothing for any series of that cohort."""
+    without = sorted({json.dumps({**clock, "families": None}) for clock in clocks})
+    if len(without) > 1:
         raise StatisticsError(
-            f"statistics after different steps cannot be joined ({', '.join(clocks)}): bring all to one day"
+            f"statistics after different steps cannot be joined ({', '.join(without)}): bring all to one day"
         )
-    made = from_table(pa.concat_tables(tables).sort_by("series_id"), parts[0].known.fleet)
-    touched = np.concatenate([one.standing.shard.series_id[one.touched] for one in parts]).astype(str)
-    return replace(made, touched=np.isin(made.standing.shard.series_id.astype(str), touched))
+    families: dict[str, list[str]] = {}
+    for clock in clocks:
+        for cohort, names in clock["families"].items():
+            families[cohort] = [name for name in families.get(cohort, names) if name in names]
+    return {**clocks[0], "families": families}
 
 
 def replaced(statistics: Statistics, corrected: Statistics) -> Statistics:
@@ -159,6 +196,5 @@ def replaced(statistics: Statistics, corrected: Statistics) -> Statistics:
     A corrected value lies in the features of every later row of its series: such a series is made from its history anew (Statistics.of),
     which is simpler than to take its rows out again and no slower. Raises StatisticsError where the steps differ.
     """
-    ids = corrected.standing.shard.series_id.astype(str)
-    others = statistics.take(~np.isin(statistics.standing.shard.series_id.astype(str), ids))
-    return joined([others, replace(corrected, touched=np.ones(len(corrected), dtype=bool))])
+    others = statistics.take(~np.isin(statistics.series_id.astype(str), corrected.series_id.astype(str)))
+    return joined([others, corrected.with_touched(np.ones(len(corrected), dtype=bool))])

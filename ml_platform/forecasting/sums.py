@@ -9,16 +9,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from ml_platform.forecasting.arrays import Shard, first_observed, numbered, sum_by
+from ml_platform.forecasting.arrays import Bools, Shard, first_observed, numbered, sum_by
 from ml_platform.forecasting.backtest import difference_scale
 from ml_platform.forecasting.calendar import Floats, Ints
 from ml_platform.forecasting.config import ForecastConfig
 from ml_platform.forecasting.hierarchy import Level, reconciled
-from ml_platform.forecasting.intervals import held_bounds, measure, unit
-from ml_platform.forecasting.pipeline import Part, Trained, train
-from ml_platform.forecasting.pools import Setup
+from ml_platform.forecasting.intervals import Residuals, measure
+from ml_platform.forecasting.pipeline import Trained, residuals, train
 from ml_platform.forecasting.predict import predict
 from ml_platform.forecasting.screening import factorize
+from ml_platform.forecasting.sparse import grains
 
 
 @dataclass(frozen=True)
@@ -42,27 +42,36 @@ class Sums:
 
 @dataclass(frozen=True)
 class Trainee:
-    """A trained fleet of S series, as the sums need it: arrays, what training left, and the forecasts (S, H)."""
+    """A trained fleet of S series, as the sums need it: arrays, what training left of each cohort, and the forecasts (S, H)."""
 
     shard: Shard
-    trained: Trained
-    parts: Sequence[Part]
-    setup: Setup
+    cohorts: Sequence[Trained]
     mean: Floats
 
     def judged(self) -> Ints:
         """The series that were judged, in the order of all parts (N,)."""
-        offsets = np.cumsum([0, *(len(part.segment) for part in self.parts)])
-        return np.concatenate([part.backtest.rows + at for part, at in zip(self.parts, offsets, strict=False)])
+        return np.concatenate([self._judged(one) for one in self.cohorts])
+
+    def _judged(self, trained: Trained) -> Ints:
+        offsets = np.cumsum([0, *(len(part.segment) for part in trained.parts)])
+        own = [part.backtest.rows + at for part, at in zip(trained.parts, offsets, strict=False)]
+        return trained.cohort.of(self.shard)[np.concatenate(own)]
+
+    @property
+    def real(self) -> Bools:
+        """Which series may be negative, (S,)."""
+        codes = [one.cohort.codes for one in self.cohorts if one.cohort.setup.kind == "real"]
+        return np.isin(self.shard.segment, np.concatenate(codes) if codes else [])
 
     def past(self) -> tuple[Floats, Floats]:
         """Forecasts and actual values of the judged series at past origins, (N, J, H); NaN where not observed or not begun."""
-        places = [self.setup.plan.evaluated.index(back) for back in self.setup.plan.interval]
-        factor = self.trained.spreads.mean[self.shard.segment[self.judged()]][:, None, None]
-        mean = np.concatenate([one[:, places] for one in self.trained.means]) * factor
-        actual = np.concatenate([part.backtest.actual[:, places] for part in self.parts])
-        begun = np.concatenate([part.backtest.begun[:, places] for part in self.parts])
-        return mean, np.where(begun[:, :, None], actual, np.nan)
+        told = [
+            residuals(one.parts, one.means, one.cohort.setup.plan.interval, one.cohort.setup) for one in self.cohorts
+        ]
+        said = [
+            one.mean * own.spreads.mean[one.segment][:, None, None] for one, own in zip(told, self.cohorts, strict=True)
+        ]
+        return np.concatenate(said), np.concatenate([one.actual for one in told])
 
     def variance(self) -> Floats:
         """Mean squared error of each series (S,); those that were not judged are as good as the others on average."""
@@ -80,7 +89,7 @@ def agreeing(fleet: Trainee, levels: Sequence[Sums], config: ForecastConfig) -> 
     """Forecasts of the series (S, H) with which their sums agree best with forecasts of the sums themselves."""
     asked = [_own_forecast(fleet, sums, config) for sums in levels]
     found = reconciled(fleet.mean, fleet.variance(), asked)
-    return found if fleet.setup.kind == "real" else np.maximum(found, 0.0)
+    return np.where(fleet.real[:, None], found, np.maximum(found, 0.0))
 
 
 def _own_forecast(fleet: Trainee, sums: Sums, config: ForecastConfig) -> Level:
@@ -88,10 +97,9 @@ def _own_forecast(fleet: Trainee, sums: Sums, config: ForecastConfig) -> Level:
     plain = {"known_future": (), "static": (), "segments": (), "families": "default", "min_active_days": 1, "sums": ()}
     own = config.model_copy(update=plain)
     shard = summed(fleet.shard, sums)
-    trained, parts, setup = train(shard, own)
-    made = predict(trained.fleet, shard)["mean"].to_numpy().reshape(len(sums), -1)
-    whole = Trainee(shard, trained, parts, setup, made)
-    return Level(sums.codes, made, whole.variance())
+    whole, cohorts = train(shard, own)
+    made = predict(whole, shard)["mean"].to_numpy().reshape(len(sums), -1)
+    return Level(sums.codes, made, Trainee(shard, cohorts, made).variance())
 
 
 def summed(shard: Shard, sums: Sums) -> Shard:
@@ -117,7 +125,8 @@ def summed(shard: Shard, sums: Sums) -> Shard:
 
 def bounds(fleet: Trainee, sums: Sums, mean: Floats) -> Floats:
     """Interval bounds of sums, and their point last, (G, H, Q), from how far sums of past forecasts were off; mean (G, H)."""
-    setup = replace(fleet.setup, segments=1, kind="real" if fleet.setup.kind == "real" else "counts")
+    kinds = {one.cohort.setup.kind for one in fleet.cohorts}
+    setup = replace(fleet.cohorts[0].cohort.setup, segments=1, kind="real" if "real" in kinds else "counts")
     said, actual = fleet.past()
     seen, codes = ~np.isnan(actual), sums.codes[fleet.judged()]
     there = sum_by(seen.astype(float), codes, len(sums)) > 0
@@ -125,6 +134,6 @@ def bounds(fleet: Trainee, sums: Sums, mean: Floats) -> Floats:
     truth = np.where(there, sum_by(np.nan_to_num(actual), codes, len(sums)), np.nan)
     history = sum_by(np.nan_to_num(fleet.shard.y), sums.codes, len(sums))
     scale = difference_scale(history, [fleet.shard.steps])[:, 0]
-    spreads = measure(past, truth, np.asarray(there.any(axis=2)), scale, np.zeros(len(sums), dtype=np.int64), setup)
-    spread = unit(mean, scale, setup.kind, spreads.least) * spreads.steps
-    return held_bounds(mean, spread, spreads.series, history.max(axis=1), spreads.point, setup)
+    grain = grains(history) if kinds == {"counts"} else np.zeros(len(sums))
+    told = Residuals(past, truth, scale, grain, np.zeros(len(sums), dtype=np.int64))
+    return measure(told, setup).law(told, history.max(axis=1)).bounds(mean, setup)

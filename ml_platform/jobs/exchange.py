@@ -4,9 +4,13 @@ Belongs here: arrays and tables as files, by shard. Does not belong here: comput
 """
 
 import json
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -17,44 +21,73 @@ from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.backtest import Backtest
 from ml_platform.forecasting.boosted import Lessons
 from ml_platform.forecasting.calendar import plan_folds
+from ml_platform.forecasting.cohorts import Cohort
 from ml_platform.forecasting.config import ForecastConfig, parse_config
 from ml_platform.forecasting.pipeline import Part
 from ml_platform.forecasting.pools import PoolSums, Setup
 
+COHORT = 10_000  # numbers of shards that a cohort has to itself
 Arrays = dict[str, npt.NDArray[np.generic]]
 
 
 @dataclass(frozen=True)
 class WorkFolder:
-    """Names and formats of the files of one training: setup.json, shard_*.npz, pools_*.arrow, part_*.npz."""
+    """Names and formats of the files of one training: setup.json, shard_*.npz, pools_*.arrow, lessons_*.npz,
+    models_*.json, part_*.npz.
+
+    A file is there whole or not at all, so that what a job made before it was killed can be told from what it did not.
+    """
 
     path: Path
 
-    def write_setup(self, setup: Setup) -> None:
-        """Store what all jobs agree on."""
-        plan = setup.plan
-        content = {
-            "steps": plan.steps,
-            "judging": bool(plan.judging),
-            "kind": setup.kind,
-            "segments": setup.segments,
-            "cells": setup.cells,
-        }
-        config = setup.config.model_dump(mode="json")
-        (self.path / "setup.json").write_text(json.dumps({**content, "config": config}), encoding="utf-8")
+    def needs(self, step: str, number: int) -> tuple[str, ...]:
+        """Names of the files that a job reads for a shard."""
+        own, cohort = ("setup.json", f"shard_{number}.npz"), self.cohort(number)
+        return own if step == "pools" else (*own, f"pools_all_{cohort}.arrow", f"models_{cohort}.json")
 
-    def read_setup(self) -> Setup:
+    def made(self, step: str, number: int) -> tuple[str, ...]:
+        """Names of the files that a job has written for a shard; none until the last of them is there."""
+        last = f"part_{number}.npz" if step == "fit" else f"pools_{number}.arrow"
+        names = (last,) if step == "fit" else (f"lessons_{number}.npz", last)
+        return () if self.lacks([last]) else tuple(name for name in names if not self.lacks([name]))
+
+    def lacks(self, names: Sequence[str]) -> list[str]:
+        """Those of some files that are not there."""
+        return [name for name in names if not (self.path / name).exists()]
+
+    def shards(self) -> list[int]:
+        """Numbers of the shards whose arrays are there."""
+        found = (re.fullmatch(r"shard_(\d+)\.npz", path.name) for path in self.path.iterdir())
+        return sorted(int(match[1]) for match in found if match)
+
+    def halve(self, number: int) -> tuple[int, int]:
+        """Write the two halves of a shard of at least two series as shards of its cohort; returns their numbers."""
+        shard, cohort = self.read_shard(number), self.cohort(number)
+        free, middle = max(one for one in self.shards() if self.cohort(one) == cohort) + 1, len(shard) // 2
+        self.write_shard(free, shard.take(slice(0, middle)))
+        self.write_shard(free + 1, shard.take(slice(middle, None)))
+        return free, free + 1
+
+    @staticmethod
+    def cohort(number: int) -> int:
+        """The cohort of a shard, which its number tells."""
+        return number // COHORT
+
+    def write_cohorts(self, cohorts: Sequence[Cohort]) -> None:
+        """Store what all jobs agree on."""
+        content = [{"codes": one.codes.tolist(), **_described(one.setup)} for one in cohorts]
+        with self._new("setup.json") as file:
+            file.write(json.dumps(content).encode())
+
+    def read_cohorts(self) -> tuple[Cohort, ...]:
         content = json.loads((self.path / "setup.json").read_text(encoding="utf-8"))
-        config: ForecastConfig = parse_config(content["config"], "setup.json")
-        plan = plan_folds(config, content["steps"], content["judging"])
-        return Setup(config, plan, content["kind"], content["segments"], cells=content["cells"])
+        return tuple(Cohort(np.asarray(one.pop("codes"), dtype=np.int64), _setup(one)) for one in content)
 
     def write_shard(self, number: int, shard: Shard) -> None:
+        """Store the arrays of a shard, whose series are all of one cohort."""
         arrays: Arrays = {field.name: np.asarray(getattr(shard, field.name)) for field in fields(Shard)}
-        self._write(
-            f"shard_{number}",
-            {**arrays, "series_id": _text(arrays["series_id"]), "segments": _text(arrays["segments"])},
-        )
+        texts = {name: _text(arrays[name]) for name in ("series_id", "segments")}
+        self._write(f"shard_{number}", {**arrays, **texts})
 
     def read_shard(self, number: int) -> Shard:
         arrays = self._read(f"shard_{number}")
@@ -63,8 +96,9 @@ class WorkFolder:
         return Shard(series_id=ids, segments=segments, position=position, **arrays)  # type: ignore[arg-type]
 
     def write_pools(self, name: str, sums: PoolSums) -> None:
-        """Store pool sums: of one shard under its number, of all under `all`."""
-        feather.write_feather(sums.to_table(), self.path / f"pools_{name}.arrow", compression="uncompressed")
+        """Store pool sums: of one shard under its number, of all of a cohort under `all_` and its number."""
+        with self._new(f"pools_{name}.arrow") as file:
+            feather.write_feather(sums.to_table(), file, compression="uncompressed")
 
     def read_pools(self, name: str) -> PoolSums:
         table: pa.Table = feather.read_table(self.path / f"pools_{name}.arrow")
@@ -78,13 +112,13 @@ class WorkFolder:
         arrays = self._read(f"lessons_{number}")
         return Lessons(series_id=arrays.pop("series_id").astype(object), **arrays)  # type: ignore[arg-type]
 
-    def write_models(self, models: Mapping[int, str]) -> None:
-        """Store the models of all series by refit."""
-        (self.path / "models.json").write_text(json.dumps(dict(models)), encoding="utf-8")
+    def write_models(self, cohort: int, models: Mapping[int, str]) -> None:
+        """Store the models of all series of a cohort, by refit."""
+        with self._new(f"models_{cohort}.json") as file:
+            file.write(json.dumps(dict(models)).encode())
 
-    def read_models(self) -> dict[int, str]:
-        path = self.path / "models.json"
-        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    def read_models(self, cohort: int) -> dict[int, str]:
+        found = json.loads((self.path / f"models_{cohort}.json").read_text(encoding="utf-8"))
         return {int(back): text for back, text in found.items()}
 
     def write_part(self, number: int, part: Part) -> None:
@@ -104,12 +138,32 @@ class WorkFolder:
         return Part(series_id=ids, backtest=Backtest(constants=constants, **inner), **arrays)  # type: ignore[arg-type]
 
     def _write(self, name: str, arrays: Arrays) -> None:
-        with (self.path / f"{name}.npz").open("wb") as file:
+        with self._new(f"{name}.npz") as file:
             np.savez(file, allow_pickle=False, **arrays)
 
     def _read(self, name: str) -> Arrays:
         with np.load(self.path / f"{name}.npz", allow_pickle=False) as content:
             return {key: content[key] for key in content.files}
+
+    @contextmanager
+    def _new(self, name: str) -> Iterator[BinaryIO]:
+        """A file that gets its name when it is whole."""
+        draft = self.path / f"{name}.{os.getpid()}.draft"
+        with draft.open("wb") as file:
+            yield file
+        draft.replace(self.path / name)
+
+
+def _described(setup: Setup) -> dict[str, object]:
+    plan = setup.plan
+    content = {"steps": plan.steps, "judging": bool(plan.judging), "kind": setup.kind, "segments": setup.segments}
+    return {**content, "cells": setup.cells, "config": setup.config.model_dump(mode="json")}
+
+
+def _setup(content: dict[str, Any]) -> Setup:
+    config: ForecastConfig = parse_config(content["config"], "setup.json")
+    plan = plan_folds(config, content["steps"], content["judging"])
+    return Setup(config, plan, content["kind"], content["segments"], cells=content["cells"])
 
 
 def _taken(arrays: Arrays, prefix: str) -> Arrays:

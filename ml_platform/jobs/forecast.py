@@ -18,13 +18,14 @@ PARQUET_MARK = b"PAR1"  # first bytes of every Parquet file
 
 @dataclass(frozen=True)
 class ForecastReport:
-    """What run_forecast wrote: rows and series, series by state, where, and what kept series out, one text for each."""
+    """What run_forecast wrote: rows and series, series by state, where, what kept series out and where an adapter failed, one text for each series."""
 
     rows: int
     series: int
     states: dict[str, int]
     out: Path
     refused: tuple[str, ...]
+    failed: tuple[str, ...]
 
 
 def run_forecast(
@@ -44,10 +45,17 @@ def run_forecast(
     result = forecast(tables[0], tables[1], tables[2], config=settings)
     write_table(result.forecasts, Path(out))
     states = {str(name): int(count) for name, count in result.ledger["state"].value_counts().items()}
-    refused = result.ledger[result.ledger["state"] == "quarantined"]
-    keys = zip(*(refused[name].astype(str) for name in settings.series), strict=True)
-    named = tuple(f"{' / '.join(key)}: {detail}" for key, detail in zip(keys, refused["detail"], strict=True))
-    return ForecastReport(len(result.forecasts), len(result.ledger), states, Path(out), named)
+    out_of_it = result.ledger["state"] == "quarantined"
+    refused, failed = (
+        _named(result.ledger[rows], settings) for rows in (out_of_it, result.ledger["detail"].notna() & ~out_of_it)
+    )
+    return ForecastReport(len(result.forecasts), len(result.ledger), states, Path(out), refused, failed)
+
+
+def _named(ledger: pd.DataFrame, config: ForecastConfig) -> tuple[str, ...]:
+    """Key and detail of each row of a ledger."""
+    keys = zip(*(ledger[name].astype(str) for name in config.series), strict=True)
+    return tuple(f"{' / '.join(key)}: {detail}" for key, detail in zip(keys, ledger["detail"], strict=True))
 
 
 def read_table(path: Path, config: ForecastConfig) -> pd.DataFrame:

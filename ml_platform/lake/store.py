@@ -6,7 +6,7 @@ Belongs here: reading, appending, replacing and adding files. Does not belong he
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -109,8 +109,10 @@ class Lake:
         """The version that was the newest one at `moment`, on a local lake; GoneError where the log does not go back that far."""
         return logs.read(self.root, name).at(moment)
 
-    def dataset(self, name: str, version: int | None = None) -> ds.Dataset:
-        return self.table(name, version).to_pyarrow_dataset()
+    def dataset(self, name: str, version: int | None = None, coded: Collection[str] = ()) -> ds.Dataset:
+        """A table to scan; columns in `coded` come as codes of a dictionary, batch by batch."""
+        options = ds.ParquetReadOptions(dictionary_columns=set(coded)) if coded else None
+        return self.table(name, version).to_pyarrow_dataset(parquet_read_options=options)
 
     def read(
         self,

@@ -142,8 +142,14 @@ def land(landing: Path, first: date, last: date) -> None:
 def grid(tmp_path_factory, open_platform):
     """A home of the energy example after both jobs; a stray reading of a meter that nobody knows lies among the files."""
     folder = tmp_path_factory.mktemp("energy")
+    days = {"first_day": FIRST, "last_day": None}
     settings = Settings(
-        home=folder / "home", configs=configure(folder / "configs"), first_day=FIRST, last_day=None, shards=2, workers=2
+        home=folder / "home",
+        configs=configure(folder / "configs"),
+        **days,
+        shards=2,
+        workers=2,
+        training_compute="spark",
     )
     land(settings.landing, FIRST, LAST)
     with (settings.landing / "readings" / f"readings_{LAST}.csv").open("a") as out:
@@ -152,6 +158,16 @@ def grid(tmp_path_factory, open_platform):
         platform.succeed("ingest", FIRST, LAST)
         platform.succeed("retrain", LAST)
         yield platform
+
+
+def test_training_on_spark_tells_in_the_runs_log_how_far_it_is(grid):
+    assert grid.defs.resources["compute"].where == "spark"
+    (run,) = [run for run in grid.instance.get_runs() if run.job_name == "retrain"]
+    lines = [line for line in grid.messages(run, "candidate_fleet") if line.startswith("train ")]
+    shards = {int(number) for number in grid.lake.read("silver/series_catalogue")["shard"].to_pylist()}
+    expected = {f"train {step}: shard {place} (" for step in ("pools", "fit") for place in range(len(shards))}
+    assert {line.partition("(")[0] + "(" for line in lines} == expected
+    assert all(re.search(r"\), \d+ series, \d+\.\d s$", line) for line in lines)
 
 
 def test_assets_are_named_after_the_sources(grid):

@@ -68,6 +68,7 @@ def test_an_open_calendar_can_be_read_from_the_environment(monkeypatch: pytest.M
 
 def test_every_wrong_variable_has_a_line_with_its_value_and_what_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = {"FIRST_DAY": "soon", "LAST_DAY": "late", "SHARDS": "0", "WORKERS": "many", "ENGINE": "hadoop"}
+    wrong["TRAINING_COMPUTE"] = "cloud"
     for name, value in wrong.items():
         monkeypatch.setenv(f"ML_PLATFORM_{name}", value)
     with pytest.raises(SettingsError) as refused:
@@ -78,6 +79,7 @@ def test_every_wrong_variable_has_a_line_with_its_value_and_what_is_allowed(monk
         "ML_PLATFORM_LAST_DAY=late cannot be used: it must be a day as YYYY-MM-DD, or none for a calendar that goes on",
         "ML_PLATFORM_SHARDS=0 cannot be used: it must be a whole number from 1 to 64",
         "ML_PLATFORM_WORKERS=many cannot be used: it must be a whole number from 1 on",
+        "ML_PLATFORM_TRAINING_COMPUTE=cloud cannot be used: it must be local or spark",
     ]
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime as dt
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,12 +14,14 @@ import pyarrow.compute as pc
 import pytest
 
 from ml_platform.compute import JobError, LocalCompute, Report
+from ml_platform.evaluation import evaluate
 from ml_platform.forecasting import FLOORS, Fleet, ForecastConfig, fleet_weights, forecast, predict
 from ml_platform.jobs import train as train_job
 from ml_platform.jobs.exchange import WorkFolder
 from ml_platform.lake import Lake, TableSpec
 from ml_platform.panel import PanelError, read_panel
 from ml_platform.training import TrainingReport, train_fleet
+from ml_platform.training_tables import judged_calibration, judged_fold
 
 FIRST, DAYS, HORIZON = dt.date(2022, 1, 3), 110, 7
 AS_OF = FIRST + dt.timedelta(days=DAYS - 1)
@@ -160,7 +163,8 @@ def test_every_family_has_its_folds(lake: Lake, report: TrainingReport) -> None:
     assert tried["folds"].max() == CONFIG.folds + 1
     assert tried["folds"].min() >= 3
     assert (folds["rows"] == HORIZON).all()
-    assert report.scores[report.strategy] == min(report.scores.values())
+    assert report.scores["chosen"] <= report.scores["segment_blend"]
+    assert sum(report.strategies.values()) == 2
 
 
 def test_fold_metrics_are_sums_of_the_forecasts_errors(lake: Lake, report: TrainingReport) -> None:
@@ -302,9 +306,51 @@ def test_a_job_is_a_process_that_ends_with_a_report(tmp_path: Path, lake: Lake, 
     assert one.equals(two)
 
 
+def test_adapters_come_and_go_with_the_configuration(lake: Lake, report: TrainingReport) -> None:
+    """Trained by jobs, stored, judged, predicted and left out again: the tables of the lake stay the same."""
+    window = {"name": "window", "statsforecast": "WindowAverage", "options": {"window_size": 21}}
+    line = {"name": "line", "sklearn": "linear_model.LinearRegression"}
+    config = ForecastConfig.model_validate(CONFIG.model_dump() | {"families": ["mean_28", window, line]})
+    jobs = train_fleet(lake, catalogue_of(rows_of()), config, AS_OF, LocalCompute(workers=2))
+    assert jobs.fingerprint != report.fingerprint
+    fleet = dataclasses.replace(stored_fleet(lake), config=config)
+    ahead = predict(fleet, read_panel(lake, catalogue_of(rows_of()), config, AS_OF).shard).to_pandas()
+    assert np.isfinite(ahead["mean"]).all()
+    assert set(lake.read("gold/fold_metrics")["family"].to_pylist()) == {"mean_28", "window", "line"}
+    judged = lake.read("gold/judged_fold")
+    rows = evaluate(judged, catalogue_of(rows_of()), config, AS_OF, fleet, "release").to_pandas()
+    errors = rows[rows["level"] == "fleet"].set_index("contender")["weighted_rmsse"]
+    assert {"challenger", "champion", "family_mean_28", "family_window", "family_line"} <= set(errors.index)
+    assert errors["champion"] == pytest.approx(errors["challenger"], rel=1e-9)
+    again = train_fleet(lake, catalogue_of(rows_of()), CONFIG, AS_OF, InProcess())
+    assert again.fingerprint == report.fingerprint
+    assert not again.unchanged
+
+
+def test_calibration_counts_the_rows_of_the_judged_fold(lake: Lake, report: TrainingReport) -> None:
+    judged = lake.read("gold/judged_fold")
+    found, rows = judged_calibration(judged, CONFIG), judged.to_pandas()
+    inside = (rows["actual"] >= rows["lo_80"]) & (rows["actual"] <= rows["hi_80"])
+    eighty = found[found["nominal"] == 80].set_index(["by", "group"])
+    assert eighty.loc[("all", 0), "covered"] == pytest.approx(inside.mean())
+    assert eighty.loc[("step", 3), "covered"] == pytest.approx(inside[rows["step"] == 3].mean())
+    assert eighty.loc["level", "rows"].sum() == eighty.loc["step", "rows"].sum() == len(rows)
+    assert judged_calibration(judged.slice(0, 0), CONFIG).empty
+
+
+def test_an_old_home_gets_the_column_of_adapters(lake: Lake, report: TrainingReport) -> None:
+    spec = judged_fold(CONFIG)
+    old = TableSpec("gold/judged_before", pa.schema(list(spec.schema)[:-1]), description=spec.description)
+    lake.append(old, lake.read(spec.name).select(old.schema.names))
+    assert lake.migrate(dataclasses.replace(spec, name=old.name))
+    assert lake.read(old.name).schema.names == spec.schema.names
+    assert not lake.migrate(dataclasses.replace(spec, name=old.name))
+
+
 def test_a_failed_job_says_why(tmp_path: Path) -> None:
-    with pytest.raises(JobError, match=r"(?s)job train .*setup\.json"):
-        LocalCompute().run("train", [["--step", "pools", "--work", str(tmp_path), "--shards", "0"]])
+    [outcome] = LocalCompute().run("train", [["--step", "pools", "--work", str(tmp_path), "--shards", "0"]])
+    assert isinstance(outcome, JobError)
+    assert re.search(r"(?s)job train .*ended with code 2 .*setup\.json", str(outcome))
 
 
 def test_a_work_folder_gives_back_what_it_was_given(tmp_path: Path, lake: Lake) -> None:

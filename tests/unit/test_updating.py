@@ -1,7 +1,6 @@
 """Updating on a real lake: the fleet of an earlier day takes in later ones, exactly, and training renews it."""
 
 import datetime as dt
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +8,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from orchard import InProcess, Poisoned
 
-from ml_platform.compute import Report
 from ml_platform.forecasting import Fleet, ForecastConfig, predict
-from ml_platform.forecasting.increment import Statistics
-from ml_platform.jobs import train as train_job
+from ml_platform.forecasting.fleet_statistics import Statistics
 from ml_platform.lake import Lake, TableSpec
 from ml_platform.panel import read_panel
 from ml_platform.registry import fleet_tables
@@ -25,16 +23,6 @@ FIRST, DAYS, HORIZON = dt.date(2022, 1, 3), 100, 7
 TRAINED = FIRST + dt.timedelta(days=89)
 LAST = FIRST + dt.timedelta(days=DAYS - 1)
 SILENT = "003"  # has no row after the training
-
-
-class InProcess:
-    """Runs shard jobs in this process."""
-
-    workers = 1
-
-    def run(self, job: str, argument_lists: Sequence[Sequence[str]]) -> list[Report]:
-        assert job == "train"
-        return [{"code": train_job.main(list(arguments))} for arguments in argument_lists]
 
 
 CONFIG = ForecastConfig(
@@ -109,10 +97,10 @@ def day(number: int) -> dt.date:
     return TRAINED + dt.timedelta(days=number)
 
 
-def fleet_of(lake: Lake, as_of: dt.date) -> Fleet:
+def fleet_of(lake: Lake, as_of: dt.date, config: ForecastConfig = CONFIG) -> Fleet:
     where = pc.field("as_of") == pa.scalar(as_of)
     return fleet_tables(
-        lake.read("gold/candidate_fleet", where=where), lake.read("gold/fleet_pools", where=where), CONFIG
+        lake.read("gold/candidate_fleet", where=where), lake.read("gold/fleet_pools", where=where), config
     )
 
 
@@ -121,14 +109,14 @@ def states_of(lake: Lake, as_of: dt.date) -> dict[str, tuple[str, str | None]]:
     return {row["series_id"]: (row["state"], row["reason"]) for row in rows}
 
 
-def assert_as_from_history(lake: Lake, rows: pd.DataFrame, as_of: dt.date) -> None:
+def assert_as_from_history(lake: Lake, rows: pd.DataFrame, as_of: dt.date, config: ForecastConfig = CONFIG) -> None:
     """What the lake remembers of a day forecasts as statistics of the whole history at the fleet of the training do."""
-    shard = read_panel(lake, catalogue_of(rows, as_of), CONFIG, as_of).shard
-    stored = read_statistics(lake, as_of, fleet_of(lake, as_of))
+    shard = read_panel(lake, catalogue_of(rows, as_of), config, as_of).shard
+    stored = read_statistics(lake, as_of, fleet_of(lake, as_of, config))
     assert stored is not None
-    anew = Statistics.of(fleet_of(lake, TRAINED), shard)
+    anew = Statistics.of(fleet_of(lake, TRAINED, config), shard)
     assert stored.recorded == anew.recorded
-    tables = [stored.forecasts(), anew.forecasts(), predict(fleet_of(lake, as_of), shard)]
+    tables = [stored.forecasts(), anew.forecasts(), predict(fleet_of(lake, as_of, config), shard)]
     one, two, three = (table.to_pandas().set_index(["series_id", "step"]).sort_index() for table in tables)
     for name in ("mean", "lo_95", "lo_80", "hi_80", "hi_95"):
         np.testing.assert_allclose(one[name], two[name], rtol=1e-8, atol=1e-8)
@@ -239,3 +227,37 @@ def test_without_an_earlier_fleet_there_is_nothing_to_update(lake: Lake, tmp_pat
         update_fleet(Lake(str(tmp_path / "empty")), catalogue_of(rows, day(1)), CONFIG, day(1))
     with pytest.raises(UpdateError, match="another configuration"):
         update_fleet(lake, catalogue_of(rows, day(1)), CONFIG.model_copy(update={"horizon": 5}), day(1))
+
+
+def test_a_series_that_failed_stays_quarantined_with_its_reason(tmp_path: Path) -> None:
+    rows, lake = rows_of(), Lake(str(tmp_path / "failed"))
+    fill(lake, rows)
+    failed = train_fleet(lake, catalogue_of(rows, TRAINED), CONFIG, TRAINED, Poisoned(InProcess(), {"004"})).failed
+    assert list(failed) == ["004"]
+    for number in (1, 2):
+        update_fleet(lake, catalogue_of(rows, day(number)), CONFIG, day(number))
+        (row,) = [
+            row
+            for row in lake.read("gold/candidate_fleet", where=pc.field("as_of") == pa.scalar(day(number))).to_pylist()
+            if row["series_id"] == "004"
+        ]
+        assert (row["state"], row["reason"], row["detail"]) == ("quarantined", "failed", failed["004"])
+    assert_as_from_history(lake, rows, day(2))
+
+
+def test_segments_that_run_other_families_lie_in_one_table(tmp_path: Path) -> None:
+    rows, lake = rows_of(), Lake(str(tmp_path / "lake"))
+    even = rows["series_id"].astype(int) % 2 == 0
+    seldom = np.random.default_rng(6).poisson(0.4, len(rows)) * 1.0
+    rows = rows.assign(units=np.where(even, seldom, rows["units"]))
+    config = CONFIG.model_copy(update={"families": "default"})
+    fill(lake, rows)
+    train_fleet(lake, catalogue_of(rows, TRAINED), config, TRAINED, InProcess())
+    for number in (1, 2, 3):
+        report = update_fleet(lake, catalogue_of(rows, day(number)), config, day(number))
+        assert (report.advanced > 0) == (number > 1)
+        assert_as_from_history(lake, rows, day(number), config)
+    kept = lake.read("gold/fleet_statistics").to_pandas()
+    by_kind = kept.groupby(kept["series_id"].astype(int) % 2)
+    assert by_kind["cohort"].agg(set).tolist() == [{0}, {1}]
+    assert by_kind["walk_ets"].apply(lambda own: own.notna().mean()).tolist() == [0.0, 1.0]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from azure.storage.blob import ContainerClient
 
-from ml_platform.compute import LocalCompute
+from ml_platform.compute import LocalCompute, SparkCompute
 from ml_platform.forecasting import load_config
 from ml_platform.formats import Limits
 from ml_platform.landing import LocalLanding
@@ -91,6 +91,13 @@ def test_compute_registry_and_warehouse(resources, settings):
     assert (registry.root, registry.tracking_uri, registry.model) == (settings.releases, settings.mlflow_uri, "other")
     assert registry.artifacts == settings.mlflow_artifacts
     assert resources["warehouse"].vend().path == settings.warehouse
+
+
+def test_shard_jobs_run_on_the_engine_where_the_settings_say_so(tmp_path):
+    settings = Settings(home=tmp_path, training_compute="spark", engine="sc://cluster:15002", workers=3)
+    told = []
+    compute = build_resources(settings)["compute"].vend(told.append)
+    assert compute == SparkCompute("sc://cluster:15002", 3, told.append)
 
 
 def test_dbt_knows_its_project(resources):

@@ -10,8 +10,9 @@ import pytest
 from ml_platform.forecasting import ConfigError, Fleet, ForecastConfig, boosted, forecast, predict
 from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.choice import Traits, choose
+from ml_platform.forecasting.cohorts import cohorts
 from ml_platform.forecasting.frames import prepare
-from ml_platform.forecasting.pipeline import fit_part, make_setup, train
+from ml_platform.forecasting.pipeline import fit_part, train
 from ml_platform.forecasting.pools import Pools, Setup, combine_pools, derive_pools, lessons, pool_sums, taught
 
 CONFIG = ForecastConfig(
@@ -70,7 +71,8 @@ def pooled(chunks: list[Shard], setup: Setup) -> Pools:
 
 def test_the_model_is_the_same_text_however_series_are_dealt_out(monkeypatch: pytest.MonkeyPatch) -> None:
     shard = shard_of(tables()[0])
-    setup = make_setup([shard], CONFIG, judging=False)
+    (cohort,) = cohorts([shard], CONFIG, judging=False)
+    setup = cohort.setup
     dealt = [shard.take(np.arange(start, len(shard), 7)) for start in (3, 0, 6, 1, 5, 2, 4)]
     whole = pooled([shard], setup).models
     assert 0 in whole
@@ -82,7 +84,8 @@ def test_the_model_is_the_same_text_however_series_are_dealt_out(monkeypatch: py
 
 def test_what_comes_after_an_origin_changes_no_forecast_of_it() -> None:
     shard = shard_of(tables()[0])
-    setup = make_setup([shard], CONFIG, judging=False)
+    (cohort,) = cohorts([shard], CONFIG, judging=False)
+    setup = cohort.setup
     later = shard.y.copy()
     origin = setup.plan.origin(setup.plan.choosing[0])
     later[:, origin:] = later[:, origin:][:, ::-1] * 3.0
@@ -95,14 +98,14 @@ def test_what_comes_after_an_origin_changes_no_forecast_of_it() -> None:
 
 def test_a_stored_fleet_knows_its_segments_by_name() -> None:
     shard = shard_of(*tables())
-    trained, _, _ = train(shard, CONFIG)
+    fleet, _ = train(shard, CONFIG)
     stored = Fleet(
-        trained.fleet.rows,
-        {name: table.take(pa.array(np.arange(len(table))[::-1])) for name, table in trained.fleet.pools.items()},
+        fleet.rows,
+        {name: table.take(pa.array(np.arange(len(table))[::-1])) for name, table in fleet.pools.items()},
         CONFIG,
     )
     renamed = replace(shard, segments=("a new one", *shard.segments), segment=shard.segment + 1)
-    made, again = predict(trained.fleet, shard), predict(stored, renamed)
+    made, again = predict(fleet, shard), predict(stored, renamed)
     np.testing.assert_allclose(again["mean"].to_numpy(), made["mean"].to_numpy(), rtol=1e-12)
 
 

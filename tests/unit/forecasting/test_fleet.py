@@ -9,10 +9,11 @@ import pytest
 
 from ml_platform.forecasting import Fleet, fleet_weights, predict
 from ml_platform.forecasting.arrays import Shard
+from ml_platform.forecasting.cohorts import cohorts
 from ml_platform.forecasting.config import ForecastConfig
 from ml_platform.forecasting.fleet import NEW_SERIES, significant
 from ml_platform.forecasting.frames import prepare
-from ml_platform.forecasting.pipeline import finish, fit_part, make_setup, train
+from ml_platform.forecasting.pipeline import assembled, finish, fit_part, train
 from ml_platform.forecasting.pools import PoolSums, combine_pools, derive_pools, pool_sums
 
 NUMBERS = ["mean", "point", "lo_95", "lo_80", "hi_80", "hi_95"]
@@ -33,10 +34,12 @@ def train_in(count: int, shard: Shard, config: ForecastConfig) -> tuple[Fleet, p
     """Fleet and forecasts of a fleet that is dealt out to `count` shards."""
     rows = [np.arange(first, len(shard), count) for first in range(min(count, len(shard)))]
     shards = [shard.take(own) for own in rows]
-    setup = make_setup(shards, config, judging=True)
+    (cohort,) = cohorts(shards, config, judging=True)
+    setup = cohort.setup
     tables = [PoolSums.from_table(pool_sums(one, setup).to_table()) for one in shards]
     pools = derive_pools(combine_pools(tables), setup)
-    fleet = finish([fit_part(one, pools, setup) for one in shards], pools, setup, shard.segments, shard.position).fleet
+    parts = [fit_part(one, pools, setup) for one in shards]
+    fleet = assembled([finish(parts, pools, cohort, shard.segments, shard.position)], config)
     out = pa.concat_tables([predict(fleet, one) for one in shards]).to_pandas()
     return fleet, out.sort_values(["series_id", "step"]).reset_index(drop=True)
 
@@ -60,7 +63,7 @@ def test_scoring_a_later_day_uses_its_history_and_the_old_parameters(make, confi
     kinds, day = make.kinds(history), history["day"].max()
     early = prepare(history[history["day"] < day], None, kinds, None, config).shard
     late = prepare(history, None, kinds, None, config).shard
-    fleet = train(early, config)[0].fleet
+    fleet = train(early, config)[0]
     today, tomorrow = (predict(fleet, one).to_pandas() for one in (early, late))
     assert (tomorrow["date"].min() - today["date"].min()).days == 1
     assert not np.allclose(today["mean"], tomorrow["mean"])
@@ -77,7 +80,7 @@ def test_scoring_a_later_day_uses_its_history_and_the_old_parameters(make, confi
 
 
 def test_pools_may_come_back_in_any_order(shard: Shard, config: ForecastConfig) -> None:
-    fleet = train(shard, config)[0].fleet
+    fleet = train(shard, config)[0]
     mixed = {
         name: table.take(pa.array(np.random.default_rng(1).permutation(table.num_rows)))
         for name, table in fleet.pools.items()
@@ -88,7 +91,7 @@ def test_pools_may_come_back_in_any_order(shard: Shard, config: ForecastConfig) 
 def test_a_series_the_fleet_does_not_know_takes_its_segment(make, config: ForecastConfig) -> None:
     history = make.counts(series=20)
     shard = prepare(history, None, make.kinds(history), None, config).shard
-    fleet = train(shard, config)[0].fleet
+    fleet = train(shard, config)[0]
     known = fleet.rows.slice(1)
     out = predict(Fleet(known, fleet.pools, config), shard).to_pandas()
     whole = predict(fleet, shard).to_pandas()
@@ -101,7 +104,7 @@ def test_a_series_the_fleet_does_not_know_takes_its_segment(make, config: Foreca
 
 def test_a_segment_the_fleet_does_not_know_takes_their_mean(make, config: ForecastConfig) -> None:
     history = make.counts(series=20)
-    fleet = train(prepare(history, None, make.kinds(history), None, config).shard, config)[0].fleet
+    fleet = train(prepare(history, None, make.kinds(history), None, config).shard, config)[0]
     strange = prepare(history, None, make.kinds(history).assign(kind="unheard"), None, config).shard
     assert np.isfinite(predict(fleet, strange).to_pandas()[NUMBERS].to_numpy()).all()
 
@@ -112,7 +115,7 @@ def parameters(fleet: Fleet) -> Iterator[tuple[str, dict[str, float]]]:
 
 
 def test_weights_of_every_row_sum_to_one(shard: Shard, config: ForecastConfig) -> None:
-    fleet = train(shard, config)[0].fleet
+    fleet = train(shard, config)[0]
     for _, weights in parameters(fleet):
         assert sum(weights.values()) == pytest.approx(1.0)
         assert set(weights) <= set(config.family_names)

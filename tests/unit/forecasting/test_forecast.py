@@ -38,7 +38,8 @@ def test_every_series_gets_every_step_with_nested_bounds(make) -> None:
     assert out.groupby("item")["step"].apply(list).map(lambda steps: steps == list(range(1, 8))).all()
     assert (out["date"] - history["day"].max()).dt.days.equals(out["step"].astype("int64"))
     assert (result.ledger["state"] == "fitted").all()
-    assert set(result.metrics.columns) == {"fold", "family", "weighted_rmsse", "wape", "bias", "rows"}
+    named = {"fold", "family", "weighted_rmsse", "skill", "mase", "wape", "smape", "mape", "bias", "rows"}
+    assert set(result.metrics.columns) == named | {"pinball", "coverage_80", "coverage_95"}
 
 
 def test_the_weekday_profile_is_found(make) -> None:

@@ -16,14 +16,15 @@ from pyarrow import feather
 from ml_platform.forecasting import Fleet, ForecastConfig, predict
 from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.fleet import NEW_SERIES
-from ml_platform.forecasting.increment import Statistics
+from ml_platform.forecasting.fleet_statistics import Statistics
+from ml_platform.forecasting.increment import AdapterError
 from ml_platform.forecasting.layout import Cells, lay_out
 from ml_platform.forecasting.pipeline import train
 from ml_platform.forecasting.recorded import row_digests
 from ml_platform.forecasting.statistics_table import StatisticsError, from_table, joined, replaced, to_table
 
 SERIES, TRAINED, MOST, HORIZON = 8, 75, 24, 5
-KINDS = ("counts", "positive", "real")
+KINDS = ("counts", "positive", "real", "mixed")  # mixed: a segment of counts, and one of real values
 
 
 def config_of(missing: str) -> ForecastConfig:
@@ -45,11 +46,13 @@ def config_of(missing: str) -> ForecastConfig:
 
 
 def world(kind: str, missing: str, seed: int = 0) -> Shard:
-    """Two segments of series over TRAINED + MOST steps, one that begins late; with gaps one that ends with the training."""
+    """Two segments of series over TRAINED + MOST steps, one that begins late; with gaps one that ends with the training. One count is sparse."""
     rng, steps = np.random.default_rng([seed, KINDS.index(kind)]), TRAINED + MOST
     level = rng.uniform(1.0, 6.0, (SERIES, 1)) * (1.0 + 0.4 * np.sin(np.arange(steps) * 2 * np.pi / 7))
-    y = rng.poisson(level) + (0.0 if kind == "counts" else 0.5 + rng.random((SERIES, steps)))
-    y -= 6.0 if kind == "real" else 0.0
+    level[4] *= 0.1 if kind in ("counts", "mixed") else 1.0
+    part = (0.5 + rng.random((SERIES, steps))) * (kind != "counts")
+    part -= 6.0 * (kind in ("real", "mixed"))
+    y = rng.poisson(level) + np.where((np.arange(SERIES)[:, None] % 2 == 0) & (kind == "mixed"), 0.0, part)
     y[1, :30] = np.nan
     if missing == "gap":
         y[rng.random(y.shape) < 0.2] = np.nan
@@ -71,10 +74,11 @@ def until(shard: Shard, steps: int) -> Shard:
 @cache
 def fleet_of(kind: str, missing: str) -> Fleet:
     """Trained on the first steps, with some of every family: whatever selection prefers, all of them are brought forward."""
-    fleet = train(until(world(kind, missing), TRAINED), config_of(missing))[0].fleet
-    names = [name for name in fleet.config.family_names if not (kind == "real" and name == "croston")]
+    fleet = train(until(world(kind, missing), TRAINED), config_of(missing))[0]
     texts = [json.loads(text) for text in fleet.rows["parameters"].to_pylist()]
     for row, text in enumerate(texts):
+        real = kind == "real" or (kind == "mixed" and row % 2 == 1)
+        names = [name for name in fleet.config.family_names if not (real and name == "croston")]
         text["weights"] = dict.fromkeys(names, 1.0 / len(names))
         text.update({name: own[row].tolist() for name, own in constants_of(kind, missing).items() if "point" in text})
     column = fleet.rows.column_names.index("parameters")
@@ -85,9 +89,15 @@ def fleet_of(kind: str, missing: str) -> Fleet:
 @cache
 def constants_of(kind: str, missing: str) -> Mapping[str, np.ndarray]:
     """Constants that training fitted to all series."""
-    ((part,), _) = train(until(world(kind, missing), TRAINED), config_of(missing))[1:]
-    assert len(part.backtest.rows) == SERIES
-    return part.backtest.constants
+    shard, found = until(world(kind, missing), TRAINED), dict[str, np.ndarray]()
+    trained = train(shard, config_of(missing))[1]
+    assert len(trained) == (2 if kind == "mixed" else 1)
+    for one in trained:
+        (part,), rows = one.parts, one.cohort.of(shard)
+        assert len(part.backtest.rows) == len(rows)
+        for name, own in part.backtest.constants.items():
+            found.setdefault(name, np.zeros((SERIES, own.shape[1])))[rows] = own
+    return found
 
 
 def brought_forward(statistics: Statistics, shard: Shard, end: int) -> Statistics:
@@ -103,7 +113,8 @@ def assert_same(one: Statistics, other: Statistics) -> None:
     assert left.schema.equals(right.schema, check_metadata=True)
     assert left["series_id"].equals(right["series_id"])
     assert left["digest"].equals(right["digest"])
-    for name in left.column_names[3:]:
+    assert left["cohort"].equals(right["cohort"])
+    for name in left.column_names[4:]:
         values = [np.asarray(table[name].to_pylist(), dtype=float) for table in (left, right)]
         top = max(float(np.nanmax(np.abs(values[1]), initial=0.0)), 1e-12)
         np.testing.assert_allclose(values[0], values[1], rtol=1e-8, atol=1e-8 * top, err_msg=name)
@@ -115,7 +126,7 @@ def assert_forecasts(statistics: Statistics, wanted: pd.DataFrame) -> None:
     got = statistics.forecasts().to_pandas()
     numbers = ["mean", "point", "lo_95", "lo_80", "hi_80", "hi_95"]
     pd.testing.assert_frame_equal(got.drop(columns=numbers), wanted.drop(columns=numbers))
-    top = float(statistics.standing.largest.max())
+    top = float(statistics.largest.max())
     np.testing.assert_allclose(got[numbers], wanted[numbers], rtol=1e-8, atol=1e-8 * top)
 
 
@@ -160,27 +171,42 @@ def test_it_forecasts_as_the_fleet_it_makes(kind: str, missing: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_on_the_day_of_training_coefficients_are_those_of_training(kind: str, missing: str) -> None:
     statistics = Statistics.of(fleet_of(kind, missing), until(world(kind, missing), TRAINED))
-    own = statistics.known.owns("ridge")
-    assert own.sum() >= SERIES - 1
-    np.testing.assert_allclose(
-        statistics.constants["ridge"][own], constants_of(kind, missing)["ridge"][own], rtol=1e-7, atol=1e-9
-    )
+    assert sum(part.known.owns("ridge").sum() for part in statistics.parts) >= SERIES - 1
+    for part, places in zip(statistics.parts, statistics.places, strict=True):
+        own = part.known.owns("ridge")
+        wanted = constants_of(kind, missing)["ridge"][places[own]]
+        np.testing.assert_allclose(part.constants["ridge"][own], wanted, rtol=1e-7, atol=1e-9)
+
+
+def weighed(fleet: Fleet, weights: dict[str, float]) -> Fleet:
+    """The fleet with these weights for every series."""
+    texts = [{**json.loads(text), "weights": weights} for text in fleet.rows["parameters"].to_pylist()]
+    column = fleet.rows.column_names.index("parameters")
+    rows = fleet.rows.set_column(column, "parameters", [[json.dumps(text) for text in texts]])
+    return Fleet(rows, fleet.pools, fleet.config)
 
 
 def test_frozen_trees_go_on_with_the_days() -> None:
     config = config_of("zero").model_copy(update={"families": ("mean_28", "lightgbm")})
     shard = world("counts", "zero")
-    fleet = train(until(shard, TRAINED), config)[0].fleet
-    texts = [
-        {**json.loads(text), "weights": {"mean_28": 0.5, "lightgbm": 0.5}}
-        for text in fleet.rows["parameters"].to_pylist()
-    ]
-    column = fleet.rows.column_names.index("parameters")
-    rows = fleet.rows.set_column(column, "parameters", [[json.dumps(text) for text in texts]])
-    fleet = Fleet(rows, fleet.pools, fleet.config)
+    fleet = train(until(shard, TRAINED), config)[0]
+    fleet = weighed(fleet, {"mean_28": 0.5, "lightgbm": 0.5})
     later = brought_forward(Statistics.of(fleet, until(shard, TRAINED)), shard, TRAINED + 9)
     assert "lightgbm" in fleet.pools
     assert_forecasts(later, predict(fleet, until(shard, TRAINED + 9)).to_pandas())
+
+
+def test_models_of_others_need_the_history() -> None:
+    window = {"name": "window", "statsforecast": "WindowAverage", "options": {"window_size": 14}}
+    config = ForecastConfig.model_validate(config_of("zero").model_dump() | {"families": ["ridge", window]})
+    shard = world("counts", "zero")
+    fleet = weighed(train(until(shard, TRAINED), config)[0], {"ridge": 0.5, "window": 0.5})
+    later = brought_forward(Statistics.of(fleet, until(shard, TRAINED)), shard, TRAINED + 3)
+    with pytest.raises(AdapterError, match=r"window: .* predict\(statistics.fleet\(\), shard\)"):
+        later.forecasts()
+    anew = Statistics.of(fleet, until(shard, TRAINED + 3)).with_touched(np.ones(SERIES, dtype=bool)).fleet()
+    one, other = (predict(each, until(shard, TRAINED + 3)).to_pandas() for each in (later.fleet(), anew))
+    np.testing.assert_allclose(one["mean"], other["mean"], rtol=1e-8)
 
 
 def test_the_order_of_series_does_not_matter() -> None:
@@ -243,6 +269,19 @@ def test_rows_on_disk_bring_them_back_bit_for_bit(tmp_path: Path) -> None:
     assert (tmp_path / "again.arrow").read_bytes() == (tmp_path / "statistics.arrow").read_bytes()
     assert back.forecasts().equals(statistics.forecasts())
     assert not back.touched.any()
+
+
+@pytest.mark.parametrize("missing", ["zero", "gap"])
+def test_cohorts_lie_in_one_table_and_come_back(missing: str) -> None:
+    fleet, shard = fleet_of("mixed", missing), world("mixed", missing)
+    chunks = [Statistics.of(fleet, chunk) for chunk in until(shard, TRAINED).chunks(3)]
+    whole = joined([*chunks[::-1]])
+    assert [one.cohort for one in whole.parts] == [0, 1]
+    assert whole.series_id.tolist() == shard.series_id.tolist()
+    assert_same(from_table(to_table(whole), fleet), Statistics.of(fleet, until(shard, TRAINED)))
+    odd = np.arange(SERIES) % 2 == 1
+    alone = brought_forward(whole.take(odd), shard.take(odd), TRAINED + 5)
+    assert_same(alone, Statistics.of(fleet, until(shard, TRAINED + 5).take(odd)))
 
 
 def test_rows_of_something_else_are_refused() -> None:

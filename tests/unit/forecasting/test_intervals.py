@@ -3,16 +3,10 @@
 import numpy as np
 import pytest
 
+from ml_platform.forecasting.bounds import hold_bounds, least_amount, quantile_levels, unit
 from ml_platform.forecasting.calendar import plan_folds
 from ml_platform.forecasting.config import ForecastConfig
-from ml_platform.forecasting.intervals import (
-    hold_bounds,
-    least_amount,
-    measure,
-    quantile_levels,
-    row_quantiles,
-    unit,
-)
+from ml_platform.forecasting.intervals import Residuals, Spreads, measure, row_quantiles
 from ml_platform.forecasting.pools import Kind, Setup
 
 
@@ -20,6 +14,17 @@ def setup_of(kind: Kind, **changes: object) -> Setup:
     values = {"series": ["a"], "time": "t", "target": "y", "frequency": "D", "horizon": 6} | changes
     config = ForecastConfig.model_validate(values)
     return Setup(config, plan_folds(config, 100, False), kind, 2)
+
+
+def told(mean: np.ndarray, actual: np.ndarray, segment: np.ndarray | None = None) -> Residuals:
+    none = np.zeros(len(mean))
+    return Residuals(
+        mean, actual, none + 40.0, none, np.zeros(len(mean), dtype=np.int64) if segment is None else segment
+    )
+
+
+def spreads_of(mean: np.ndarray, actual: np.ndarray, setup: Setup) -> Spreads:
+    return measure(told(mean, actual), setup)
 
 
 def test_quantiles_ignore_what_is_unknown() -> None:
@@ -43,12 +48,11 @@ def test_bounds_cover_fresh_draws(kind: Kind) -> None:
     rng = np.random.default_rng(1)
     mean = np.repeat(rng.uniform(5, 50, (200, 1, 1)), 16, axis=1).repeat(6, axis=2)
     actual = mean + np.sqrt(mean) * rng.normal(size=mean.shape)
-    scale = np.full(200, 40.0)
-    segment = (np.arange(200) % 2).astype(np.int64)
-    spreads = measure(mean, actual, np.ones(mean.shape[:2], dtype=bool), scale, segment, setup_of(kind))
+    segment, setup = (np.arange(200) % 2).astype(np.int64), setup_of(kind)
+    known = told(mean, actual, segment)
+    spreads = measure(known, setup)
     said = mean[:, 0] * spreads.mean[segment][:, None]
-    wide = unit(said, scale, kind) * spreads.steps[segment]
-    bounds = said[:, :, None] + wide[:, :, None] * spreads.series[:, None, :]
+    bounds = spreads.law(known, actual.max(axis=(1, 2))).bounds(said, setup)
     fresh = mean[:, 0] + np.sqrt(mean[:, 0]) * rng.normal(size=said.shape)
     inside = (bounds[:, :, 1] <= fresh) & (fresh <= bounds[:, :, 2])
     assert 0.75 < inside.mean() < 0.85
@@ -58,9 +62,7 @@ def test_later_steps_are_wider_where_errors_grow() -> None:
     rng = np.random.default_rng(2)
     mean = np.full((300, 10, 6), 20.0)
     actual = mean + rng.normal(size=mean.shape) * np.arange(1, 7)
-    spreads = measure(
-        mean, actual, np.ones((300, 10), dtype=bool), np.ones(300), np.zeros(300, dtype=np.int64), setup_of("counts")
-    )
+    spreads = spreads_of(mean, actual, setup_of("counts"))
     assert (np.diff(spreads.steps[0]) > 0).all()
 
 
@@ -68,26 +70,17 @@ def test_the_point_for_mape_has_the_least_percentage_error() -> None:
     rng = np.random.default_rng(3)
     mean = np.full((1, 200, 6), 10.0)
     actual = mean * np.exp(rng.normal(0, 0.6, mean.shape))
-    spreads = measure(
-        mean,
-        actual,
-        np.ones((1, 200), dtype=bool),
-        np.ones(1),
-        np.zeros(1, dtype=np.int64),
-        setup_of("counts", objective="mape"),
-    )
+    spreads = spreads_of(mean, actual, setup_of("counts", objective="mape"))
     factors = np.linspace(0.2, 2.0, 181)
     errors = [(np.abs(actual - factor * mean) / actual).mean() for factor in factors]
     assert spreads.point[0] == pytest.approx(factors[int(np.argmin(errors))], abs=0.02)
     assert spreads.point[0] < 1.0
 
 
-def test_without_residuals_bounds_are_the_mean() -> None:
-    empty = np.zeros((3, 0, 6))
-    spreads = measure(
-        empty, empty, np.zeros((3, 0), dtype=bool), np.ones(3), np.zeros(3, dtype=np.int64), setup_of("counts")
-    )
-    assert not spreads.series.any()
+def test_without_residuals_bounds_are_those_of_a_bell() -> None:
+    empty, setup = np.zeros((3, 0, 6)), setup_of("counts")
+    spreads = spreads_of(empty, empty, setup)
+    assert spreads.series[0].tolist() == pytest.approx([-1.960, -1.282, 1.282, 1.960, 0.0], abs=0.001)
     assert (spreads.steps == 1).all()
 
 
@@ -108,9 +101,7 @@ def test_a_mean_of_zero_at_some_origins_spoils_no_quantile() -> None:
     rng = np.random.default_rng(4)
     actual = rng.poisson(2.0, (50, 16, 6)).astype(float)
     mean = np.where(np.arange(16)[None, :, None] % 4 == 0, 0.0, np.full(actual.shape, 2.0))
-    spreads = measure(
-        mean, actual, np.ones((50, 16), dtype=bool), np.ones(50), np.zeros(50, dtype=np.int64), setup_of("counts")
-    )
+    spreads = spreads_of(mean, actual, setup_of("counts"))
     assert np.abs(spreads.series).max() < 100
 
 

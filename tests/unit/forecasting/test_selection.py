@@ -37,23 +37,39 @@ def test_one_clearly_better_family_gets_nearly_all_weight() -> None:
     errors = np.random.default_rng(2).normal(size=(40, 4, 14, 3)) * np.array([0.2, 1.0, 1.5])
     chosen = select(products(errors), np.ones((40, 4)), np.zeros(40, dtype=np.int64), 1)
     assert (chosen.series[:, 0] > 0.9).all()
-    assert set(chosen.scores) == set(STRATEGIES)
-    assert chosen.scores[chosen.strategy] == min(chosen.scores.values())
+    assert set(chosen.scores) == {*STRATEGIES, "chosen"}
+    assert sum(chosen.by_strategy.values()) == 1
 
 
 def test_segments_that_differ_choose_differently() -> None:
     scale = np.where((np.arange(60) < 30)[:, None], [0.3, 1.0], [1.0, 0.3])
     errors = np.random.default_rng(3).normal(size=(60, 4, 14, 2)) * scale[:, None, None, :]
     chosen = select(products(errors), np.ones((60, 4)), (np.arange(60) >= 30).astype(np.int64), 2)
-    assert chosen.strategy.startswith(("segment", "series"))
     assert chosen.segment[0, 0] > 0.75
     assert chosen.segment[1, 1] > 0.75
 
 
-def test_the_choice_never_scores_worse_nested_than_the_best_single_family() -> None:
-    errors = np.random.default_rng(4).normal(size=(30, 4, 7, 5))
-    chosen = select(products(errors), np.ones((30, 4)), np.zeros(30, dtype=np.int64), 1)
-    assert chosen.scores[chosen.strategy] <= chosen.scores["fleet_family"]
+def test_the_choice_never_scores_worse_nested_than_the_simplest_way() -> None:
+    errors = np.random.default_rng(4).normal(size=(90, 4, 7, 5))
+    chosen = select(products(errors), np.ones((90, 4)), np.repeat(np.arange(3), 30), 3)
+    assert chosen.scores["chosen"] <= chosen.scores[STRATEGIES[0]]
+
+
+def test_another_way_than_the_simplest_is_taken_where_it_is_clearly_better() -> None:
+    liking = np.eye(3)[np.arange(90) % 3]  # each series has a family of its own, which no other way can know
+    errors = np.random.default_rng(8).normal(size=(90, 6, 14, 3)) * (1.5 - 1.3 * liking)[:, None, None, :]
+    chosen = select(products(errors), np.ones((90, 6)), np.zeros(90, dtype=np.int64), 1)
+    assert chosen.by_strategy["series_blend"] == 1
+    assert chosen.scores["chosen"] == chosen.scores["series_blend"] < chosen.scores["segment_blend"]
+
+
+def test_no_segment_knows_of_another() -> None:
+    rng = np.random.default_rng(9)
+    errors, weight = rng.normal(size=(60, 4, 7, 3)), rng.uniform(1, 5, (60, 4))
+    segment = np.repeat([0, 1], [40, 20])
+    alone = select(products(errors)[:40], weight[:40], segment[:40], 2)
+    both = select(products(errors * np.where(segment == 1, 9.0, 1.0)[:, None, None, None]), weight, segment, 2)
+    np.testing.assert_allclose(both.series[:40], alone.series, rtol=1e-12)
 
 
 def test_noise_alone_does_not_make_a_winner_per_series() -> None:

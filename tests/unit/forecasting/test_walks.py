@@ -36,8 +36,9 @@ def by_hand(y: np.ndarray, form: np.ndarray, season: int, horizon: int) -> np.nd
         count += 1
         error = value - level - turn[at % season]
         level += max(alpha, 1 / count) * error
-        trend += beta * error if count > season else 0.0
-        if gamma >= 0:
+        share = alpha * ets.YOUNG / (count + ets.YOUNG) if phi == 1 else 0.0
+        trend += max(beta, share) * error if count > season else 0.0
+        if gamma >= 0 and count > 1:
             turn[at % season] += max(gamma, 1 / (count / season + ets.CYCLES)) * error
     steps = np.arange(1, horizon + 1)
     reach = np.cumsum(phi**steps)
@@ -118,6 +119,28 @@ def test_as_good_as_the_peer(walk: Walk, peer: AutoETS | Theta, season: int) -> 
     scale = np.sqrt((np.diff(past, axis=1) ** 2).mean(axis=1))
     errors = [float(np.mean(np.sqrt(((said - later) ** 2).mean(axis=1)) / scale)) for said in (own[:, 0], theirs)]
     assert errors[0] <= 1.02 * errors[1]
+
+
+@pytest.mark.parametrize("name", WALKS)
+def test_a_level_does_not_matter(name: str) -> None:
+    """In logs a multiple is a sum: what is added to all values is added to the forecasts, and nowhere taken for a season."""
+    y = daily(8, 150)
+    once, _ = WALKS[name].fit(y, [150], HORIZON, SEASON)
+    more, _ = WALKS[name].fit(y + 1e4, [150], HORIZON, SEASON)
+    assert more == pytest.approx(once + 1e4, rel=1e-9)
+
+
+def test_a_line_goes_on_and_a_strong_season_is_seen_in_its_third_cycle() -> None:
+    """Noise of a hundredth: a year of a straight line, and ten weeks more than two years of weeks that differ."""
+    rng, at = np.random.default_rng(3), np.arange(379)
+    line = 100 + 0.3 * at + rng.normal(0, 1, (20, 379))
+    ahead, forms = ets.fit(line[:, :365], [365], 14, SEASON)
+    assert (forms[:, 2] == 1).mean() > 0.8
+    assert ahead[:, 0].mean(axis=0) == pytest.approx(line[:, 365:].mean(axis=0), abs=2)
+    year = 100 + rng.normal(0, 20, (20, 52))[:, np.arange(122) % 52] + rng.normal(0, 1, (20, 122))
+    ahead, forms = ets.fit(year[:, :114], [114], 8, 52)
+    assert (forms[:, 3] >= 0).all()
+    assert np.abs(ahead[:, 0] - year[:, 114:]).mean() < 0.6 * np.abs(year[:, :114].mean() - year[:, 114:]).mean()
 
 
 def test_relative_errors_choose_by_share() -> None:

@@ -1,0 +1,164 @@
+"""The kernel against packages that others wrote, on the same rows, constants and variances."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hierarchicalforecast.methods import BottomUp, MinTrace
+from sklearn.linear_model import Ridge
+from statsforecast.ets import pegelsresid_C
+from statsforecast.theta import auto_theta, forecast_theta
+
+from ml_platform.forecasting import ets, theta
+from ml_platform.forecasting.arrays import Shard, sum_by
+from ml_platform.forecasting.cohorts import cohorts
+from ml_platform.forecasting.frames import prepare
+from ml_platform.forecasting.hierarchy import Level, reconciled
+from ml_platform.forecasting.levels import History, LevelTable
+from ml_platform.forecasting.pools import DECAY, Setup, derive_pools, origin_levels, pool_sums
+from ml_platform.forecasting.ridge import JITTER, RidgeData, running_grams, solve_series, training_origins
+from ml_platform.forecasting.walk import Walk
+
+SEASON, HORIZON = 7, 14
+
+
+def walks(series: int, steps: int, season: int, seed: int = 1) -> np.ndarray:
+    """Levels that wander, a season, noise."""
+    rng, at = np.random.default_rng(seed), np.arange(steps)
+    wander = np.cumsum(rng.normal(0, 0.3, (series, steps)), axis=1)
+    return 20 + wander + 3 * rng.normal(0, 1, (series, season))[:, at % season] + rng.normal(0, 1, (series, steps))
+
+
+FORMS = {  # alpha, beta, phi, gamma of ours; trend, season of theirs
+    "ANN": ((0.16, 0.0, 0.0, ets.NO_SEASON), "N", "N"),
+    "AAdN": ((0.16, 0.008, 0.9, ets.NO_SEASON), "A", "N"),
+    "ANA": ((0.16, 0.0, 0.0, 0.12), "N", "A"),
+    "AAdA": ((0.3, 0.06, 0.98, 0.12), "A", "A"),
+}
+
+
+def ahead(walk: Walk, y: np.ndarray, constants: np.ndarray, season: int) -> np.ndarray:
+    """Forecasts after the end of y with known constants."""
+    states = walk.advance(np.zeros((len(y), walk.width(season))), 0, y, constants, season)
+    return walk.ahead(states, y.shape[1], constants, HORIZON, season)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_ets_has_the_states_of_statsforecast(form: str) -> None:
+    """After 3,000 steps nothing is left of how states began.
+
+    The forecasts are written out from their states: up to 2.1.1 statsforecast adds phi twice to a damped trend
+    (its pull request 1219), so that its own are ours without a trend and at the first step alone.
+    """
+    (alpha, beta, phi, gamma), trend, season = FORMS[form]
+    y = walks(4, 3000, SEASON)
+    ours = ahead(ets, y, np.tile([alpha, beta, phi, gamma], (4, 1)), SEASON)
+    reach = np.cumsum((phi or 1.0) ** np.arange(1, HORIZON + 1))
+    for row in range(4):
+        start = np.array([y[row, 0], *[0.0] * (trend == "A"), *[0.0] * SEASON * (season == "A")])
+        states = pegelsresid_C(
+            y[row].copy(), SEASON, start, "A", trend, season, trend == "A", alpha, beta, max(gamma, 0.0), phi, 3
+        )[2][-1]
+        said = np.full(HORIZON, states[0])
+        if trend == "A":
+            said += reach * states[1]
+        if season == "A":
+            newest_first = states[-SEASON:]
+            said += newest_first[::-1][np.arange(HORIZON) % SEASON]
+        np.testing.assert_allclose(ours[row], said, rtol=1e-9)
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.5, 0.9])
+def test_theta_forecasts_like_statsforecast(alpha: float) -> None:
+    """The standard theta model (STM) with the same constant; 300 steps on, the level that it began with is forgotten."""
+    y = walks(5, 300, 1) + 0.05 * np.arange(300)
+    ours = ahead(theta, y, np.full((5, 1), alpha), 1)
+    for row in range(5):
+        model = auto_theta(y[row].copy(), 1, model="STM", alpha=alpha, initial_smoothed=y[row, 0])
+        np.testing.assert_allclose(ours[row], forecast_theta(model, HORIZON)["mean"], rtol=1e-9)
+
+
+@pytest.fixture
+def shard(make) -> Shard:
+    history = make.counts(series=8)
+    return prepare(history, None, make.kinds(history), None, make.config()).shard
+
+
+def ridge_rows(data: RidgeData, levels: LevelTable, s: int, end: int, decay: float) -> tuple[np.ndarray, ...]:
+    """Features, responses and weights of all rows of a series before a step, written one under the other."""
+    origins, found = training_origins(data.plan, data.history.shard.position), []
+    for origin, following in pairwise((*origins, data.plan.steps)):
+        size = min(following, end) - origin
+        if size > 0:
+            block = data.rows(origin, levels.at(origin), 0, size)
+            found.append(
+                (block.x[s], block.z[s], block.rows[s] * (1.0 - decay) ** (end - 1 - origin - np.arange(size)))
+            )
+    return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("decay", [0.0, DECAY["positive"]])
+def test_ridge_has_the_coefficients_of_scikit_learn(shard: Shard, make, decay: float) -> None:
+    """Same rows, weights and penalty. A penalty towards a prior is one towards 0 of what is left, in coordinates in which it is round."""
+    setup: Setup = cohorts([shard], make.config(families=["ridge"]), judging=False)[0].setup
+    pools, history = derive_pools(pool_sums(shard, setup), setup), History(shard, "zero")
+    data, levels = RidgeData(history, setup.plan, setup.log), origin_levels(history, setup)
+    prior, prior_gram = pools.prior[shard.segment, -1], pools.prior_gram[shard.segment, -1]
+    for back, grams in running_grams(data, levels, decay):
+        if back not in (0, 3):
+            continue
+        ours = solve_series(grams.gram, prior, prior_gram, np.full(len(shard), 40.0))
+        for s in range(len(shard)):
+            x, z, weight = ridge_rows(data, levels, s, setup.plan.origin(back), decay)
+            pull = 40.0 * prior_gram[s]
+            diagonal = np.diag((x * weight[:, None]).T @ x + pull)
+            penalty = pull + np.diag(JITTER * diagonal + JITTER * diagonal.max())
+            centre, root = np.linalg.solve(penalty, pull @ prior[s]), np.linalg.cholesky(penalty)
+            turned = np.linalg.solve(root, x.T).T
+            peer = Ridge(alpha=1.0, fit_intercept=False, solver="cholesky").fit(turned, z - x @ centre, weight)
+            np.testing.assert_allclose(ours[s], centre + np.linalg.solve(root.T, peer.coef_), rtol=1e-8, atol=1e-8)
+
+
+STORES, ITEMS = 4, 6
+
+
+def hierarchy(seed: int = 1) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray], np.ndarray]:
+    """Forecasts of series (S, H), codes of the sums of two levels and the total, forecasts of these sums, and the summing matrix."""
+    rng = np.random.default_rng(seed)
+    base = rng.gamma(3.0, 2.0, (STORES * ITEMS, HORIZON))
+    codes = [
+        np.repeat(np.arange(STORES), ITEMS),
+        np.tile(np.arange(ITEMS), STORES),
+        np.zeros(STORES * ITEMS, dtype=int),
+    ]
+    said = [sum_by(base, one, one.max() + 1) * rng.uniform(0.8, 1.2, (one.max() + 1, HORIZON)) for one in codes]
+    summing = np.concatenate([*(np.eye(one.max() + 1)[one].T for one in codes), np.eye(len(base))])
+    return base, codes, said, summing
+
+
+@pytest.mark.parametrize("method", ["ols", "wls_var"])
+def test_series_and_sums_are_reconciled_like_hierarchicalforecast(method: str) -> None:
+    base, codes, said, summing = hierarchy()
+    rng, rows = np.random.default_rng(2), len(summing)
+    residuals = rng.normal(size=(rows, 60)) * rng.uniform(0.5, 3.0, (rows, 1))
+    actual = rng.gamma(3.0, 2.0, residuals.shape)
+    peer = MinTrace(method).fit_predict(
+        S=summing, y_hat=np.concatenate([*said, base]), y_insample=actual, y_hat_insample=actual - residuals
+    )["mean"]
+    variance = np.ones(rows) if method == "ols" else (residuals**2).mean(axis=1)
+    ends = np.cumsum([0, *(len(one) for one in said)])
+    levels = [
+        Level(one, own, variance[start : start + len(own)]) for one, own, start in zip(codes, said, ends, strict=False)
+    ]
+    ours = reconciled(base, variance[ends[-1] :], levels)
+    np.testing.assert_allclose(ours, peer[ends[-1] :], rtol=1e-6)
+    np.testing.assert_allclose(
+        np.concatenate([sum_by(ours, one, one.max() + 1) for one in codes]), peer[: ends[-1]], rtol=1e-6
+    )
+
+
+def test_sums_from_below_are_those_of_hierarchicalforecast() -> None:
+    base, codes, said, summing = hierarchy()
+    peer = BottomUp().fit_predict(S=summing, y_hat=np.concatenate([*said, base]))["mean"]
+    ours = np.concatenate([*(sum_by(base, one, one.max() + 1) for one in codes), base])
+    np.testing.assert_allclose(ours, peer, rtol=1e-12)

@@ -1,0 +1,82 @@
+"""Segments: what one holds changes nothing in another, whatever it is; each runs the families that its own values ask for."""
+
+import numpy as np
+import pandas as pd
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ml_platform.forecasting import FAMILIES, ForecastConfig, forecast
+
+DAYS = 100
+POOLED = [name for name in FAMILIES if name != "lightgbm"]  # one model of all series is no segment's own
+NUMBERS = ["mean", "point", "lo_95", "lo_80", "hi_80", "hi_95"]
+CONFIG = ForecastConfig(
+    series=("shop", "item"),
+    time="day",
+    target="units",
+    frequency="D",
+    horizon=7,
+    segments=("shop",),
+    families=tuple(POOLED),
+    interval_origins=6,
+)
+
+
+def rows(shop: str, item: str, units: np.ndarray) -> pd.DataFrame:
+    days = pd.date_range("2023-01-02", periods=DAYS)[DAYS - len(units) :]
+    return pd.DataFrame({"shop": shop, "item": item, "day": days, "units": units})
+
+
+def town() -> pd.DataFrame:
+    """Shop a sells a lot of six items, shop b little of four."""
+    rng = np.random.default_rng(3)
+    week = 1.0 + 0.4 * np.sin(2 * np.pi * np.arange(DAYS) / 7)
+    much = [rows("a", f"{number}", rng.poisson((8 + 3 * number) * week) + 1.0) for number in range(6)]
+    little = [rows("b", f"{number}", rng.poisson((0.3 + 0.2 * number) * week).astype(float)) for number in range(4)]
+    return pd.concat([*much, *little], ignore_index=True)
+
+
+def of_shop(frame: pd.DataFrame, shop: str) -> np.ndarray:
+    own = frame[frame["shop"] == shop].sort_values(["item", "step"])
+    return own[NUMBERS].to_numpy()
+
+
+BEFORE = forecast(town(), config=CONFIG).forecasts
+
+values = st.one_of(
+    st.just(np.zeros(DAYS)),
+    st.just(np.full(DAYS, 7.0)),
+    st.just(np.array([3.0])),
+    st.integers(1, 10**6).map(lambda seed: np.random.default_rng(seed).normal(0, 50, DAYS)),
+    st.integers(1, 10**6).map(lambda seed: np.random.default_rng(seed).lognormal(5, 2, DAYS)),
+)
+
+
+@given(units=values)
+@settings(max_examples=12, deadline=None)
+def test_a_series_more_changes_no_series_of_another_segment(units: np.ndarray) -> None:
+    after = forecast(pd.concat([town(), rows("b", "new", units)], ignore_index=True), config=CONFIG).forecasts
+    np.testing.assert_allclose(of_shop(after, "a"), of_shop(BEFORE, "a"), rtol=1e-9, atol=1e-9)
+    assert len(after) == len(BEFORE) + 7
+
+
+def test_each_segment_runs_the_families_that_its_own_values_ask_for() -> None:
+    result = forecast(town(), config=CONFIG.model_copy(update={"families": "default"}))
+    runs = result.families[result.families["runs"]].groupby("segments")["family"].agg(set)
+    assert set(runs.index) == {"a", "b"}
+    assert {"ets", "theta"} <= runs["a"] - runs["b"]
+    assert {"tsb", "croston", "sba"} <= runs["b"] - runs["a"]
+    whole = result.forecasts.groupby(["shop", "item"])["mean"].sum()
+    truth = town().groupby(["shop", "item"])["units"].mean() * 7
+    np.testing.assert_allclose(whole, truth.loc[whole.index], rtol=0.5, atol=2.0)
+    assert result.metrics.query("family == 'blend'")["rows"].eq(70).all()
+    assert result.metrics.query("family == 'ets'")["rows"].eq(42).all()
+
+
+def test_each_segment_forecasts_as_values_of_its_own_kind() -> None:
+    rng = np.random.default_rng(5)
+    below = [rows("c", f"{number}", rng.normal(-50.0, 5.0, DAYS)) for number in range(4)]
+    forecasts = forecast(pd.concat([town(), *below], ignore_index=True), config=CONFIG).forecasts
+    np.testing.assert_allclose(of_shop(forecasts, "c")[:, 0], -50.0, atol=10.0)
+    for shop in ("a", "b"):
+        np.testing.assert_array_equal(of_shop(forecasts, shop), of_shop(BEFORE, shop))
