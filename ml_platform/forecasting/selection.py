@@ -15,6 +15,8 @@ from ml_platform.forecasting.pools import Setup
 
 STRATEGIES = ("segment_blend", "segment_family", "series_blend")  # the simplest that is as good is taken
 SERIES_FOLDS = 40.0  # folds of the segment that a series' choice counts for its own
+NEAR = 1.1  # a family whose error is larger by more than this factor is in no blend: few folds cannot tell what it adds
+ERRORS = 2.0  # standard errors by which another way than the simplest must be better
 EVEN_FOLDS = 1.0  # folds of one series that say all families are as good as each other
 
 
@@ -66,14 +68,14 @@ def simplex_projection(v: Floats) -> Floats:
 
 
 def best_blend(quadratic: Floats, start: Floats, steps: int) -> Floats:
-    """Weights on the simplex that minimise w'Qw, (N, F), by accelerated projected gradient from `start`."""
-    size = quadratic.shape[1]
+    """Weights on the simplex that minimise w'Qw, (N, F), by accelerated projected gradient from `start`; what weighs nothing there stays out."""
+    size, there = quadratic.shape[1], start > 0
     centred = quadratic - quadratic.mean(axis=1, keepdims=True)
     centred = centred - centred.mean(axis=2, keepdims=True)
     rate = 1.0 / np.maximum(np.trace(centred, axis1=1, axis2=2), 1e-12)[:, None]
     weights, point, inertia = start, start, 1.0
     for _ in range(steps if size > 1 else 0):
-        moved = simplex_projection(point - rate * (quadratic @ point[:, :, None])[:, :, 0])
+        moved = simplex_projection(np.where(there, point - rate * (quadratic @ point[:, :, None])[:, :, 0], -np.inf))
         following = (1.0 + np.sqrt(1.0 + 4.0 * inertia**2)) / 2.0
         point = moved + (inertia - 1.0) / following * (moved - weights)
         weights, inertia = moved, following
@@ -82,6 +84,13 @@ def best_blend(quadratic: Floats, start: Floats, steps: int) -> Floats:
 
 def _best_single(quadratic: Floats) -> Floats:
     return np.asarray(np.eye(quadratic.shape[1])[np.argmin(np.diagonal(quadratic, axis1=1, axis2=2), axis=1)])
+
+
+def _near(quadratic: Floats) -> Floats:
+    """Even weights (N, F) for the families that are not far behind the best one."""
+    errors = np.diagonal(quadratic, axis1=1, axis2=2)
+    near = errors <= NEAR**2 * errors.min(axis=1, keepdims=True)
+    return np.asarray(near / near.sum(axis=1, keepdims=True))
 
 
 def _weigh(products: Floats, weight: Floats, segment: Ints, groups: int) -> Floats:
@@ -99,8 +108,7 @@ def _weigh(products: Floats, weight: Floats, segment: Ints, groups: int) -> Floa
 def _choose(strategy: str, products: Floats, weight: Floats, segment: Ints, groups: int) -> tuple[Floats, Floats]:
     """Weights by series and by segment that a strategy learns from folds (N, K, F, F)."""
     drawn = _weigh(products, weight, segment, groups)
-    uniform = np.full(drawn.shape[:2], 1.0 / drawn.shape[1])
-    chosen = _best_single(drawn) if strategy == "segment_family" else best_blend(drawn, uniform, 300)
+    chosen = _best_single(drawn) if strategy == "segment_family" else best_blend(drawn, _near(drawn), 300)
     if strategy != "series_blend":
         return chosen[segment], chosen
     own = products.sum(axis=1) + SERIES_FOLDS * drawn[segment]
@@ -148,14 +156,14 @@ def _nested(strategy: str, products: Floats, weight: Floats, segment: Ints, grou
 
 
 def _simplest(losses: list[Floats], weight: Floats, segment: Ints, groups: int) -> Ints:
-    """For each segment the first way, or the one that is better than it by most, and by more than one standard error; (G,)."""
+    """For each segment the first way, or the one that is better than it by most, and by more than ERRORS standard errors; (G,)."""
     share = (weight / np.maximum(sum_by(weight, segment, groups), 1e-300)[segment]) / max(weight.shape[1], 1)
     taken, best = np.zeros(groups, dtype=np.int64), np.zeros(groups)
     for place, loss in enumerate(losses):
         gain = losses[0] - loss
         mean = sum_by((share * gain).sum(axis=1), segment, groups)
         error = np.sqrt(sum_by((share**2 * (gain - mean[segment][:, None]) ** 2).sum(axis=1), segment, groups))
-        better = (mean > error) & (mean > best)
+        better = (mean > ERRORS * error) & (mean > best)
         taken, best = np.where(better, place, taken), np.where(better, mean, best)
     return taken
 
