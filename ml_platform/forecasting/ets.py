@@ -13,6 +13,7 @@ from itertools import product
 
 import numpy as np
 
+from ml_platform.forecasting.arrays import Bools
 from ml_platform.forecasting.calendar import Floats, Ints
 
 ALPHAS = (0.03, 0.08, 0.16, 0.3, 0.6)
@@ -26,6 +27,7 @@ NO_SEASON = -1.0
 CYCLES = 2.0  # cycles that a season counts for nothing yet
 YOUNG = 2.0  # a line's slope moves by this share of alpha over the steps seen, as a mean does
 DEFAULT: tuple[float, ...] = (0.16, 0.0, 0.0, 0.03)  # alpha, beta, phi, gamma of a series that was not fitted
+STRONG, CLEAR = 0.5, 4  # share of variance, and cycles that show it, from which on a form has a season
 CELLS = 16_384  # states that stay in the cache of a core
 
 
@@ -71,11 +73,29 @@ def fit(
     for start in range(0, size, block):
         rows = slice(start, start + block)
         columns = Form(*(np.repeat(one[:, None], len(y[rows]), axis=1) for one in vars(grid).values()))
+        strong = season_strength(y[rows], origins, season) > STRONG
         for place, states in enumerate(_run(y[rows], columns, origins, season, relative=relative)):
-            best = states.best(grid.freedom())
+            best = states.best(grid.freedom(), strong[:, place] & (grid.gamma < 0)[:, None])
             forecasts[rows, place] = states.ahead(best, columns, origins[place], horizon, season)
             forms[rows] = grid.rows()[best]
     return forecasts, forms
+
+
+def season_strength(y: Floats, origins: Sequence[int], season: int) -> Floats:
+    """Share of the variance within cycles that the place in the cycle explains before each origin, (S, O); 0 before CLEAR cycles.
+
+    One step ahead a smooth cycle looks like a level that moves: the criterion alone may take no season for it.
+    """
+    cycles = y.shape[1] // season
+    own = y[:, : cycles * season].reshape(len(y), cycles, season)
+    seen = ~np.isnan(own)
+    apart = np.where(seen, own - (np.where(seen, own, 0.0).sum(2) / np.maximum(seen.sum(2), 1))[:, :, None], 0.0)
+    sums, counts = np.cumsum(apart, axis=1), np.maximum(np.cumsum(seen, axis=1), 1)
+    total = np.cumsum((apart**2).sum(axis=2), axis=1)
+    share = (sums**2 / counts).sum(axis=2) / np.maximum(total, 1e-12)
+    ends = np.asarray(origins, dtype=np.int64) // season
+    known = np.where(ends >= CLEAR, share[:, np.maximum(ends, 1) - 1], 0.0) if cycles else np.zeros((len(y), len(ends)))
+    return np.asarray(known * (season > 1))
 
 
 def width(season: int) -> int:
@@ -133,12 +153,13 @@ class States:
         """Of one form per series, (S, N)."""
         return np.concatenate([self.steps[None], self.level, self.trend, self.season[:, 0]]).T
 
-    def best(self, freedom: Floats) -> Ints:
-        """The form with the least corrected Akaike criterion, the first of equals, (S,)."""
+    def best(self, freedom: Floats, unfit: Bools) -> Ints:
+        """The form with the least corrected Akaike criterion, the first of equals, (S,); never one that is unfit (K, S)."""
         count = np.maximum(self.steps - len(self.season), 1.0)
         left = np.maximum(count - freedom[:, None] - 1.0, 0.5)
         spread = np.log(np.maximum(self.squares, 1e-12) / count) + self.scale / count
-        return np.asarray(np.argmin(count * spread + 2.0 * freedom[:, None] * count / left, axis=0), dtype=np.int64)
+        criterion = count * spread + 2.0 * freedom[:, None] * count / left
+        return np.asarray(np.argmin(np.where(unfit, np.inf, criterion), axis=0), dtype=np.int64)
 
     def ahead(self, best: Ints, form: Form, origin: int, horizon: int, season: int) -> Floats:
         """Forecasts (S, H) of one form per series."""

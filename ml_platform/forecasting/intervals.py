@@ -19,6 +19,7 @@ SERIES_CELLS = 40.0  # residuals of its class that a series counts for its own
 CLASS_CELLS = 400.0  # residuals of the segment that a class counts for its own
 EVEN_CELLS = 20.0  # residuals of a bell that a segment counts for its own
 STEP_CELLS = 200.0  # residuals of all steps that a step counts for its own
+QUARTILES = 2 * NormalDist().inv_cdf(0.75)  # from quartile to quartile of a bell, in standard deviations
 CLASSES = 4  # series of a segment are compared with those of a like level
 BELL = {"counts": 1.0, "positive": 0.5, "real": 1.0}  # standard deviation of residuals where nothing is known, in units
 
@@ -125,12 +126,30 @@ def _edges(level: Floats, segment: Ints, groups: int) -> Floats:
 
 
 def _mean_factor(told: Residuals, groups: int) -> Floats:
-    """Actual over blend by segment, drawn to 1: a blend of logs is a median, not a mean."""
-    got = sum_by(np.nan_to_num(told.actual).sum(axis=(1, 2)), told.segment, groups)
-    said = sum_by(np.where(told.seen, told.mean, 0.0).sum(axis=(1, 2)), told.segment, groups)
-    cells = sum_by(told.seen.sum(axis=(1, 2)).astype(float), told.segment, groups)
-    ratio = np.clip(got / np.where(said > 0, said, 1.0), 0.5, 2.0)
-    return np.where(said > 0, (cells * ratio + EVEN_CELLS) / (cells + EVEN_CELLS), 1.0)
+    """Mean over blend of logs, by segment, which is a median: what lognormal errors of their middle half say, drawn to actual over blend.
+
+    The farther actual over blend lies from that in standard errors over origins, the more it counts: few origins may be odd ones.
+    """
+    got = sum_by(np.nan_to_num(told.actual).sum(axis=2), told.segment, groups)
+    said = sum_by(np.where(told.seen, told.mean, 0.0).sum(axis=2), told.segment, groups)
+    each = np.where(said > 0, got / np.where(said > 0, said, 1.0), np.nan)
+    known, total = (said > 0).sum(axis=1), said.sum(axis=1)
+    ratio = np.clip(got.sum(axis=1) / np.where(total > 0, total, 1.0), 0.5, 2.0)
+    error = np.nansum((each - ratio[:, None]) ** 2, axis=1) / np.maximum(known * (known - 1.0), 0.5)
+    usual = np.exp(_middle_spread(told, groups) ** 2 / 2.0)
+    trust = (ratio - usual) ** 2 / np.maximum((ratio - usual) ** 2 + error, 1e-12)
+    return np.where(total > 0, np.clip(usual + trust * (ratio - usual), 0.5, 2.0), 1.0)
+
+
+def _middle_spread(told: Residuals, groups: int) -> Floats:
+    """Standard deviation of log errors by segment (G,), from their quartiles."""
+    both, out = told.seen & (told.actual > 0) & (told.mean > 0), np.zeros(groups)
+    logs = np.log(np.where(both, told.actual, 1.0)) - np.log(np.where(both, told.mean, 1.0))
+    logs = np.where(both, logs, np.nan)
+    for group, rows in _groups(told.segment, groups):
+        quartiles, _ = row_quantiles(logs[rows].reshape(1, -1), (0.25, 0.75))
+        out[group] = np.nan_to_num(quartiles[0, 1] - quartiles[0, 0]) / QUARTILES
+    return out
 
 
 def _step_factors(residual: Floats, units: Floats, segment: Ints, groups: int) -> Floats:
