@@ -156,14 +156,15 @@ def _nested(strategy: str, products: Floats, weight: Floats, segment: Ints, grou
 
 
 def _simplest(losses: list[Floats], weight: Floats, segment: Ints, groups: int) -> Ints:
-    """For each segment the first way, or the one that is better than it by most, and by more than ERRORS standard errors; (G,)."""
+    """For each segment the first way, or the one that is better than it by most, and by more than ERRORS standard errors, or by half; (G,)."""
     share = (weight / np.maximum(sum_by(weight, segment, groups), 1e-300)[segment]) / max(weight.shape[1], 1)
     taken, best = np.zeros(groups, dtype=np.int64), np.zeros(groups)
+    usual = sum_by((share * losses[0]).sum(axis=1), segment, groups)
     for place, loss in enumerate(losses):
         gain = losses[0] - loss
         mean = sum_by((share * gain).sum(axis=1), segment, groups)
         error = np.sqrt(sum_by((share**2 * (gain - mean[segment][:, None]) ** 2).sum(axis=1), segment, groups))
-        better = (mean > ERRORS * error) & (mean > best)
+        better = ((mean > ERRORS * error) | (mean > usual / 2.0)) & (mean > best)
         taken, best = np.where(better, place, taken), np.where(better, mean, best)
     return taken
 
