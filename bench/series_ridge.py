@@ -49,10 +49,10 @@ def design(series: pd.DataFrame, steps: int, horizon: int) -> Design:
     """
     y = series["y"].to_numpy()[:-horizon]
     first = steps - len(y)
-    origins = _origins(_days(series)[0] - first, steps, horizon)
+    origins = _origins(steps, horizon)
     origins = origins[origins > first]
     levels = _levels(pd.Series(y), origins, first)
-    scale, size = np.where(levels["long"] > 0, levels["long"], 1.0), _length(horizon)
+    scale, size = np.where(levels["long"] > 0, levels["long"], 1.0), horizon
     lags, known = _lags(y, origins, first, levels, scale, size), _known(series, origins - first, size)
     x = np.concatenate([lags, known], axis=2) * (levels["long"] > 0)[:, None, None]
     own = np.arange(size) < np.diff(origins)[:, None]
@@ -67,15 +67,9 @@ def _days(series: pd.DataFrame) -> npt.NDArray[np.int64]:
     return series["ds"].to_numpy().astype("datetime64[D]").astype(np.int64)
 
 
-def _length(horizon: int) -> int:
-    """Days from one origin to the next: the horizon, or a day more where that is whole weeks."""
-    return horizon + int(horizon % SEASON == 0)
-
-
-def _origins(number: int, steps: int, horizon: int) -> npt.NDArray[np.int64]:
-    """Days at which rows begin, where day 0 has this number since 1970, and the end of the history."""
-    begin, length = max(1, min(SEASON, steps // 4)), _length(horizon)
-    return np.array([begin, *(day for day in range(begin + 1, steps) if (number + day) % length == 0), steps])
+def _origins(steps: int, horizon: int) -> npt.NDArray[np.int64]:
+    """Days at which rows begin, whole horizons before the end of the history, and that end."""
+    return np.arange(steps, max(1, min(SEASON, steps // 4)) - 1, -horizon)[::-1]
 
 
 def _levels(y: pd.Series, origins: npt.NDArray[np.int64], first: int) -> dict[str, Floats]:

@@ -5,8 +5,6 @@ Belongs here: times, season positions, origins of folds. Does not belong here: v
 
 from dataclasses import dataclass
 from datetime import date, timedelta
-from itertools import count
-from math import gcd
 
 import numpy as np
 import numpy.typing as npt
@@ -94,7 +92,7 @@ class Plan:
     """Where a history of `steps` steps is cut; `back` counts horizons before the end, so origin = steps - back * horizon.
 
     choosing: folds that choose, oldest first. judging: the fold that only judges (1) or 0. interval: residual origins.
-    refit: where ridge coefficients are fitted. begin: the first step that is a ridge row. train: the oldest block that teaches trees.
+    refit: where ridge coefficients are fitted. begin: the first step that is a ridge row, whole horizons before the end. train: the oldest block that teaches trees.
     harmonics: whether ridge describes a long season, which takes SEASONS of it.
     """
 
@@ -120,14 +118,6 @@ class Plan:
         return self.choosing + ((self.judging,) if self.judging else ())
 
     @property
-    def length(self) -> int:
-        """Steps of a block that teaches ridge: the horizon, or as little more as it takes for blocks to begin at every season position in turn.
-
-        Short levels depend on the position at which they are taken: blocks that all begin at one teach what does not hold at another.
-        """
-        return next(length for length in count(self.horizon) if gcd(length, self.season) == 1)
-
-    @property
     def blocks(self) -> tuple[int, ...]:
         """Every `back` whose block teaches trees or is evaluated, oldest first, 0 last."""
         return tuple(range(max((self.train, *self.evaluated)), -1, -1))
@@ -146,7 +136,7 @@ def plan_folds(config: ForecastConfig, steps: int, judging: bool) -> Plan:
     interval = tuple(range(min(most, first + config.interval_origins - 1), first - 1, -1))
     newest = {0, *choosing, *range(first)}
     refit = newest | {back for back in interval if (back - first) % 3 == 2} | set(interval[:1])
-    begin = max(1, min(season, steps // 4))
+    train = max(0, (steps - max(1, min(season, steps // 4))) // horizon)
     return Plan(
         steps,
         horizon,
@@ -155,7 +145,7 @@ def plan_folds(config: ForecastConfig, steps: int, judging: bool) -> Plan:
         choosing,
         interval,
         tuple(sorted(refit, reverse=True)),
-        begin,
-        max(0, (steps - begin) // horizon),
+        steps - train * horizon,
+        train,
         steps >= SEASONS * season,
     )

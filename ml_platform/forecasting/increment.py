@@ -59,7 +59,7 @@ class Lessons:
         if not setup.with_ridge:
             return cls(Grams.empty(size, 0, 0.0), np.zeros((size, 0)))
         data, steps = RidgeData(history, replace(plan, refit=(0,)), setup.log), plan.steps
-        levels = LevelTable.of(history, [*training_origins(plan, history.shard.position), steps], plan.season)
+        levels = LevelTable.of(history, [*training_origins(plan), steps], plan.season)
         ((_, grams),) = running_grams(data, levels, DECAY[setup.kind])
         begun = data.block_of(steps) <= steps
         return cls(grams, levels.at(data.block_of(steps)) if begun else np.zeros((size, len(LEVELS))))

@@ -136,7 +136,7 @@ def _gram_sums(shard: Shard, levels: LevelTable, setup: Setup) -> tuple[Floats, 
 def origin_levels(history: History, setup: Setup) -> LevelTable:
     """Levels at every evaluated origin and where blocks with ridge rows begin."""
     plan = setup.plan
-    taught = training_origins(plan, history.shard.position) if setup.with_ridge else ()
+    taught = training_origins(plan) if setup.with_ridge else ()
     return LevelTable.of(history, [*taught, *(plan.origin(back) for back in plan.evaluated)], plan.season)
 
 

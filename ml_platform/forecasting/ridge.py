@@ -20,7 +20,7 @@ JITTER = 1e-6
 class RidgeData:
     """Everything that features need: history, covariates, calendar.
 
-    Rows that teach lie in blocks of `plan.length` steps that begin where the calendar says, whatever step is the last: one more step adds one row.
+    Rows that teach lie in blocks of a horizon that ended with the history when the fleet was trained: one more step adds one row.
     """
 
     def __init__(self, history: History, plan: Plan, log: bool) -> None:
@@ -32,12 +32,12 @@ class RidgeData:
 
     def block_of(self, step: int) -> int:
         """First step of the block that teaches from a step."""
-        into = (self.history.shard.position + step) % self.plan.length
-        return max(self.plan.begin, step - into)
+        begin, length = self.plan.begin, self.plan.horizon
+        return begin + (step - begin) // length * length
 
     def block_after(self, step: int) -> int:
         """First step of the next block."""
-        return step - (self.history.shard.position + step) % self.plan.length + self.plan.length
+        return self.block_of(step) + self.plan.horizon
 
     def block(self, back: int, levels: Floats) -> Block:
         """The block of `horizon` steps after the origin `back` horizons before the end; levels (S, L) of that origin."""
@@ -130,10 +130,9 @@ def running_grams(data: RidgeData, levels: LevelTable, decay: float) -> Iterator
         yield back, grams
 
 
-def training_origins(plan: Plan, position: int) -> tuple[int, ...]:
-    """First steps of all blocks with rows, where step 0 has this number."""
-    first = plan.begin - (position + plan.begin) % plan.length + plan.length
-    return (plan.begin, *range(first, plan.steps, plan.length))
+def training_origins(plan: Plan) -> tuple[int, ...]:
+    """First steps of all blocks with rows."""
+    return (plan.begin, *range(plan.begin + plan.horizon, plan.steps, plan.horizon))
 
 
 def solve_prior(gram: Floats, weight: Floats, strength: float, level: float) -> tuple[Floats, Floats]:

@@ -24,7 +24,7 @@ CYCLES = 5  # seasons that are looked back: four for the last value of a series 
 def steps_held(setup: Setup) -> int:
     """How many of the last steps forecasts and the next ridge rows look at."""
     plan, widest = setup.plan, max(window(width, setup.plan.season) for width in MEANS.values())
-    return max(widest, CYCLES * plan.season, setup.config.interval_origins * plan.horizon) + plan.length
+    return max(widest, CYCLES * plan.season, setup.config.interval_origins * plan.horizon) + plan.horizon
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Every family against a plain loop over one series, written from its definition."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from statsforecast.models import CrostonClassic, CrostonSBA
@@ -156,10 +158,8 @@ def test_ridge_survives_constant_and_empty_columns() -> None:
 
 
 @pytest.mark.parametrize("horizon", [1, 5, 7, 28])
-def test_one_more_step_moves_no_block_and_blocks_begin_at_every_position(make, horizon: int) -> None:
-    config, position = make.config(horizon=horizon), 19_058
-    before, after = (training_origins(plan_folds(config, steps, judging=True), position) for steps in (400, 401))
-    assert after[: len(before)] == before
-    assert len(after) - len(before) in (0, 1)
-    assert {(position + origin) % SEASON for origin in before} == set(range(SEASON))
-    assert horizon <= np.diff(before[1:]).min() == np.diff(before[1:]).max() <= horizon + 1
+def test_blocks_end_with_the_history_and_one_more_step_moves_none(make, horizon: int) -> None:
+    plan = plan_folds(make.config(horizon=horizon), 400, judging=True)
+    before, after = training_origins(plan), training_origins(replace(plan, steps=401))
+    assert (400 - before[-1], np.unique(np.diff(before)).tolist()) == (horizon, [horizon])
+    assert after == (*before, 400)

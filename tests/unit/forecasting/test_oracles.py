@@ -86,7 +86,7 @@ def shard(make) -> Shard:
 
 def ridge_rows(data: RidgeData, levels: LevelTable, s: int, end: int, decay: float) -> tuple[np.ndarray, ...]:
     """Features, responses and weights of all rows of a series before a step, written one under the other."""
-    origins, found = training_origins(data.plan, data.history.shard.position), []
+    origins, found = training_origins(data.plan), []
     for origin, following in pairwise((*origins, data.plan.steps)):
         size = min(following, end) - origin
         if size > 0:
