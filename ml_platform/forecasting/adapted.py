@@ -19,7 +19,7 @@ from ml_platform.forecasting.adapters import Adapter
 from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.calendar import Floats, Ints
 from ml_platform.forecasting.grams import Block
-from ml_platform.forecasting.levels import History, seasonal_naive
+from ml_platform.forecasting.levels import History, LevelTable, seasonal_naive
 from ml_platform.forecasting.pools import Setup
 from ml_platform.forecasting.ridge import RidgeData
 
@@ -94,9 +94,9 @@ def _without_gaps(values: Floats) -> Floats:
 
 
 def from_features(
-    adapter: Adapter, shard: Shard, levels: Floats, backs: Sequence[int], refits: Sequence[int], setup: Setup
+    adapter: Adapter, shard: Shard, levels: LevelTable, backs: Sequence[int], refits: Sequence[int], setup: Setup
 ) -> Told:
-    """Fit a regressor to each series' features before each refit and ask it for the blocks `backs`; levels (S, blocks, L).
+    """Fit a regressor to each series' features before each refit and ask it for the blocks `backs`; levels at all of the plan's blocks.
 
     `backs` and `refits` count horizons before the end; a block is forecast with the newest refit before it.
     """
@@ -104,16 +104,16 @@ def from_features(
     for start in range(0, len(shard), GROUP):
         rows = slice(start, start + GROUP)
         data = RidgeData(History(shard.take(rows), setup.config.missing), setup.plan, setup.log)
-        parts.append(_Learner(adapter, data, levels[rows]).told(backs, refits, progress))
+        parts.append(_Learner(adapter, data, levels.take(rows)).told(backs, refits, progress))
     return Told(np.concatenate([one.forecasts for one in parts]), np.concatenate([one.why for one in parts]))
 
 
 class _Learner:
     """A few series' features at all blocks, oldest first."""
 
-    def __init__(self, adapter: Adapter, data: RidgeData, levels: Floats) -> None:
-        self.adapter, self.plan, self.log, self.size = adapter, data.plan, data.log, len(levels)
-        self.blocks = {back: data.block(back, levels[:, place]) for place, back in enumerate(data.plan.blocks)}
+    def __init__(self, adapter: Adapter, data: RidgeData, levels: LevelTable) -> None:
+        self.adapter, self.plan, self.log, self.size = adapter, data.plan, data.log, len(data.history.y)
+        self.blocks = {back: data.block(back, levels.at(data.plan.origin(back))) for back in data.plan.blocks}
 
     def told(self, backs: Sequence[int], refits: Sequence[int], progress: _Progress) -> Told:
         told = Told.nothing(self.size, len(backs), self.plan.horizon)
@@ -168,8 +168,8 @@ def _tried(speak: Callable[[], npt.ArrayLike], size: int) -> tuple[Floats, str]:
     return said, ""
 
 
-def run(adapter: Adapter, history: History, levels: Floats, backs: Sequence[int], setup: Setup) -> Told:
-    """An adapter's forecasts of blocks of a shard, the fallback's where it has none; levels (S, blocks, L) of all of the plan's blocks."""
+def run(adapter: Adapter, history: History, levels: LevelTable, backs: Sequence[int], setup: Setup) -> Told:
+    """An adapter's forecasts of blocks of a shard, the fallback's where it has none; levels at all of the plan's blocks."""
     plan, origins = setup.plan, [setup.plan.origin(back) for back in backs]
     if adapter.sklearn:
         refits = [back for back in plan.refit if back >= min(backs)]
@@ -179,7 +179,7 @@ def run(adapter: Adapter, history: History, levels: Floats, backs: Sequence[int]
     for o, origin in enumerate(origins):
         silent = np.asarray(np.isnan(told.forecasts[:, o]).any(axis=1))
         if silent.any():
-            level = levels[:, plan.blocks.index(backs[o]), 0]
+            level = levels.at(origin)[:, 0]
             otherwise = seasonal_naive(history, origin, plan.horizon, plan.season, level)
             told.forecasts[silent, o] = otherwise[silent]
     return told

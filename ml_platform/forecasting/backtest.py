@@ -20,7 +20,6 @@ from ml_platform.forecasting.pools import (
     Setup,
     Shared,
     block_levels,
-    origin_levels,
     shrunk_profile,
     usable,
 )
@@ -64,7 +63,7 @@ def fit_shard(shard: Shard, pools: Pools, setup: Setup) -> Backtest:
     origins = [plan.origin(back) for back in plan.evaluated[:-1]]
     past = np.zeros((len(rows), len(origins), plan.horizon, len(setup.config.family_names)))
     actual = np.zeros(past.shape[:3])
-    levels = origin_levels(history, setup)
+    levels = block_levels(history, plan)
     seasons = SeasonSums(history, plan.season)
     for e, origin in enumerate(origins):
         shared = pools.at(e, judged.segment)
@@ -75,7 +74,7 @@ def fit_shard(shard: Shard, pools: Pools, setup: Setup) -> Backtest:
         constants["ridge"] = _ridge(history, levels, pools, setup, past)
     if setup.with_trees:
         _trees(history, levels, pools, setup, past)
-    failed = adapted.joined(_adapted(history, setup, past), len(rows))
+    failed = adapted.joined(_adapted(history, levels, setup, past), len(rows))
     for e, origin in enumerate(origins):
         clip_forecasts(past[:, e], largest_value(judged.y[:, :origin]), setup.kind)
     begun = judged.first[:, None] < np.asarray(origins, dtype=int)[None, :]
@@ -93,11 +92,10 @@ def _walk(name: str, history: History, setup: Setup, past: Floats) -> Floats:
     return constants
 
 
-def _adapted(history: History, setup: Setup, past: Floats) -> list[list[str]]:
+def _adapted(history: History, levels: LevelTable, setup: Setup, past: Floats) -> list[list[str]]:
     """Write the adapters' columns of `past`; returns for each of them what failed, by series. The end is tried, too: it is what comes next."""
-    sentences, adapters = [], setup.config.adapters
-    levels = block_levels(history, setup.plan) if adapters else np.zeros((0, 0, 0))
-    for adapter in adapters:
+    sentences = []
+    for adapter in setup.config.adapters:
         told = adapted.run(adapter, history, levels, setup.plan.evaluated, setup)
         past[..., setup.config.family_names.index(adapter.name)] = told.forecasts[:, :-1]
         sentences.append(told.failures(adapter.name))

@@ -16,6 +16,7 @@ import numpy as np
 from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.calendar import Floats, Ints, Plan
 from ml_platform.forecasting.grams import Block
+from ml_platform.forecasting.levels import LevelTable
 from ml_platform.forecasting.ridge import RidgeData
 
 NAME = "lightgbm"
@@ -58,11 +59,11 @@ def teaches(ids: np.ndarray, cells: int) -> np.ndarray:
     return np.asarray([zlib.crc32(str(one).encode()) < share * 2**32 for one in ids], dtype=bool)
 
 
-def lessons(data: RidgeData, levels: Floats) -> Lessons:
-    """All cells of a shard; levels (S, blocks, L) belong to the plan's blocks."""
+def lessons(data: RidgeData, levels: LevelTable) -> Lessons:
+    """All cells of a shard; levels at the origins of the plan's blocks."""
     shard, plan, found = data.history.shard, data.plan, list[tuple[np.ndarray, ...]]()
     for back in range(plan.train, -1, -1):  # the future, 0, has features and no row
-        block = data.block(back, levels[:, plan.blocks.index(back)])
+        block = data.block(back, levels.at(plan.origin(back)))
         series, step = np.nonzero(block.rows > 0)
         taken = tree_features(data, back, block, shard.segment)[series, step].astype(np.float32)
         found.append((series, np.full(len(series), back), block.z[series, step], block.rows[series, step], taken))

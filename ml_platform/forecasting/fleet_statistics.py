@@ -13,7 +13,7 @@ from ml_platform.forecasting.arrays import Bools, Shard
 from ml_platform.forecasting.calendar import Floats, Ints
 from ml_platform.forecasting.fleet import ROWS_SCHEMA, Fleet
 from ml_platform.forecasting.increment import CohortStatistics
-from ml_platform.forecasting.predict import cohort_rows, in_order
+from ml_platform.forecasting.predict import cohort_rows, fleet_places, in_order
 from ml_platform.forecasting.recorded import Digests, RowSet
 
 
@@ -37,7 +37,7 @@ class Statistics:
 
         Raises ValueError where no step was observed yet.
         """
-        rows = cohort_rows(fleet, shard)
+        rows = cohort_rows(fleet, shard, fleet_places(fleet, shard)[1])
         parts = tuple(CohortStatistics.of(fleet, number, shard.take(own)) for number, own in rows.items())
         return cls(fleet, parts, places_among(list(rows.values())))
 

@@ -47,8 +47,7 @@ class Spreads:
 
     def law(self, told: "Residuals", largest: Floats, own: slice = slice(None)) -> Law:
         """How the series of some residuals, the rows `own` of all, spread around later means; largest (N,): value that each held."""
-        level = told.mean.mean(axis=(1, 2)) if told.mean.size else np.zeros(len(told.segment))
-        classes = level_class(level, self.edges[told.segment])
+        classes = level_class(mean_level(told.mean), self.edges[told.segment])
         counts = sparse.Counts(told.grain, self.spread[own], self.levels[told.segment, classes])
         steps = self.steps[told.segment]
         return Law(self.series[own], told.scale, self.least[own], steps, largest, self.point[own], counts)
@@ -72,6 +71,11 @@ class Residuals:
         return ~np.isnan(self.actual)
 
 
+def mean_level(mean: Floats) -> Floats:
+    """Mean of each series' blend (N, J, H) over all origins and steps, (N,); 0 where there are none."""
+    return np.asarray(mean.mean(axis=(1, 2))) if mean.size else np.zeros(len(mean))
+
+
 def level_class(level: Floats, edges: Floats) -> Ints:
     """Class of each blend level (N,), 0 to CLASSES - 1, from the edges of its segment (N, CLASSES - 1)."""
     return np.asarray((level[:, None] > edges).sum(axis=1), dtype=np.int64)
@@ -82,12 +86,12 @@ def measure(told: Residuals, setup: Setup) -> Spreads:
     groups, segment, kind = setup.segments, told.segment, setup.kind
     factor = _mean_factor(told, groups) if setup.log else np.ones(groups)
     mean = told.mean * factor[segment][:, None, None]
-    least = least_amount(told.actual.reshape(len(mean), -1) if mean.size else np.zeros((len(mean), 0)), kind)
+    least = least_amount(_flat(told.actual), kind)
     units = unit(mean, told.scale, kind, least)
     residual = np.where(told.grain[:, None, None] > 0, np.nan, (told.actual - mean) / units)
     steps = _step_factors(residual, units, segment, groups)
     residual = residual / steps[segment][:, None, :]
-    level = mean.mean(axis=(1, 2)) if mean.size else np.zeros(len(mean))
+    level = mean_level(mean)
     edges = _edges(level, segment, groups)
     classes = level_class(level, edges[segment])
     group = _group_quantiles(residual, segment, classes, setup)

@@ -108,7 +108,8 @@ class LevelTable:
         """Levels (S, L) at an origin."""
         return self.values[:, self.origins.index(origin)]
 
-    def take(self, rows: Bools) -> "LevelTable":
+    def take(self, rows: Bools | slice) -> "LevelTable":
+        """Of some of the series."""
         return replace(self, values=self.values[rows])
 
 

@@ -15,8 +15,8 @@ from ml_platform.forecasting.arrays import Shard, sum_by
 from ml_platform.forecasting.calendar import Floats, Ints, Plan, drift_window
 from ml_platform.forecasting.choice import Choice
 from ml_platform.forecasting.config import ForecastConfig
-from ml_platform.forecasting.levels import History, LevelTable, level_array
-from ml_platform.forecasting.ridge import RidgeData, running_grams, solve_prior, training_origins
+from ml_platform.forecasting.levels import History, LevelTable
+from ml_platform.forecasting.ridge import RidgeData, running_grams, solve_prior
 
 Kind = Literal["counts", "positive", "real"]
 PROFILE_VARIANCE = 1 / 12  # how much season profiles differ between the series of a segment, squared
@@ -98,7 +98,7 @@ def pool_sums(shard: Shard, setup: Setup) -> PoolSums:
     """Pass one over a shard."""
     plan, groups = setup.plan, setup.segments
     history = History(shard, setup.config.missing)
-    known = origin_levels(history, setup)
+    known = block_levels(history, plan)
     origins = [plan.origin(back) for back in plan.evaluated]
     levels = np.nan_to_num(np.stack([known.at(origin) for origin in origins], axis=1))
     steps = np.stack([history.between(max(0, o - drift_window(plan.season)), o)[1] for o in origins], axis=1)
@@ -133,13 +133,6 @@ def _gram_sums(shard: Shard, levels: LevelTable, setup: Setup) -> tuple[Floats, 
     return gram, weight
 
 
-def origin_levels(history: History, setup: Setup) -> LevelTable:
-    """Levels at every evaluated origin and where blocks with ridge rows begin."""
-    plan = setup.plan
-    taught = training_origins(plan) if setup.with_ridge else ()
-    return LevelTable.of(history, [*taught, *(plan.origin(back) for back in plan.evaluated)], plan.season)
-
-
 def lessons(shard: Shard, setup: Setup) -> boosted.Lessons:
     """What a shard teaches the model of all series, in pass one."""
     teachers = boosted.sample(shard.take(usable(shard, setup.config)), setup.cells)
@@ -147,9 +140,9 @@ def lessons(shard: Shard, setup: Setup) -> boosted.Lessons:
     return boosted.lessons(RidgeData(history, setup.plan, setup.log), block_levels(history, setup.plan))
 
 
-def block_levels(history: History, plan: Plan) -> Floats:
-    """Levels at the origins of all blocks of a plan, oldest first: (S, blocks, L)."""
-    return level_array(history, [plan.origin(back) for back in plan.blocks], plan.season)
+def block_levels(history: History, plan: Plan) -> LevelTable:
+    """Levels at the origins of all blocks of a plan: those that teach, and the evaluated ones."""
+    return LevelTable.of(history, [plan.origin(back) for back in plan.blocks], plan.season)
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,8 @@ def predict_and_tell(fleet: Fleet, shard: Shard) -> tuple[pa.Table, list[str]]:
     fleet. Dates are date32, or timestamp[us, UTC] below a day. Beside them what
     adapters failed on, one text per series of the shard, '' where none did: the fallback stands in, and is named where it weighs most.
     """
-    at, rows = fleet_places(fleet, shard)[0], cohort_rows(fleet, shard)
+    at, states = fleet_places(fleet, shard)
+    rows = cohort_rows(fleet, shard, states)
     told = [_predict(of_cohort(fleet, number), shard.take(own), at[own]) for number, own in rows.items()]
     order = np.concatenate(list(rows.values()))
     failed = rows_of(order, len(shard), np.concatenate([texts for _, texts in told]))
@@ -90,9 +91,9 @@ def fleet_places(fleet: Fleet, shard: Shard) -> tuple[Ints, np.ndarray]:
     return place.astype(np.int64), states[place]
 
 
-def cohort_rows(fleet: Fleet, shard: Shard) -> dict[int, Ints]:
-    """Places in a shard of the series of each cohort, without those that are quarantined; one cohort where no series is left."""
-    keep = np.flatnonzero(fleet_places(fleet, shard)[1] != "quarantined")
+def cohort_rows(fleet: Fleet, shard: Shard, states: np.ndarray) -> dict[int, Ints]:
+    """Places in a shard of the series of each cohort, without those whose state (S,) is quarantined; one cohort where no series is left."""
+    keep = np.flatnonzero(states != "quarantined")
     cohort = cohorts_of(fleet, shard.segments)[shard.segment[keep]]
     numbers = np.unique(cohort) if len(cohort) else cohorts_of(fleet, ("",))
     return {number: keep[cohort == number] for number in numbers.tolist()}
@@ -112,8 +113,8 @@ class Known:
 
     def __init__(self, fleet: Fleet, shard: Shard, at: Ints, families: tuple[str, ...] | None = None) -> None:
         self.fleet, self.shard, self.at = fleet, shard, at
-        texts = fleet.rows["parameters"].to_pylist()
-        self.own = [json.loads(texts[row]) if row >= 0 else {} for row in at.tolist()]
+        texts = fleet.rows["parameters"].take(pa.array(at, mask=at < 0)).to_pylist()
+        self.own = [json.loads(text) if text else {} for text in texts]
         self.reader = PoolReader(fleet, shard.segments)
         kind, self._harmonics, self._begin = self.reader.array("meta", META[:3], np.arange(1)).ravel()  # one for all
         weights = self._weights(fleet.config.family_names)
@@ -187,14 +188,16 @@ def _families(known: Known, standing: Standing, constants: Mapping[str, Floats])
     for name, states in standing.walks.items():
         said = WALKS[name].ahead(states, standing.running.steps, constants[name], setup.plan.horizon, season)
         out[:, :, setup.config.family_names.index(name)] = outspoken(said, setup)
+    if not (setup.with_trees or setup.with_ridge):
+        return out
     data = RidgeData(history, setup.plan, setup.log)
+    block = data.block(0, levels)
     if setup.with_trees:
-        trees, block = boosted.Trees(known.reader.text(boosted.NAME)), data.block(0, levels)
+        trees = boosted.Trees(known.reader.text(boosted.NAME))
         out[:, :, setup.config.family_names.index(boosted.NAME)] = trees.forecasts(
             data, 0, block, known.reader.codes(shard.segment)
         )
     if setup.with_ridge:
-        block = data.block(0, levels)
         said = respond(block.x, constants["ridge"], block.scale, setup.log)
         out[:, :, setup.config.family_names.index("ridge")] = said
     return out

@@ -6,6 +6,7 @@ values are. Calibration by the histogram of probability integral transforms that
 an atom counts evenly for all probabilities that the atom covers, so that nothing is drawn at random.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
@@ -103,7 +104,7 @@ def _least(mean: Floats, spread: Floats, levels: Floats) -> Floats:
     return found
 
 
-def _walk(mean: Floats, spread: Floats, last: Ints, enough: Floats):  # type: ignore[no-untyped-def]
+def _walk(mean: Floats, spread: Floats, last: Ints, enough: Floats) -> Iterator[tuple[Ints, Floats, Floats]]:
     """For k = 0, 1, ...: the cells that are not done (C,), and P(Y < k), P(Y <= k) of them; a cell is done after `last`, or once P reaches `enough`."""
     cells = np.arange(len(mean))
     odds = 1.0 - 1.0 / spread
@@ -135,7 +136,7 @@ def calibrated(low: Floats, high: Floats, code: Ints, groups: int, probabilities
     end = np.maximum(np.ceil(high * BINS).astype(np.int64), start + 1)
     mass = 1.0 / (end - start)
     width, both = BINS + 1, groups * (BINS + 1)
-    rise = np.bincount(code * width + start, mass, both) - np.bincount(code * width + np.minimum(end, BINS), mass, both)
+    rise = np.bincount(code * width + start, mass, both) - np.bincount(code * width + end, mass, both)
     density = np.cumsum(rise.reshape(groups, width), axis=1)[:, :BINS] + EVEN_CELLS / BINS
     reached = np.cumsum(density, axis=1) / density.sum(axis=1, keepdims=True)
     grid = np.arange(BINS + 1) / BINS

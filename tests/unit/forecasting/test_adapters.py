@@ -115,7 +115,7 @@ def test_sklearn_learns_from_rows_before_each_refit_alone(make) -> None:
     parts, setup = trained.parts, trained.cohort.setup
     plan, data = setup.plan, RidgeData(History(shard, "zero"), setup.plan, setup.log)
     levels = block_levels(data.history, plan)
-    blocks = {back: data.block(back, levels[:, place]) for place, back in enumerate(plan.blocks)}
+    blocks = {back: data.block(back, levels.at(plan.origin(back))) for back in plan.blocks}
     said = np.concatenate([parts[0].backtest.past[:, :, :, 0], _ahead(fleet, shard)[:, None]], axis=1)
     for e, back in enumerate(plan.evaluated):
         refit = min(one for one in plan.refit if one >= back)

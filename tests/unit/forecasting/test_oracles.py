@@ -15,7 +15,7 @@ from ml_platform.forecasting.cohorts import cohorts
 from ml_platform.forecasting.frames import prepare
 from ml_platform.forecasting.hierarchy import Level, reconciled
 from ml_platform.forecasting.levels import History, LevelTable
-from ml_platform.forecasting.pools import DECAY, Setup, derive_pools, origin_levels, pool_sums
+from ml_platform.forecasting.pools import DECAY, Setup, block_levels, derive_pools, pool_sums
 from ml_platform.forecasting.ridge import JITTER, RidgeData, running_grams, solve_series, training_origins
 from ml_platform.forecasting.walk import Walk
 
@@ -102,7 +102,7 @@ def test_ridge_has_the_coefficients_of_scikit_learn(shard: Shard, make, decay: f
     """Same rows, weights and penalty. A penalty towards a prior is one towards 0 of what is left, in coordinates in which it is round."""
     setup: Setup = cohorts([shard], make.config(families=["ridge"]), judging=False)[0].setup
     pools, history = derive_pools(pool_sums(shard, setup), setup), History(shard, "zero")
-    data, levels = RidgeData(history, setup.plan, setup.log), origin_levels(history, setup)
+    data, levels = RidgeData(history, setup.plan, setup.log), block_levels(history, setup.plan)
     prior, prior_gram = pools.prior[shard.segment, -1], pools.prior_gram[shard.segment, -1]
     for back, grams in running_grams(data, levels, decay):
         if back not in (0, 3):
