@@ -17,10 +17,11 @@ from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.backtest import RIDGE_ROWS, clip_forecasts, largest_value, ridge_strength
 from ml_platform.forecasting.calendar import plan_folds
 from ml_platform.forecasting.frames import prepare
+from ml_platform.forecasting.grams import solve_series
+from ml_platform.forecasting.lags import LagData, respond, running_grams
 from ml_platform.forecasting.levels import History
 from ml_platform.forecasting.pipeline import CHUNK
 from ml_platform.forecasting.pools import DECAY, Pools, Setup, block_levels, combine_pools, derive_pools, pool_sums
-from ml_platform.forecasting.ridge import RidgeData, respond, running_grams, solve_series
 
 
 def configuration(families: tuple[str, ...] | str) -> ForecastConfig:
@@ -84,7 +85,7 @@ def ridge(path: Path, setup: Setup, pools: Pools) -> tuple[pd.DataFrame, np.ndar
 
 def _chunk(shard: Shard, setup: Setup, pools: Pools) -> tuple[np.ndarray, np.ndarray]:
     plan, history, own = replace(setup.plan, refit=(0,)), History(shard, setup.config.missing), shard.segment
-    data, levels = RidgeData(history, plan, setup.log), block_levels(history, plan)
+    data, levels = LagData(history, plan, setup.log), block_levels(history, plan)
     ((_, grams),) = running_grams(data, levels, DECAY[setup.kind])
     strength = ridge_strength(pools.dispersion[own, -1], setup)
     betas = solve_series(grams.gram, pools.prior[own, -1], pools.prior_gram[own, -1], strength)

@@ -19,9 +19,9 @@ from ml_platform.forecasting.adapters import Adapter
 from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.calendar import Floats, Ints
 from ml_platform.forecasting.grams import Block
+from ml_platform.forecasting.lags import LagData
 from ml_platform.forecasting.levels import History, LevelTable, seasonal_naive
 from ml_platform.forecasting.pools import Setup
-from ml_platform.forecasting.ridge import RidgeData
 
 FALLBACK = "seasonal_naive"  # the family that stands in for a model that failed
 FAILED = "family_failed"
@@ -103,7 +103,7 @@ def from_features(
     progress, parts = _Progress(adapter, len(shard)), [Told.nothing(0, len(backs), setup.plan.horizon)]
     for start in range(0, len(shard), GROUP):
         rows = slice(start, start + GROUP)
-        data = RidgeData(History(shard.take(rows), setup.config.missing), setup.plan, setup.log)
+        data = LagData(History(shard.take(rows), setup.config.missing), setup.plan, setup.log)
         parts.append(_Learner(adapter, data, levels.take(rows)).told(backs, refits, progress))
     return Told(np.concatenate([one.forecasts for one in parts]), np.concatenate([one.why for one in parts]))
 
@@ -111,7 +111,7 @@ def from_features(
 class _Learner:
     """A few series' features at all blocks, oldest first."""
 
-    def __init__(self, adapter: Adapter, data: RidgeData, levels: LevelTable) -> None:
+    def __init__(self, adapter: Adapter, data: LagData, levels: LevelTable) -> None:
         self.adapter, self.plan, self.log, self.size = adapter, data.plan, data.log, len(data.history.y)
         self.blocks = {back: data.block(back, levels.at(data.plan.origin(back))) for back in data.plan.blocks}
 

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ml_platform.forecasting import adapted, boosted, ets, sparse, theta
+from ml_platform.forecasting import adapted, boosted, ets, lags, ridge, sparse, theta
 from ml_platform.forecasting.adapted import Texts
 from ml_platform.forecasting.arrays import Bools, Shard
 from ml_platform.forecasting.calendar import Floats, Ints
-from ml_platform.forecasting.levels import LEVELS, History, LevelTable, SeasonSums, seasonal_naive
+from ml_platform.forecasting.grams import solve_series
+from ml_platform.forecasting.lags import LagData, respond, running_grams
+from ml_platform.forecasting.levels import LEVELS, History, LevelTable, SeasonSums, responses, seasonal_naive
 from ml_platform.forecasting.pools import (
     DECAY,
     PROFILE_VARIANCE,
@@ -23,7 +25,7 @@ from ml_platform.forecasting.pools import (
     shrunk_profile,
     usable,
 )
-from ml_platform.forecasting.ridge import RidgeData, respond, running_grams, solve_series
+from ml_platform.forecasting.ridge import Moments
 from ml_platform.forecasting.walk import Walk
 
 RIDGE_ROWS = {
@@ -32,7 +34,6 @@ RIDGE_ROWS = {
     "positive": 40.0,
 }  # rows that say what the segment says, per unit of noise
 
-LEAST = 0.02  # smallest value in logs, as a share of the series' mean
 WALKS: Mapping[str, Walk] = {"ets": ets, "theta": theta}
 
 
@@ -71,7 +72,9 @@ def fit_shard(shard: Shard, pools: Pools, setup: Setup) -> Backtest:
         actual[:, e] = judged.y[:, origin : origin + plan.horizon]
     constants = {name: _walk(name, history, setup, past) for name in WALKS if name in setup.config.family_names}
     if setup.with_ridge:
-        constants["ridge"] = _ridge(history, levels, pools, setup, past)
+        constants[ridge.NAME] = _ridge(history, pools, setup, past)
+    if setup.with_lags:
+        constants[lags.NAME] = _lags(history, levels, pools, setup, past)
     if setup.with_trees:
         _trees(history, levels, pools, setup, past)
     failed = adapted.joined(_adapted(history, levels, setup, past), len(rows))
@@ -87,7 +90,7 @@ def _walk(name: str, history: History, setup: Setup, past: Floats) -> Floats:
     """Write a family's column of `past` from one walk over the history; returns its constants at the end, (S, C)."""
     plan = setup.plan
     origins = [plan.origin(back) for back in plan.evaluated]
-    forecasts, constants = WALKS[name].fit(walked(history, setup), origins, plan.horizon, plan.season)
+    forecasts, constants = WALKS[name].fit(responses(history, setup.log), origins, plan.horizon, plan.season)
     past[..., setup.config.family_names.index(name)] = outspoken(forecasts[:, :-1], setup)
     return constants
 
@@ -102,19 +105,6 @@ def _adapted(history: History, levels: LevelTable, setup: Setup, past: Floats) -
     return sentences
 
 
-def walked(history: History, setup: Setup, first: int = 0) -> Floats:
-    """Values that a walk sees from a step on, (S, T - first), NaN where not observed: logs where values are positive.
-
-    A value counts for no less than a share of the mean up to it: later ones change nothing that was seen.
-    """
-    y = np.where(history.seen, history.y, np.nan)[:, first:]
-    if not setup.log:
-        return y
-    steps, sums = history.counts[:, first + 1 :], history.sums[:, first + 1 :]
-    mean = np.divide(sums, steps, out=np.ones_like(steps), where=steps > 0)
-    return np.asarray(np.log(np.maximum(y, LEAST * np.maximum(mean, 1e-12))))
-
-
 def outspoken(forecasts: Floats, setup: Setup) -> Floats:
     """Forecasts of a walk in the units of the series."""
     return np.exp(np.minimum(forecasts, 50.0)) if setup.log else forecasts
@@ -123,7 +113,7 @@ def outspoken(forecasts: Floats, setup: Setup) -> Floats:
 def family_forecasts(
     history: History, seasons: tuple[Floats, Floats], levels: Floats, shared: Shared, origin: int, setup: Setup
 ) -> Floats:
-    """Every family but ridge after an origin, (S, H, F), before clipping; levels (S, L) and seasons (see SeasonSums) of that origin."""
+    """Every family of levels after an origin, (S, H, F), before clipping; levels (S, L) and seasons (see SeasonSums) of that origin."""
     plan, names = setup.plan, setup.config.family_names
     filled = np.where(np.isnan(levels), shared.mean[:, None], levels)
     profile = _own_profile(seasons, shared, origin, setup)
@@ -145,12 +135,35 @@ def _own_profile(seasons: tuple[Floats, Floats], shared: Shared, origin: int, se
     return shrunk_profile(*seasons, shared.profile, shared.dispersion / PROFILE_VARIANCE)[:, steps]
 
 
-def _ridge(history: History, levels: LevelTable, pools: Pools, setup: Setup, past: Floats) -> Floats:
-    """Write the ridge column of `past`, each origin with the newest coefficients fitted before it; returns the last."""
+def _ridge(history: History, pools: Pools, setup: Setup, past: Floats) -> Floats:
+    """Write the ridge column of `past`, each origin with its own level and the newest slopes fitted before it; returns the last slopes."""
+    plan, shard, segment = setup.plan, history.shard, history.shard.segment
+    column, origins = setup.config.family_names.index(ridge.NAME), [plan.origin(back) for back in plan.evaluated]
+    begun, slopes = Moments.empty(shard, plan, DECAY[setup.kind], teaches=True), np.zeros((len(shard), 0))
+    for e, moments in enumerate(ridge.walk(history, plan, setup.log, begun, origins)):
+        if plan.evaluated[e] in plan.refit:
+            refit, strength = plan.refit.index(plan.evaluated[e]), ridge_strength(pools.dispersion[segment, e], setup)
+            slopes = moments.slopes(
+                pools.slopes[segment, refit], pools.slope_gram[segment, refit], strength, setup.kind
+            )
+        if origins[e] < plan.steps:
+            ahead = ridge.features(shard, plan, origins[e], origins[e] + plan.horizon)
+            level = moments.level(slopes, standstill(pools.mean[segment, e], setup))
+            past[:, e, :, column] = outspoken(ridge.forecast(ahead, slopes, level), setup)
+    return slopes
+
+
+def standstill(mean: Floats, setup: Setup) -> Floats:
+    """The response (S,) of series that stay at these means (S,)."""
+    return np.log(np.maximum(mean, 1e-12)) if setup.log else mean
+
+
+def _lags(history: History, levels: LevelTable, pools: Pools, setup: Setup, past: Floats) -> Floats:
+    """Write the column of the ridge on lags, each origin with the newest coefficients fitted before it; returns the last."""
     plan, segment = setup.plan, history.shard.segment
-    column = setup.config.family_names.index("ridge")
+    column = setup.config.family_names.index(lags.NAME)
     betas = pools.prior[segment, 0]
-    data = RidgeData(history, plan, setup.log)
+    data = LagData(history, plan, setup.log)
     refits = running_grams(data, levels, DECAY[setup.kind])
     for e, back in enumerate(plan.evaluated):
         if back in plan.refit:
@@ -171,7 +184,7 @@ def ridge_strength(dispersion: Floats, setup: Setup) -> Floats:
 def _trees(history: History, levels: LevelTable, pools: Pools, setup: Setup, past: Floats) -> None:
     """Write the column of the model of all series, each origin with the newest one trained before it."""
     plan, column = setup.plan, setup.config.family_names.index(boosted.NAME)
-    data, read = RidgeData(history, plan, setup.log), dict[str | None, boosted.Trees]()
+    data, read = LagData(history, plan, setup.log), dict[str | None, boosted.Trees]()
     for e, back in enumerate(plan.evaluated[:-1]):
         block, text = data.block(back, levels.at(plan.origin(back))), boosted.newest(pools.models, back)
         if text not in read:

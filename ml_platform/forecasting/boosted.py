@@ -16,8 +16,8 @@ import numpy as np
 from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.calendar import Floats, Ints, Plan
 from ml_platform.forecasting.grams import Block
+from ml_platform.forecasting.lags import LagData
 from ml_platform.forecasting.levels import LevelTable
-from ml_platform.forecasting.ridge import RidgeData
 
 NAME = "lightgbm"
 CELLS = 1_000_000  # that teach, at most about: beyond, whole series are left out by their hash
@@ -25,7 +25,7 @@ TREES = 300
 SETTINGS: dict[str, Any] = {
     "objective": "regression",
     "learning_rate": 0.05,
-    "num_leaves": 31,
+    "num_leaves": 8,
     "max_bin": 63,
     "num_threads": 1,
     "min_data_in_leaf": 50,
@@ -59,7 +59,7 @@ def teaches(ids: np.ndarray, cells: int) -> np.ndarray:
     return np.asarray([zlib.crc32(str(one).encode()) < share * 2**32 for one in ids], dtype=bool)
 
 
-def lessons(data: RidgeData, levels: LevelTable) -> Lessons:
+def lessons(data: LagData, levels: LevelTable) -> Lessons:
     """All cells of a shard; levels at the origins of the plan's blocks."""
     shard, plan, found = data.history.shard, data.plan, list[tuple[np.ndarray, ...]]()
     for back in range(plan.train, -1, -1):  # the future, 0, has features and no row
@@ -73,7 +73,7 @@ def lessons(data: RidgeData, levels: LevelTable) -> Lessons:
     return Lessons(shard.series_id, counts, *(part[order] for part in (place, response, weight, features)))
 
 
-def tree_features(data: RidgeData, back: int, block: Block, segment: Ints) -> Floats:
+def tree_features(data: LagData, back: int, block: Block, segment: Ints) -> Floats:
     """What ridge knows of a block, and step, season position, level, segment (S,) and the covariates before the origin: (S, H, F)."""
     shard, plan, origin = data.history.shard, data.plan, data.plan.origin(back)
     size, horizon = block.x.shape[:2]
@@ -136,7 +136,7 @@ class Trees:
 
         self._booster = None if text is None else lightgbm.Booster(model_str=text)
 
-    def forecasts(self, data: RidgeData, back: int, block: Block, segment: Ints) -> Floats:
+    def forecasts(self, data: LagData, back: int, block: Block, segment: Ints) -> Floats:
         """Forecasts (S, H) of a block in the units of the series, its long level where there is no model yet.
 
         segment (S,): codes of training, -1 where it knew none.

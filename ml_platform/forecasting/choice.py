@@ -14,7 +14,7 @@ WALKS = ("ets", "theta")
 TREES, MOST = "lightgbm", 2_000_000  # cells up to which a model of all series is worth its minutes
 
 # a multiple of the target has that multiple of the forecast; ridge takes counts for evidence, trees look at the level
-SCALES = frozenset(FAMILIES) - {"ridge", TREES}
+SCALES = frozenset(FAMILIES) - {"ridge", "ridge_lags", TREES}
 ALONE = frozenset({"seasonal_naive", *WALKS})  # no other series changes the forecast of one
 
 

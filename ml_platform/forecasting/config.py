@@ -16,7 +16,7 @@ from ml_platform.forecasting.adapters import RESERVED, Adapter, adapter_of
 
 FAMILIES = (
     "seasonal_naive", "mean_28", "mean_56", "mean_182", "ses_01", "ses_05", "ses_20",
-    "tsb", "croston", "sba", "ets", "theta", "ridge", "lightgbm",
+    "tsb", "croston", "sba", "ets", "theta", "ridge", "ridge_lags", "lightgbm",
 )  # fmt: skip
 FLOORS = ("zero", "seasonal_naive", "mean_28", "mean_56", "mean_182")
 

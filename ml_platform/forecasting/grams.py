@@ -1,6 +1,6 @@
-"""Grams: what ridge rows add up to per series, row by row.
+"""Grams: what rows of regressions add up to per series, row by row, and batched solves.
 
-Belongs here: rows with features and response, their running weighted products. Does not belong here: features and solves (ridge).
+Belongs here: rows with features and response, their running weighted products. Does not belong here: features (ridge, lags).
 """
 
 from dataclasses import dataclass
@@ -9,6 +9,8 @@ from typing import Self
 import numpy as np
 
 from ml_platform.forecasting.calendar import Floats, Ints
+
+JITTER = 1e-6
 
 
 @dataclass(frozen=True)
@@ -41,22 +43,12 @@ class Grams:
 
     def add(self, block: Block, first: int) -> None:
         """Take in the rows of consecutive steps, the first of which is `first`."""
-        rows = self._fade(block.rows, first)
+        keep, rows, self.last = faded(block.rows, first, self.last, self.decay)
         both = np.concatenate([block.x, block.z[:, :, None]], axis=2)
+        self.gram *= keep[:, None, None]
+        self.weight *= keep
         self.gram += (both * rows[:, :, None]).transpose(0, 2, 1) @ both
         self.weight += rows.sum(axis=1)
-
-    def _fade(self, rows: Floats, first: int) -> Floats:
-        """Fade what is there to the newest of these rows (S, n); returns how much of each is left."""
-        steps = first + np.arange(rows.shape[1])
-        newest = np.maximum(np.where(rows > 0, steps, -1).max(axis=1, initial=-1), self.last)
-        if self.decay > 0:
-            keep = (1.0 - self.decay) ** (newest - self.last)
-            self.gram *= keep[:, None, None]
-            self.weight *= keep
-            rows = rows * (1.0 - self.decay) ** np.maximum(newest[:, None] - steps, 0)
-        self.last = newest
-        return rows
 
     def until(self, origin: int) -> tuple[Floats, Floats]:
         """Gram and weight faded to the last step before an origin, for sums over series."""
@@ -64,6 +56,36 @@ class Grams:
             return self.gram, self.weight
         keep = (1.0 - self.decay) ** np.maximum(origin - 1 - self.last, 0)
         return self.gram * keep[:, None, None], self.weight * keep
+
+
+def faded(rows: Floats, first: int, last: Ints, decay: float) -> tuple[Floats, Floats, Ints]:
+    """How much is kept of older rows (S,), how much is left of these (S, n), whose steps begin with the number `first`, and the newest of all (S,).
+
+    A row fades by 1 - `decay` with every step between it and the newest row of its series; last (S,): the newest older one, -1 without any.
+    """
+    steps = first + np.arange(rows.shape[1])
+    newest = np.maximum(np.where(rows > 0, steps, -1).max(axis=1, initial=-1), last)
+    if not decay:
+        return np.ones(len(rows)), rows.astype(float), newest
+    return (1.0 - decay) ** (newest - last), rows * (1.0 - decay) ** np.maximum(newest[:, None] - steps, 0), newest
+
+
+def solve(gram: Floats) -> Floats:
+    """Coefficients (N, F) of bordered grams (N, F + 1, F + 1); a tiny ridge, in each column's own unit, keeps columns that are equal apart."""
+    inner = gram[:, :-1, :-1].copy()
+    place = np.arange(inner.shape[1])
+    diagonal = inner[:, place, place]
+    inner[:, place, place] = np.where(diagonal > 0, diagonal * (1 + JITTER), 1.0)
+    return np.asarray(np.linalg.solve(inner, gram[:, :-1, -1:])[:, :, 0])
+
+
+def solve_series(gram: Floats, prior: Floats, prior_gram: Floats, strength: Floats) -> Floats:
+    """Coefficients per series (S, F): own rows plus `strength` (S,) units of rows that say what the segment says."""
+    extra = strength[:, None, None] * prior_gram
+    joined = gram.copy()
+    joined[:, :-1, :-1] += extra
+    joined[:, :-1, -1] += (extra @ prior[:, :, None])[:, :, 0]
+    return solve(joined)
 
 
 def upper_triangle(matrices: Floats) -> Floats:

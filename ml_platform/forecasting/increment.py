@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ml_platform.forecasting import lags, ridge
 from ml_platform.forecasting.adapted import FAILED
 from ml_platform.forecasting.arrays import Bools, Shard
 from ml_platform.forecasting.backtest import ridge_strength
@@ -27,16 +28,17 @@ from ml_platform.forecasting.fleet import (
     significant,
     triangle_items,
 )
-from ml_platform.forecasting.grams import Grams, symmetric
+from ml_platform.forecasting.grams import Grams, solve_series, symmetric
+from ml_platform.forecasting.lags import LagData, running_grams, training_origins
 from ml_platform.forecasting.levels import LEVELS, History, LevelTable
 from ml_platform.forecasting.pools import DECAY, Setup
 from ml_platform.forecasting.predict import Known, fleet_places, forecast_table
 from ml_platform.forecasting.recorded import Digests, row_digests
-from ml_platform.forecasting.ridge import RidgeData, running_grams, solve_series, training_origins
 from ml_platform.forecasting.standing import Standing, steps_held
 
 OWN = ("fitted", "carried_over")  # states of series with parameters of their own
 NO_NEW_ROW = "no_new_row"
+REGRESSIONS = frozenset({ridge.NAME, lags.NAME})
 KEPT_DIGITS = 1e-6  # a fleet keeps ten, and a repetition of the same sums differs in the last of sixteen
 AT_ONCE = 2048  # series whose equations stay in the cache of a core
 
@@ -47,7 +49,7 @@ class AdapterError(ValueError):
 
 @dataclass(frozen=True)
 class Lessons:
-    """What ridge remembers of S series: grams of all rows, and levels (S, L) at the first step of the block that the next step belongs to."""
+    """What the ridge on lags remembers of S series: grams of all rows, and levels (S, L) at the first step of the block that the next step belongs to."""
 
     grams: Grams
     block: Floats
@@ -56,9 +58,9 @@ class Lessons:
     def of(cls, history: History, setup: Setup) -> "Lessons":
         """From a whole history."""
         plan, size = setup.plan, len(history.y)
-        if not setup.with_ridge:
+        if not setup.with_lags:
             return cls(Grams.empty(size, 0, 0.0), np.zeros((size, 0)))
-        data, steps = RidgeData(history, replace(plan, refit=(0,)), setup.log), plan.steps
+        data, steps = LagData(history, replace(plan, refit=(0,)), setup.log), plan.steps
         levels = LevelTable.of(history, [*training_origins(plan), steps], plan.season)
         ((_, grams),) = running_grams(data, levels, DECAY[setup.kind])
         begun = data.block_of(steps) <= steps
@@ -66,7 +68,7 @@ class Lessons:
 
     def advanced(self, standing: Standing, setup: Setup) -> "Lessons":
         """With the row of the last step, if it is one."""
-        data, step = RidgeData(standing.history, setup.plan, setup.log), standing.shard.steps - 1
+        data, step = LagData(standing.history, setup.plan, setup.log), standing.shard.steps - 1
         grams, block = deepcopy(self.grams), self.block
         if step >= setup.plan.begin:
             first = data.block_of(step)
@@ -75,12 +77,18 @@ class Lessons:
             block = standing.levels(setup.plan.season)
         return Lessons(grams, block)
 
+    def take(self, rows: Bools) -> "Lessons":
+        """Of some of the series."""
+        grams = self.grams
+        some = replace(grams, gram=grams.gram[rows], weight=grams.weight[rows], last=grams.last[rows])
+        return Lessons(some, self.block[rows])
+
 
 @dataclass(frozen=True)
 class CohortStatistics:
     """All that forecasts of S series of a cohort need, and the next step, at frozen priors, penalties and selection of a fleet.
 
-    known: of the fleet with the pools of the cohort alone. constants: see Known.constants; those of ridge are refitted with every row.
+    known: of the fleet with the pools of the cohort alone. constants: see Known.constants; those of regressions are refitted with every row.
     digests (S,): see recorded. touched (S,): whether a value was observed since these statistics were made from a history or a table.
     """
 
@@ -104,7 +112,7 @@ class CohortStatistics:
         own = of_cohort(fleet, cohort)
         known = Known(own, shard, fleet_places(fleet, shard)[0], used_families(own))
         setup, constants = known.setup, known.constants()
-        standing = Standing.of(shard, setup, constants)
+        standing = Standing.of(shard, setup, constants, teaches=True)
         lessons = Lessons.of(standing.history, setup)
         held = standing.trimmed(steps_held(setup))
         digests = row_digests(shard.y, shard.covariates(0, shard.steps), shard.position)
@@ -118,22 +126,19 @@ class CohortStatistics:
         digests = self.digests + row_digests(
             y[:, None], known[:, :, :1], standing.shard.position + standing.shard.steps - 1
         )
-        lessons = self.lessons.advanced(standing, later.setup) if later.setup.with_ridge else self.lessons
+        lessons = self.lessons.advanced(standing, later.setup) if later.setup.with_lags else self.lessons
         seen = ~np.isnan(y)
         made = replace(self, known=later, standing=standing, lessons=lessons, digests=digests, touched=seen)
         return replace(_refitted(made), touched=self.touched | seen)
 
     def take(self, rows: Bools) -> "CohortStatistics":
         """Of some of the series."""
-        standing, grams = self.standing.take(rows), self.lessons.grams
+        standing = self.standing.take(rows)
         return CohortStatistics(
             self.cohort,
             self.known.take(rows).on(standing),
             standing,
-            Lessons(
-                replace(grams, gram=grams.gram[rows], weight=grams.weight[rows], last=grams.last[rows]),
-                self.lessons.block[rows],
-            ),
+            self.lessons.take(rows),
             {name: values[rows] for name, values in self.constants.items()},
             self.digests[rows],
             self.touched[rows],
@@ -153,12 +158,13 @@ class CohortStatistics:
         return bool(self.known.weights[:, self.known.setup.config.family_names.index(family)].any())
 
     def moved(self) -> Bools:
-        """Series whose ridge coefficients are no longer those of the fleet, beyond the digits that a fleet keeps, (S,)."""
-        if "ridge" not in self.constants:
-            return np.zeros(len(self), dtype=bool)
-        before = self.known.constants()["ridge"]
-        apart = np.abs(self.constants["ridge"] - before).max(axis=1)
-        return np.asarray(apart > KEPT_DIGITS * np.abs(before).max(axis=1))
+        """Series whose coefficients are no longer those of the fleet, beyond the digits that a fleet keeps, (S,)."""
+        moved, known = np.zeros(len(self), dtype=bool), self.known.constants()
+        for name in REGRESSIONS:
+            if name in known:
+                apart = np.abs(self.constants[name] - known[name]).max(axis=1, initial=0.0)
+                moved |= apart > KEPT_DIGITS * np.abs(known[name]).max(axis=1, initial=0.0)
+        return moved
 
     @property
     def steps(self) -> int:
@@ -177,7 +183,7 @@ class CohortStatistics:
         return self.standing.history.counts[:, -1].astype(np.int64)
 
     def rows(self) -> list[dict[str, str | None]]:
-        """Rows of the fleet after these steps, one per series: refreshed coefficients of ridge, everything else as it was.
+        """Rows of the fleet after these steps, one per series: refreshed coefficients of regressions, everything else as it was.
 
         A fitted series of which nothing was observed is `carried_over`; one that the fleet does not know is `fallback`.
         """
@@ -191,8 +197,8 @@ class CohortStatistics:
         if not self.touched[place]:
             return {**row, "state": "carried_over", "reason": NO_NEW_ROW}
         own = dict(self.known.own[place])
-        if "ridge" in own:
-            own["ridge"] = significant(self.constants["ridge"][place]).tolist()
+        for name in own.keys() & REGRESSIONS:
+            own[name] = significant(self.constants[name][place]).tolist()
         reason = FAILED if "failed" in own else None
         return {**row, "state": "fitted", "reason": reason, "parameters": json.dumps(own)}
 
@@ -204,23 +210,26 @@ class CohortStatistics:
 
 
 def _refitted(statistics: CohortStatistics) -> CohortStatistics:
-    """With ridge coefficients of the touched series that have their own; all others keep theirs."""
-    rows = np.flatnonzero(statistics.touched & statistics.known.owns("ridge"))
-    if not statistics.known.setup.with_ridge or not len(rows):
-        return statistics
-    betas = statistics.constants["ridge"].copy()
-    for some in np.split(rows, range(AT_ONCE, len(rows), AT_ONCE)):
-        betas[some] = _coefficients(statistics, some)
-    return replace(statistics, constants={**statistics.constants, "ridge": betas})
+    """With coefficients of the touched series that have their own; all others keep theirs."""
+    known, constants = statistics.known, dict(statistics.constants)
+    for name in REGRESSIONS & constants.keys():
+        rows = np.flatnonzero(statistics.touched & known.owns(name))
+        constants[name] = constants[name].copy()
+        for some in np.split(rows, range(AT_ONCE, len(rows), AT_ONCE)):
+            constants[name][some] = _coefficients(statistics, name, some)
+    return replace(statistics, constants=constants)
 
 
-def _coefficients(statistics: CohortStatistics, rows: Ints) -> Floats:
-    setup, reader, width = statistics.known.setup, statistics.known.reader, statistics.constants["ridge"].shape[1]
+def _coefficients(statistics: CohortStatistics, name: str, rows: Ints) -> Floats:
+    setup, reader, width = statistics.known.setup, statistics.known.reader, statistics.constants[name].shape[1]
+    pool, pool_gram = ("slopes", "slope_gram") if name == ridge.NAME else ("prior", "prior_gram")
     groups, place = np.unique(statistics.known.shard.segment[rows], return_inverse=True)
-    prior = reader.array("prior", tuple(str(k) for k in range(width)), groups)
-    prior_gram = symmetric(reader.array("prior_gram", triangle_items(width), groups), width)
-    strength = ridge_strength(reader.array("factors", ("dispersion",), groups)[:, 0], setup)
-    return solve_series(statistics.lessons.grams.gram[rows], prior[place], prior_gram[place], strength[place])
+    prior = reader.array(pool, tuple(str(k) for k in range(width)), groups)[place]
+    prior_gram = symmetric(reader.array(pool_gram, triangle_items(width), groups), width)[place]
+    strength = ridge_strength(reader.array("factors", ("dispersion",), groups)[:, 0], setup)[place]
+    if name == ridge.NAME:
+        return statistics.standing.moments.take(rows).slopes(prior, prior_gram, strength, setup.kind)
+    return solve_series(statistics.lessons.grams.gram[rows], prior, prior_gram, strength)
 
 
 def used_families(fleet: Fleet) -> tuple[str, ...]:

@@ -84,7 +84,8 @@ def level_class(level: Floats, edges: Floats) -> Ints:
 def measure(told: Residuals, setup: Setup) -> Spreads:
     """Spreads of a fleet from what it said and held at past origins."""
     groups, segment, kind = setup.segments, told.segment, setup.kind
-    factor = _mean_factor(told, groups) if setup.log else np.ones(groups)
+    spread = _group_spread(_log_errors(told), segment, groups) if setup.log else None
+    factor = np.ones(groups) if spread is None else _mean_factor(told, groups, spread)
     mean = told.mean * factor[segment][:, None, None]
     least = least_amount(_flat(told.actual), kind)
     units = unit(mean, told.scale, kind, least)
@@ -97,7 +98,7 @@ def measure(told: Residuals, setup: Setup) -> Spreads:
     group = _group_quantiles(residual, segment, classes, setup)
     own, count = row_quantiles(_flat(residual), quantile_levels(setup.config))
     series = _draw(own, count, group[segment, classes], SERIES_CELLS)
-    point, group_point = _points(mean, told, groups, setup.config.objective)
+    point, group_point = _points(mean, told, factor, spread, setup.config.objective)
     counts = _counts(
         np.maximum(mean, least[:, None, None]), told, segment * CLASSES + classes, groups, quantile_levels(setup.config)
     )
@@ -129,8 +130,8 @@ def _edges(level: Floats, segment: Ints, groups: int) -> Floats:
     return out
 
 
-def _mean_factor(told: Residuals, groups: int) -> Floats:
-    """Mean over blend of logs, by segment, which is a median: what lognormal errors of their middle half say, drawn to actual over blend.
+def _mean_factor(told: Residuals, groups: int, spread: Floats) -> Floats:
+    """Mean over blend of logs, by segment, which is a median: what lognormal errors of this spread (G,) say, drawn to actual over blend.
 
     The farther actual over blend lies from that in standard errors over origins, the more it counts: few origins may be odd ones.
     """
@@ -140,19 +141,29 @@ def _mean_factor(told: Residuals, groups: int) -> Floats:
     known, total = (said > 0).sum(axis=1), said.sum(axis=1)
     ratio = np.clip(got.sum(axis=1) / np.where(total > 0, total, 1.0), 0.5, 2.0)
     error = np.nansum((each - ratio[:, None]) ** 2, axis=1) / np.maximum(known * (known - 1.0), 0.5)
-    usual = np.exp(_middle_spread(told, groups) ** 2 / 2.0)
+    usual = np.exp(spread**2 / 2.0)
     trust = (ratio - usual) ** 2 / np.maximum((ratio - usual) ** 2 + error, 1e-12)
     return np.where(total > 0, np.clip(usual + trust * (ratio - usual), 0.5, 2.0), 1.0)
 
 
-def _middle_spread(told: Residuals, groups: int) -> Floats:
-    """Standard deviation of log errors by segment (G,), from their quartiles."""
-    both, out = told.seen & (told.actual > 0) & (told.mean > 0), np.zeros(groups)
+def _log_errors(told: Residuals) -> Floats:
+    """Logs of actual over blend, (N, J, H), NaN where one of them is not positive."""
+    both = told.seen & (told.actual > 0) & (told.mean > 0)
     logs = np.log(np.where(both, told.actual, 1.0)) - np.log(np.where(both, told.mean, 1.0))
-    logs = np.where(both, logs, np.nan)
-    for group, rows in _groups(told.segment, groups):
-        quartiles, _ = row_quantiles(logs[rows].reshape(1, -1), (0.25, 0.75))
-        out[group] = np.nan_to_num(quartiles[0, 1] - quartiles[0, 0]) / QUARTILES
+    return np.where(both, logs, np.nan)
+
+
+def _middle_spread(logs: Floats) -> tuple[Floats, Floats]:
+    """Standard deviation of each row (N, M) as its quartiles tell it, (N,), and of how many values, (N,)."""
+    quartiles, count = row_quantiles(logs, (0.25, 0.75))
+    return np.nan_to_num(quartiles[:, 1] - quartiles[:, 0]) / QUARTILES, count
+
+
+def _group_spread(logs: Floats, segment: Ints, groups: int) -> Floats:
+    """Standard deviation of log errors (N, J, H) by segment (G,), from their quartiles."""
+    out = np.zeros(groups)
+    for group, rows in _groups(segment, groups):
+        out[group] = _middle_spread(logs[rows].reshape(1, -1))[0][0]
     return out
 
 
@@ -217,13 +228,25 @@ def _counts(
     return spread, group.reshape(groups, CLASSES), levels.reshape(groups, CLASSES, len(probabilities))
 
 
-def _points(mean: Floats, told: Residuals, groups: int, objective: str) -> tuple[Floats, Floats]:
+def _points(
+    mean: Floats, told: Residuals, factor: Floats, spread: Floats | None, objective: str
+) -> tuple[Floats, Floats]:
     """Factor on the mean with the least absolute percentage error, by series (N,) and by segment (G,).
 
-    The minimum of sum |a - c m| / a over c is the median of a / m weighted by m / a; zero actuals do not count.
+    factor (G,): mean over blend. spread (G,): of log errors; None where values are not modelled in logs.
     """
+    groups, segment = len(factor), told.segment
     if objective != "mape":
         return np.ones(len(mean)), np.ones(groups)
+    if spread is None:
+        return _least_percentage(mean, told, groups)
+    own, count = _middle_spread(_flat(_log_errors(told)))
+    drawn = _draw(own[:, None] ** 2, count, spread[segment][:, None] ** 2, SERIES_CELLS)[:, 0]
+    return np.exp(-drawn) / factor[segment], np.exp(-(spread**2)) / factor  # of lognormal errors, times their median
+
+
+def _least_percentage(mean: Floats, told: Residuals, groups: int) -> tuple[Floats, Floats]:
+    """The minimum of sum |a - c m| / a over c is the median of a / m weighted by m / a; zero actuals do not count: c (N,) and (G,)."""
     usable = told.seen & (told.actual > 0) & (mean > 0)
     ratio = _flat(np.where(usable, told.actual / np.where(mean > 0, mean, 1.0), np.nan))
     by_segment = np.ones(groups)

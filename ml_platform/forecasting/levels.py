@@ -15,6 +15,7 @@ from ml_platform.forecasting.running import BEFORE_FIRST, SMOOTHING, SPARSE, Run
 
 MEANS = {"mean_28": 28, "mean_56": 56, "mean_182": 182}
 LEVELS = (*MEANS, *SMOOTHING, *SPARSE)
+LEAST = 0.02  # smallest value in logs, as a share of the series' mean
 
 
 class History:
@@ -45,6 +46,19 @@ class History:
     def between(self, start: int, end: int) -> tuple[Floats, Floats]:
         """Sum and count of observed steps in [start, end), each (S,)."""
         return self.sums[:, end] - self.sums[:, start], self.counts[:, end] - self.counts[:, start]
+
+
+def responses(history: History, log: bool, first: int = 0) -> Floats:
+    """Values from a step on as regressions and walks see them, (S, T - first), NaN where not observed; logs where `log`.
+
+    A value counts for no less than a share of the mean up to it: later ones change nothing that was seen.
+    """
+    y = np.where(history.seen, history.y, np.nan)[:, first:]
+    if not log:
+        return y
+    steps, sums = history.counts[:, first + 1 :], history.sums[:, first + 1 :]
+    mean = np.divide(sums, steps, out=np.ones_like(steps), where=steps > 0)
+    return np.asarray(np.log(np.maximum(y, LEAST * np.maximum(mean, 1e-12))))
 
 
 def _running(values: Floats | Bools, before: Floats | None) -> Floats:

@@ -194,12 +194,14 @@ def _pool_tables(
     setup, codes = cohort.setup, cohort.codes
     season = setup.plan.season
     profile = np.roll(pools.profile[:, -1], position % season, axis=1)  # from step index to season position
-    prior = pools.prior[:, -1]
+    prior, slopes = pools.prior[:, -1], pools.slopes[:, -1]
     factors = [spreads.mean, spreads.group_point, pools.dispersion[:, -1], pools.mean[:, -1]]
     meta = (KINDS.index(setup.kind), setup.plan.harmonics, position + setup.plan.begin, codes.min())
     arrays: dict[str, tuple[Floats, tuple[str, ...]]] = {
         "profile": (profile, tuple(str(k) for k in range(season))),
         "drift": (pools.drift[:, -1], LEVELS),
+        "slopes": (slopes, tuple(str(k) for k in range(slopes.shape[1]))),
+        "slope_gram": (upper_triangle(pools.slope_gram[:, -1]), triangle_items(slopes.shape[1])),
         "prior": (prior, tuple(str(k) for k in range(prior.shape[1]))),
         "prior_gram": (upper_triangle(pools.prior_gram[:, -1]), triangle_items(prior.shape[1])),
         "weights": (selection.segment, setup.config.family_names),

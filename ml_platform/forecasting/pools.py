@@ -10,13 +10,14 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from ml_platform.forecasting import boosted
+from ml_platform.forecasting import boosted, lags, ridge
 from ml_platform.forecasting.arrays import Shard, sum_by
 from ml_platform.forecasting.calendar import Floats, Ints, Plan, drift_window
 from ml_platform.forecasting.choice import Choice
 from ml_platform.forecasting.config import ForecastConfig
+from ml_platform.forecasting.lags import LagData, running_grams
 from ml_platform.forecasting.levels import History, LevelTable
-from ml_platform.forecasting.ridge import RidgeData, running_grams, solve_prior
+from ml_platform.forecasting.ridge import Moments
 
 Kind = Literal["counts", "positive", "real"]
 PROFILE_VARIANCE = 1 / 12  # how much season profiles differ between the series of a segment, squared
@@ -46,7 +47,11 @@ class Setup:
 
     @property
     def with_ridge(self) -> bool:
-        return "ridge" in self.config.family_names
+        return ridge.NAME in self.config.family_names
+
+    @property
+    def with_lags(self) -> bool:
+        return lags.NAME in self.config.family_names
 
     @property
     def with_trees(self) -> bool:
@@ -61,8 +66,10 @@ class PoolSums:
     count: Floats  # (G, T)
     level: Floats  # (G, E, L) sums of level x observed steps of the drift window
     spread: Floats  # (G, E) sums of squared deviations from each series' mean
-    gram: Floats  # (G, R, F + 1, F + 1)
+    gram: Floats  # (G, R, F + 1, F + 1) of ridge, relative
     weight: Floats  # (G, R)
+    lag_gram: Floats  # (G, R, F + 1, F + 1) of the ridge on lags, which has other features
+    lag_weight: Floats  # (G, R)
 
     def to_table(self) -> pa.Table:
         """One row per array: name, shape, values."""
@@ -105,7 +112,8 @@ def pool_sums(shard: Shard, setup: Setup) -> PoolSums:
     squares = np.cumsum(history.y**2, axis=1)
     spread = np.stack([_spread(history, squares, origin) for origin in origins], axis=1)
     judged = usable(shard, setup.config)
-    gram, weight = _gram_sums(shard.take(judged), known.take(judged), setup)
+    gram, weight = _moment_sums(shard.take(judged), setup)
+    lag_gram, lag_weight = _lag_sums(shard.take(judged), known.take(judged), setup)
     return PoolSums(
         total=sum_by(history.y, shard.segment, groups),
         count=sum_by(history.seen.astype(float), shard.segment, groups),
@@ -113,6 +121,8 @@ def pool_sums(shard: Shard, setup: Setup) -> PoolSums:
         spread=sum_by(spread, shard.segment, groups),
         gram=gram,
         weight=weight,
+        lag_gram=lag_gram,
+        lag_weight=lag_weight,
     )
 
 
@@ -121,12 +131,27 @@ def _spread(history: History, squares: Floats, origin: int) -> Floats:
     return np.maximum(squares[:, origin - 1] - total**2 / np.maximum(count, 1.0), 0.0)
 
 
-def _gram_sums(shard: Shard, levels: LevelTable, setup: Setup) -> tuple[Floats, Floats]:
+def _moment_sums(shard: Shard, setup: Setup) -> tuple[Floats, Floats]:
     plan, groups = setup.plan, setup.segments
-    data = RidgeData(History(shard, setup.config.missing), plan, setup.log)
-    width = data.width() + 1 if setup.with_ridge else 1
+    width = ridge.width(plan, shard) + 1 if setup.with_ridge else 0
     gram, weight = np.zeros((groups, len(plan.refit), width, width)), np.zeros((groups, len(plan.refit)))
     if setup.with_ridge and len(shard):
+        begun = Moments.empty(shard, plan, DECAY[setup.kind], teaches=True)
+        history, origins = History(shard, setup.config.missing), [plan.origin(back) for back in plan.refit]
+        for at, moments in enumerate(ridge.walk(history, plan, setup.log, begun, origins)):
+            own, rows = moments.relative(setup.kind)
+            kept = moments.kept(origins[at])
+            gram[:, at] = sum_by(own * kept[:, None, None], shard.segment, groups)
+            weight[:, at] = sum_by(rows * kept, shard.segment, groups)
+    return gram, weight
+
+
+def _lag_sums(shard: Shard, levels: LevelTable, setup: Setup) -> tuple[Floats, Floats]:
+    plan, groups = setup.plan, setup.segments
+    data = LagData(History(shard, setup.config.missing), plan, setup.log)
+    width = data.width() + 1 if setup.with_lags else 0
+    gram, weight = np.zeros((groups, len(plan.refit), width, width)), np.zeros((groups, len(plan.refit)))
+    if setup.with_lags and len(shard):
         for at, (back, grams) in enumerate(running_grams(data, levels, DECAY[setup.kind])):
             own, rows = grams.until(plan.origin(back))
             gram[:, at], weight[:, at] = sum_by(own, shard.segment, groups), sum_by(rows, shard.segment, groups)
@@ -137,7 +162,7 @@ def lessons(shard: Shard, setup: Setup) -> boosted.Lessons:
     """What a shard teaches the model of all series, in pass one."""
     teachers = boosted.sample(shard.take(usable(shard, setup.config)), setup.cells)
     history = History(teachers, setup.config.missing)
-    return boosted.lessons(RidgeData(history, setup.plan, setup.log), block_levels(history, setup.plan))
+    return boosted.lessons(LagData(history, setup.plan, setup.log), block_levels(history, setup.plan))
 
 
 def block_levels(history: History, plan: Plan) -> LevelTable:
@@ -163,7 +188,9 @@ class Pools:
     drift: Floats  # (G, E, L)
     dispersion: Floats  # (G, E)
     mean: Floats  # (G, E)
-    prior: Floats  # (G, R, F)
+    slopes: Floats  # (G, R, F)
+    slope_gram: Floats  # (G, R, F, F)
+    prior: Floats  # (G, R, F) of the ridge on lags
     prior_gram: Floats  # (G, R, F, F)
     models: Mapping[int, str] = field(default_factory=dict)  # of all series, by refit
 
@@ -193,8 +220,8 @@ def derive_pools(sums: PoolSums, setup: Setup) -> Pools:
             [_profile(sums, origin, plan.season, dispersion[:, e]) for e, origin in enumerate(origins)], axis=1
         )
         drift = _drift(sums, total, origins, plan.season, dispersion)
-    prior, prior_gram = _priors(sums, setup)
-    return Pools(profile, drift, dispersion, total[:, at] / cells, prior, prior_gram)
+    priors = (*_slopes(sums), *_lag_priors(sums, setup))
+    return Pools(profile, drift, dispersion, total[:, at] / cells, *priors)
 
 
 def _profile(sums: PoolSums, origin: int, season: int, dispersion: Floats) -> Floats:
@@ -222,10 +249,21 @@ def _drift(sums: PoolSums, total: Floats, origins: Sequence[int], season: int, d
     return np.asarray(np.clip((recent[:, :, None] + strength) / (sums.level + strength), 0.5, 2.0))
 
 
-def _priors(sums: PoolSums, setup: Setup) -> tuple[Floats, Floats]:
+def _slopes(sums: PoolSums) -> tuple[Floats, Floats]:
     groups, refits, width = sums.gram.shape[:3]
-    if width == 1:
+    if not width:
+        return np.zeros((groups, refits, 0)), np.zeros((groups, refits, 0, 0))
+    return _by_refit([ridge.solve_prior(sums.gram[:, r], sums.weight[:, r], SEGMENT_ROWS) for r in range(refits)])
+
+
+def _lag_priors(sums: PoolSums, setup: Setup) -> tuple[Floats, Floats]:
+    groups, refits, width = sums.lag_gram.shape[:3]
+    if not width:
         return np.zeros((groups, refits, 0)), np.zeros((groups, refits, 0, 0))
     level = 0.0 if setup.log else 1.0  # of the long level, which the response is relative to
-    solved = [solve_prior(sums.gram[:, r], sums.weight[:, r], SEGMENT_ROWS, level) for r in range(refits)]
+    told = [(sums.lag_gram[:, r], sums.lag_weight[:, r]) for r in range(refits)]
+    return _by_refit([lags.solve_prior(gram, weight, SEGMENT_ROWS, level) for gram, weight in told])
+
+
+def _by_refit(solved: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
     return np.stack([prior for prior, _ in solved], axis=1), np.stack([gram for _, gram in solved], axis=1)

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ml_platform.forecasting import adapted, boosted
+from ml_platform.forecasting import adapted, boosted, lags, ridge
 from ml_platform.forecasting.adapted import Texts, rows_of
 from ml_platform.forecasting.arrays import Bools, Shard
-from ml_platform.forecasting.backtest import WALKS, clip_forecasts, family_forecasts, outspoken
+from ml_platform.forecasting.backtest import WALKS, clip_forecasts, family_forecasts, outspoken, standstill
 from ml_platform.forecasting.bounds import Law, least_amount, quantile_levels
 from ml_platform.forecasting.calendar import Floats, Ints, Plan, plan_folds
 from ml_platform.forecasting.config import ForecastConfig
@@ -31,9 +31,9 @@ from ml_platform.forecasting.fleet import (
     step_items,
 )
 from ml_platform.forecasting.intervals import CLASSES, level_class
+from ml_platform.forecasting.lags import LagData, feature_width, respond
 from ml_platform.forecasting.levels import LEVELS, History
 from ml_platform.forecasting.pools import Setup, Shared, block_levels
-from ml_platform.forecasting.ridge import RidgeData, feature_width, respond
 from ml_platform.forecasting.selection import blend
 from ml_platform.forecasting.sparse import Counts
 from ml_platform.forecasting.standing import Standing
@@ -148,8 +148,11 @@ class Known:
         names = [name for name in WALKS if name in self.setup.config.family_names]
         found = {name: self.parameter(name, np.tile(WALKS[name].DEFAULT, (len(self.shard), 1))) for name in names}
         if self.setup.with_ridge:
+            width = ridge.width(self.setup.plan, self.shard)
+            found[ridge.NAME] = self.parameter(ridge.NAME, self.pool("slopes", tuple(str(k) for k in range(width))))
+        if self.setup.with_lags:
             width = feature_width(self.setup.plan, self.shard)
-            found["ridge"] = self.parameter("ridge", self.pool("prior", tuple(str(k) for k in range(width))))
+            found[lags.NAME] = self.parameter(lags.NAME, self.pool("prior", tuple(str(k) for k in range(width))))
         return found
 
     def owns(self, name: str) -> Bools:
@@ -188,19 +191,32 @@ def _families(known: Known, standing: Standing, constants: Mapping[str, Floats])
     for name, states in standing.walks.items():
         said = WALKS[name].ahead(states, standing.running.steps, constants[name], setup.plan.horizon, season)
         out[:, :, setup.config.family_names.index(name)] = outspoken(said, setup)
-    if not (setup.with_trees or setup.with_ridge):
+    if setup.with_ridge:
+        said = _ridge(known, standing, constants[ridge.NAME], shared.mean)
+        out[:, :, setup.config.family_names.index(ridge.NAME)] = said
+    if not (setup.with_trees or setup.with_lags):
         return out
-    data = RidgeData(history, setup.plan, setup.log)
+    data = LagData(history, setup.plan, setup.log)
     block = data.block(0, levels)
     if setup.with_trees:
         trees = boosted.Trees(known.reader.text(boosted.NAME))
         out[:, :, setup.config.family_names.index(boosted.NAME)] = trees.forecasts(
             data, 0, block, known.reader.codes(shard.segment)
         )
-    if setup.with_ridge:
-        said = respond(block.x, constants["ridge"], block.scale, setup.log)
-        out[:, :, setup.config.family_names.index("ridge")] = said
+    if setup.with_lags:
+        said = respond(block.x, constants[lags.NAME], block.scale, setup.log)
+        out[:, :, setup.config.family_names.index(lags.NAME)] = said
     return out
+
+
+def _ridge(known: Known, standing: Standing, constants: Floats, mean: Floats) -> Floats:
+    """Forecasts (S, H) of ridge; slopes of a segment are relative, those of a series are not."""
+    setup, shard = known.setup, standing.shard
+    relative = np.where(known.owns(ridge.NAME), 1.0, standing.moments.scale(setup.kind))
+    slopes = constants * relative[:, None]
+    ahead = ridge.features(shard, setup.plan, shard.steps, shard.steps + setup.plan.horizon)
+    level = standing.moments.level(slopes, standstill(mean, setup))
+    return outspoken(ridge.forecast(ahead, slopes, level), setup)
 
 
 def _adapted(known: Known, standing: Standing, out: Floats) -> dict[str, list[str]]:

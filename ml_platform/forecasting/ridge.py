@@ -1,175 +1,158 @@
-"""Ridge: one small regression per series on lags, calendar and known-future covariates, drawn to its segment's.
+"""Ridge: one small regression per series on calendar and known-future covariates, slopes drawn to its segment's, around a level that moves.
 
-Belongs here: features of a block of steps, their Gram matrices, batched solves. Does not belong here: when to fit (pools, backtest).
+Belongs here: its rows, what they add up to, slopes, levels, forecasts. Does not belong here: regressions on lags (lags), when to fit (pools, backtest).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
 from ml_platform.forecasting.arrays import Shard
-from ml_platform.forecasting.calendar import Floats, Ints, Plan, window
-from ml_platform.forecasting.grams import Block, Grams
-from ml_platform.forecasting.levels import LEVELS, History, LevelTable, seasonal_naive
+from ml_platform.forecasting.calendar import Floats, Ints, Plan, drift_window
+from ml_platform.forecasting.features import calendar_features, calendar_width, covariate_features
+from ml_platform.forecasting.grams import faded, solve, solve_series
+from ml_platform.forecasting.levels import History, responses
 
-LONG_DUMMIES = 31  # longer seasons are described by harmonics
-HARMONICS = 2
-JITTER = 1e-6
+NAME = "ridge"
+STEPS = 128  # whose rows are made at once
+RECENT = 0.75  # share of the recent mean in the level, the rest is the mean of all steps
+CONSTANT = 1e-9  # of a column's mean square: with less variance it is the same all the time
 
 
-class RidgeData:
-    """Everything that features need: history, covariates, calendar.
+def width(plan: Plan, shard: Shard) -> int:
+    """Number of slopes."""
+    return calendar_width(plan) + 2 * int(shard.known.shape[1])
 
-    Rows that teach lie in blocks of a horizon that ended with the history when the fleet was trained: one more step adds one row.
+
+def features(shard: Shard, plan: Plan, start: int, end: int) -> Floats:
+    """Calendar, covariates and whether they are known, of steps [start, end): (S, n, F)."""
+    calendar = calendar_features(shard.position + np.arange(start, end), plan)
+    known = covariate_features(shard, start, end)
+    return np.concatenate([np.broadcast_to(calendar, (len(shard), *calendar.shape)), known], axis=2)
+
+
+@dataclass
+class Moments:
+    """Products of 1, features and response, summed over the observed steps of S series up to `last` (S,), -1 where there is none.
+
+    gram (S, F + 2, F + 2), or its first row alone (S, 1, F + 2), fades by `decay` with every step between a row and the last one; recent (S, F + 2),
+    the products with 1, by `rate`. Rows are added in place.
     """
 
-    def __init__(self, history: History, plan: Plan, log: bool) -> None:
-        self.history, self.plan, self.log = history, plan, log
+    gram: Floats
+    recent: Floats
+    last: Ints
+    decay: float
+    rate: float
 
-    def width(self) -> int:
-        """Number of features."""
-        return feature_width(self.plan, self.history.shard)
+    @classmethod
+    def empty(cls, shard: Shard, plan: Plan, decay: float, teaches: bool) -> Self:
+        """Without rows; one that does not teach holds the first row of grams alone."""
+        size, columns = len(shard), width(plan, shard) + 2
+        gram = np.zeros((size, columns if teaches else 1, columns))
+        rate = 2.0 / (drift_window(plan.season) + 1.0)
+        return cls(gram, np.zeros((size, columns)), np.full(size, -1, dtype=np.int64), decay, rate)
 
-    def block_of(self, step: int) -> int:
-        """First step of the block that teaches from a step."""
-        begin, length = self.plan.begin, self.plan.horizon
-        return begin + (step - begin) // length * length
+    @classmethod
+    def none(cls, size: int) -> Self:
+        """Of series that no ridge forecasts."""
+        return cls(np.zeros((size, 0, 0)), np.zeros((size, 0)), np.full(size, -1, dtype=np.int64), 0.0, 0.0)
 
-    def block_after(self, step: int) -> int:
-        """First step of the next block."""
-        return self.block_of(step) + self.plan.horizon
+    def add(self, x: Floats, z: Floats, first: int) -> None:
+        """Take in features (S, n, F) and responses (S, n), NaN where not observed, of steps of which the first has the number `first`."""
+        seen = ~np.isnan(z)
+        columns = np.concatenate([np.ones((*z.shape, 1)), x, np.where(seen, z, 0.0)[:, :, None]], axis=2)
+        keep, weight, last = faded(seen, first, self.last, self.decay)
+        left = columns[:, :, : self.gram.shape[1]] * weight[:, :, None]
+        self.gram *= keep[:, None, None]
+        self.gram += left.transpose(0, 2, 1) @ columns
+        keep, weight, last = faded(seen, first, self.last, self.rate)
+        self.recent *= keep[:, None]
+        self.recent += (weight[:, None, :] @ columns)[:, 0]
+        self.last = last
 
-    def block(self, back: int, levels: Floats) -> Block:
-        """The block of `horizon` steps after the origin `back` horizons before the end; levels (S, L) of that origin."""
-        return self.rows(self.plan.origin(back), levels, 0, self.plan.horizon)
+    def kept(self, origin: int) -> Floats:
+        """How much of the products is left at the last step before an origin, (S,), for sums over series."""
+        return np.asarray((1.0 - self.decay) ** np.maximum(origin - 1 - self.last, 0))
 
-    def rows(self, origin: int, levels: Floats, start: int, end: int) -> Block:
-        """Steps [start, end) after an origin, with a response where they are not in the future; levels (S, L) of that origin."""
-        scale = np.nan_to_num(levels[:, LEVELS.index("mean_182")])
-        usable = scale > 0 if not self.history.gap or self.log else np.abs(scale) > 0
-        safe = np.where(usable, np.abs(scale), 1.0)
-        parts = [
-            self._lags(origin, levels, safe, (start, end)),
-            self._calendar(origin + start, end - start),
-            self._covariates(origin + start, end - start),
-        ]
-        steps = slice(origin + start, origin + end)
-        past = origin + end <= self.plan.steps
-        z = self._response(self.history.y[:, steps], safe) if past else np.zeros((len(safe), 0))
-        weight = usable[:, None] * (1.0 if self.log else safe[:, None])
-        rows = np.asarray(self.history.seen[:, steps] * weight) if past else z
-        return Block(np.concatenate(parts, axis=2) * usable[:, None, None], safe, z, rows)
+    def take(self, rows: np.ndarray) -> "Moments":
+        """Of some of the series."""
+        return Moments(self.gram[rows], self.recent[rows], self.last[rows], self.decay, self.rate)
 
-    def _response(self, y: Floats, scale: Floats) -> Floats:
-        ratio = y / scale[:, None]
-        return np.log(np.maximum(ratio, 0.02)) if self.log else ratio
+    def centred(self) -> Floats:
+        """Products of deviations of features and response from their means, (S, F + 1, F + 1); a constant column has none."""
+        total = self.gram[:, :1, 1:]
+        out = self.gram[:, 1:, 1:] - total.transpose(0, 2, 1) @ total / np.maximum(self.gram[:, :1, :1], 1e-300)
+        place = np.arange(out.shape[1])
+        moves = out[:, place, place] > CONSTANT * self.gram[:, place + 1, place + 1]
+        return np.asarray(out * moves[:, :, None] * moves[:, None, :])
 
-    def _lags(self, origin: int, levels: Floats, scale: Floats, steps: tuple[int, int]) -> Floats:
-        """Constant, short levels and the same season position, all relative to the long level: (S, n, 6)."""
-        season, history, (start, end) = self.plan.season, self.history, steps
-        total, count = history.between(max(0, origin - window(1, season)), origin)
-        mean = np.divide(total, count, out=levels[:, 0].copy(), where=count > 0)
-        last = seasonal_naive(history, origin, end, season, mean, start)
-        before = seasonal_naive(history, max(0, origin - season), end, season, mean, start)
-        columns = [levels[:, LEVELS.index("ses_05")], levels[:, LEVELS.index("ses_20")], mean]
-        ratio = np.nan_to_num(self._response(np.stack(columns, axis=1), scale) - (0.0 if self.log else 1.0))
-        base = self._response(mean[:, None], scale)
-        out = np.ones((len(scale), end - start, 6))
-        out[:, :, 1:4] = ratio[:, None]
-        out[:, :, 4] = np.nan_to_num(self._response(last, scale) - base)
-        out[:, :, 5] = np.nan_to_num(self._response(before, scale) - base)
-        return out
+    def scale(self, kind: str) -> Floats:
+        """What slopes are relative to (S,): the root of the mean square of real values, the mean of counts, 1 in logs; 0 where all values are."""
+        if kind == "positive":
+            return np.ones(len(self.gram))
+        cells = np.maximum(self.gram[:, 0, 0], 1e-300)
+        teaches = self.gram.shape[1] > 1
+        mean = np.abs(self.gram[:, 0, -1]) / cells
+        return np.sqrt(np.maximum(self.gram[:, -1, -1], 0.0) / cells) if kind == "real" and teaches else mean
 
-    def _calendar(self, step: int, size: int) -> Floats:
-        position = (self.history.shard.position + step + np.arange(size)) % self.plan.season
-        features = calendar_features(position, self.plan)
-        return np.broadcast_to(features, (len(self.history.y), *features.shape))
+    def relative(self, kind: str) -> tuple[Floats, Floats]:
+        """Centred products of responses relative to their scale, and how much all rows weigh (S,): counts vary with their mean."""
+        scale, gram = self.scale(kind), self.centred()
+        safe = np.where(scale > 0, scale, 1.0)
+        gram[:, :, -1] /= safe[:, None]
+        gram[:, -1, :] /= safe[:, None]
+        weight = np.ones_like(scale) if kind == "positive" else scale
+        return gram * weight[:, None, None], weight * self.gram[:, 0, 0]
 
-    def _covariates(self, step: int, size: int) -> Floats:
-        """Values (0 where unknown) and whether they are known: (S, n, 2 K)."""
-        values = self.history.shard.covariates(step, step + size).transpose(0, 2, 1)
-        there = ~np.isnan(values)
-        return np.concatenate([np.where(there, values, 0.0), there.astype(float)], axis=2)
+    def slopes(self, prior: Floats, prior_gram: Floats, strength: Floats, kind: str) -> Floats:
+        """Slopes (S, F) in the units of the series, drawn by `strength` (S,) units of weight to prior ones (S, F), which are relative."""
+        return solve_series(self.relative(kind)[0], prior, prior_gram, strength) * self.scale(kind)[:, None]
 
-
-def feature_width(plan: Plan, shard: Shard) -> int:
-    """Number of features."""
-    return 6 + calendar_width(plan) + 2 * int(shard.known.shape[1])
-
-
-def calendar_width(plan: Plan) -> int:
-    """Number of calendar features."""
-    if plan.season <= LONG_DUMMIES:
-        return plan.season - 1
-    return 2 * HARMONICS if plan.harmonics else 0
+    def level(self, slopes: Floats, otherwise: Floats) -> Floats:
+        """Where a series stands without its features, (S,), given slopes (S, F) in its own units; `otherwise` (S,) where it has no row."""
+        slow, recent = (_rest(sums, slopes) for sums in (self.gram[:, 0], self.recent))
+        return np.where(self.last < 0, otherwise, slow + RECENT * (recent - slow))
 
 
-def calendar_features(position: Ints, plan: Plan) -> Floats:
-    """Centred dummies of the season position, or harmonics of a long season: (H, width)."""
-    season = plan.season
-    if season <= LONG_DUMMIES:
-        return np.asarray((position[:, None] == np.arange(season - 1)).astype(float) - 1.0 / season)
-    if not calendar_width(plan):
-        return np.zeros((len(position), 0))
-    angle = 2 * np.pi * position[:, None] * np.arange(1, HARMONICS + 1) / season
-    return np.concatenate([np.sin(angle), np.cos(angle)], axis=1)
+def _rest(sums: Floats, slopes: Floats) -> Floats:
+    """Mean of the response without what slopes explain, (S,), from sums (S, F + 2)."""
+    rest = sums[:, -1] - (sums[:, 1:-1] * slopes).sum(axis=1)
+    return np.asarray(rest / np.maximum(sums[:, 0], 1e-300))
 
 
-def running_grams(data: RidgeData, levels: LevelTable, decay: float) -> Iterator[tuple[int, Grams]]:
-    """Walk the rows from old to new; yields every refit (`back`) with the grams of the rows before its origin.
-
-    levels: at the origins of training_origins. The same Grams go on from refit to refit.
-    """
-    grams, at = Grams.empty(len(data.history.y), data.width(), decay), data.plan.begin
-    for back in data.plan.refit:
-        origin = data.plan.origin(back)
+def walk(history: History, plan: Plan, log: bool, moments: Moments, origins: Sequence[int]) -> Iterator[Moments]:
+    """Walk the rows of a whole history from old to new; yields, at each of the ascending origins, the moments of the rows before it."""
+    z, at = responses(history, log), 0
+    for origin in origins:
         while at < origin:
-            first, end = data.block_of(at), min(data.block_after(at), origin)
-            grams.add(data.rows(first, levels.at(first), at - first, end - first), at)
+            end = min(at + STEPS, origin)
+            moments.add(features(history.shard, plan, at, end), z[:, at:end], at)
             at = end
-        yield back, grams
+        yield moments
 
 
-def training_origins(plan: Plan) -> tuple[int, ...]:
-    """First steps of all blocks with rows."""
-    return (plan.begin, *range(plan.begin + plan.horizon, plan.steps, plan.horizon))
+def later(moments: Moments, history: History, plan: Plan, log: bool, number: int) -> Moments:
+    """The moments after the last step of a history, which has this number among all steps."""
+    steps, following = history.shard.steps, deepcopy(moments)
+    following.add(features(history.shard, plan, steps - 1, steps), responses(history, log, steps - 1), number)
+    return following
 
 
-def solve_prior(gram: Floats, weight: Floats, strength: float, level: float) -> tuple[Floats, Floats]:
-    """Segment coefficients (G, F), drawn to the long level alone, and each segment's gram per unit of weight (G, F, F).
+def solve_prior(gram: Floats, weight: Floats, strength: float) -> tuple[Floats, Floats]:
+    """Slopes of segments (G, F), and what says so per unit of weight (G, F, F), from relative products (G, F + 1, F + 1).
 
-    `level` is the response of a series that stays at its long level; `strength` units of weight say that nothing else matters.
+    `strength` units of weight say that nothing matters.
     """
-    place, start = np.arange(gram.shape[1] - 1), np.zeros(gram.shape[1] - 1)
-    start[0] = level
-    spread = np.maximum(gram[:, place, place], 1e-12) / np.maximum(weight, 1e-12)[:, None]
+    place = np.arange(gram.shape[1] - 1)
     joined = gram.copy()
-    joined[:, place, place] += strength * spread
-    joined[:, :-1, -1] += strength * spread * start
+    joined[:, place, place] += strength * gram[:, place, place] / np.maximum(weight, 1e-300)[:, None]
     return solve(joined), joined[:, :-1, :-1] / (weight + strength)[:, None, None]
 
 
-def solve(gram: Floats) -> Floats:
-    """Ridge coefficients (N, F) of bordered grams (N, F + 1, F + 1); a tiny ridge keeps constant columns harmless."""
-    inner = gram[:, :-1, :-1].copy()
-    place = np.arange(inner.shape[1])
-    diagonal = inner[:, place, place]
-    inner[:, place, place] = (
-        diagonal * (1 + JITTER) + JITTER * np.maximum(diagonal.max(axis=1, initial=0.0), 1e-9)[:, None]
-    )
-    return np.asarray(np.linalg.solve(inner, gram[:, :-1, -1:])[:, :, 0])
-
-
-def solve_series(gram: Floats, prior: Floats, prior_gram: Floats, strength: Floats) -> Floats:
-    """Coefficients per series (S, F): own rows plus `strength` (S,) units of rows that say what the segment says."""
-    extra = strength[:, None, None] * prior_gram
-    joined = gram.copy()
-    joined[:, :-1, :-1] += extra
-    joined[:, :-1, -1] += (extra @ prior[:, :, None])[:, :, 0]
-    return solve(joined)
-
-
-def respond(x: Floats, coefficients: Floats, scale: Floats, log: bool) -> Floats:
-    """Forecasts (S, H) of a block's features in the units of the series."""
-    z = (x @ coefficients[:, :, None])[:, :, 0]
-    return scale[:, None] * (np.exp(np.minimum(z, 6.0)) if log else z)
+def forecast(x: Floats, slopes: Floats, level: Floats) -> Floats:
+    """Responses (S, H) to features (S, H, F)."""
+    return np.asarray(level[:, None] + (x @ slopes[:, :, None])[:, :, 0])

@@ -15,7 +15,9 @@ from ml_platform.forecasting.pools import Setup
 
 STRATEGIES = ("segment_blend", "segment_family", "series_blend")  # the simplest that is as good is taken
 SERIES_FOLDS = 40.0  # folds of the segment that a series' choice counts for its own
-NEAR = 1.1  # a family whose error is larger by more than this factor is in no blend: few folds cannot tell what it adds
+NEAR = (
+    1.05  # a family whose error is larger by more than this factor is in no blend: few folds cannot tell what it adds
+)
 ERRORS = 2.0  # standard errors by which another way than the simplest must be better
 EVEN_FOLDS = 1.0  # folds of one series that say all families are as good as each other
 

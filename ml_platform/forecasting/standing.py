@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 from pandas.tseries.frequencies import to_offset
 
+from ml_platform.forecasting import ridge
 from ml_platform.forecasting.arrays import Bools, Shard
-from ml_platform.forecasting.backtest import WALKS, largest_value, walked
+from ml_platform.forecasting.backtest import WALKS, largest_value
 from ml_platform.forecasting.calendar import Floats, Times, window
-from ml_platform.forecasting.levels import MEANS, History, SeasonSums, level_array, levels_at
-from ml_platform.forecasting.pools import Setup
+from ml_platform.forecasting.levels import MEANS, History, SeasonSums, level_array, levels_at, responses
+from ml_platform.forecasting.pools import DECAY, Setup
+from ml_platform.forecasting.ridge import Moments
 from ml_platform.forecasting.running import Running
 from ml_platform.forecasting.sparse import Tally
 
@@ -33,6 +35,7 @@ class Standing:
 
     seasons (2, S, season): sums and counts by season position. walks: states (S, N) of families that walk. largest (S,): the largest
     absolute value. squares (2, S): sum of squared differences of neighbouring values, and their number. tally: how series are counted.
+    moments: what ridge's level is made of, and its slopes where they are to be learned.
     """
 
     history: History
@@ -42,20 +45,25 @@ class Standing:
     largest: Floats
     squares: Floats
     tally: Tally
+    moments: Moments
 
     @property
     def shard(self) -> Shard:
         return self.history.shard
 
     @classmethod
-    def of(cls, shard: Shard, setup: Setup, constants: Mapping[str, Floats]) -> "Standing":
-        """From a whole history; constants (S, C) of the families that walk."""
+    def of(cls, shard: Shard, setup: Setup, constants: Mapping[str, Floats], teaches: bool = False) -> "Standing":
+        """From a whole history; constants (S, C) of the families that walk. teaches: whether the slopes of ridge will be learned from it."""
         history, season, running = History(shard, setup.config.missing), setup.plan.season, Running.begun(len(shard))
         level_array(history, [shard.steps], season, running)
         sums = np.stack(SeasonSums(history, season).at(shard.steps))
         walks = {name: np.zeros((len(shard), WALKS[name].width(season))) for name in constants if name in WALKS}
         for name, states in walks.items():
-            walks[name] = WALKS[name].advance(states, 0, walked(history, setup), constants[name], season)
+            walks[name] = WALKS[name].advance(states, 0, responses(history, setup.log), constants[name], season)
+        moments = Moments.none(len(shard))
+        if setup.with_ridge:
+            begun = Moments.empty(shard, setup.plan, DECAY[setup.kind], teaches)
+            (moments,) = ridge.walk(history, setup.plan, setup.log, begun, [shard.steps])
         squares = np.diff(shard.y, axis=1) ** 2
         known = ~np.isnan(squares)
         return cls(
@@ -66,6 +74,7 @@ class Standing:
             largest_value(shard.y),
             np.stack([np.where(known, squares, 0.0).sum(axis=1), known.sum(axis=1)]),
             Tally.of(shard.y),
+            moments,
         )
 
     def levels(self, season: int) -> Floats:
@@ -105,6 +114,7 @@ class Standing:
             self.largest[rows],
             self.squares[:, rows],
             Tally.from_rows(self.tally.rows()[rows]),
+            self.moments.take(rows),
         )
 
     def advanced(self, y: Floats, known: Floats, setup: Setup, constants: Mapping[str, Floats]) -> "Standing":
@@ -114,14 +124,17 @@ class Standing:
         running, seasons = Running(self.running.state.copy(), self.running.steps), self.seasons.copy()
         running.step(newest, seen)
         seasons[:, :, (history.shard.position + history.shard.steps - 1) % season] += np.stack([newest, seen])
-        values, walks = walked(history, setup, history.shard.steps - 1), dict(self.walks)
+        values, walks = responses(history, setup.log, history.shard.steps - 1), dict(self.walks)
         for name, states in self.walks.items():
             walks[name] = WALKS[name].advance(states, self.running.steps, values, constants[name], season)
+        moments = self.moments
+        if setup.with_ridge:
+            moments = ridge.later(moments, history, setup.plan, setup.log, self.running.steps)
         square = (y - self.shard.y[:, -1]) ** 2
         known_square = ~np.isnan(square)
         squares = self.squares + np.stack([np.where(known_square, square, 0.0), known_square])
         largest = np.maximum(self.largest, np.abs(newest))
-        return Standing(history, running, seasons, walks, largest, squares, self.tally.later(y))
+        return Standing(history, running, seasons, walks, largest, squares, self.tally.later(y), moments)
 
     def _history(self, y: Floats, known: Floats, width: int, frequency: str) -> History:
         shard, drop = self.shard, max(0, self.shard.steps + 1 - width)

@@ -5,6 +5,7 @@ Belongs here: the form of statistics in an Arrow table, joining and correcting b
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,11 @@ from ml_platform.forecasting.calendar import Floats
 from ml_platform.forecasting.fleet import Fleet, of_cohort
 from ml_platform.forecasting.fleet_statistics import Statistics
 from ml_platform.forecasting.grams import Grams, symmetric, upper_triangle
-from ml_platform.forecasting.increment import CohortStatistics, Lessons
+from ml_platform.forecasting.increment import REGRESSIONS, CohortStatistics, Lessons
 from ml_platform.forecasting.levels import History
-from ml_platform.forecasting.pools import DECAY
+from ml_platform.forecasting.pools import DECAY, Setup
 from ml_platform.forecasting.predict import Known, fleet_places
+from ml_platform.forecasting.ridge import Moments
 from ml_platform.forecasting.running import Running
 from ml_platform.forecasting.sparse import Tally
 from ml_platform.forecasting.standing import Standing
@@ -30,7 +32,8 @@ CLOCK = b"ml_platform.statistics"  # schema metadata: steps so far, number of th
 FIRST = ("series_id", "segment", "cohort", "digest")
 LISTS = (
     "y", "known", "before", "running", "seasons", "largest", "squares", "tally",
-    "gram", "gram_weight", "gram_last", "block", "ridge",
+    "moments", "recent", "recent_last", "ridge",
+    "gram", "gram_weight", "gram_last", "block", "ridge_lags",
 )  # fmt: skip
 WALK_LISTS = tuple(f"walk_{name}" for name in WALKS)
 
@@ -71,7 +74,7 @@ def _part_table(part: CohortStatistics) -> pa.Table:
 
 def _arrays(statistics: CohortStatistics) -> dict[str, Floats]:
     standing, lessons = statistics.standing, statistics.lessons
-    history, grams = standing.history, lessons.grams
+    history, grams, moments = standing.history, lessons.grams, standing.moments
     return {
         "y": standing.shard.y,
         "known": standing.shard.known,
@@ -82,11 +85,14 @@ def _arrays(statistics: CohortStatistics) -> dict[str, Floats]:
         "largest": standing.largest,
         "squares": standing.squares.T,
         "tally": standing.tally.rows(),
+        "moments": upper_triangle(moments.gram),
+        "recent": moments.recent,
+        "recent_last": moments.last.astype(np.float64),
+        **{name: statistics.constants.get(name, np.zeros((len(statistics), 0))) for name in REGRESSIONS},
         "gram": upper_triangle(grams.gram),
         "gram_weight": grams.weight,
         "gram_last": grams.last.astype(np.float64),
         "block": lessons.block,
-        "ridge": statistics.constants.get("ridge", np.zeros((len(statistics), 0))),
     }
 
 
@@ -107,10 +113,11 @@ def _part(table: pa.Table, cohort: int, clock: dict[str, Any], fleet: Fleet) -> 
     shard = _shard(table, values, clock, fleet)
     known = Known(own, shard, fleet_places(fleet, shard)[0], tuple(clock["families"][str(cohort)]))
     setup, constants = known.setup, known.constants()
-    if values["ridge"].shape[1] != constants.get("ridge", np.zeros((size, 0))).shape[1]:
-        raise StatisticsError("the statistics belong to a fleet with other features: make them from the history")
-    if setup.with_ridge:
-        constants["ridge"] = values["ridge"]
+    for name in REGRESSIONS:
+        if values[name].shape[1] != constants.get(name, np.zeros((size, 0))).shape[1]:
+            raise StatisticsError("the statistics belong to a fleet with other features: make them from the history")
+        if name in constants:
+            constants[name] = values[name]
     history = History(shard, setup.config.missing, values["before"])
     standing = Standing(
         history,
@@ -120,8 +127,9 @@ def _part(table: pa.Table, cohort: int, clock: dict[str, Any], fleet: Fleet) -> 
         values["largest"][:, 0],
         np.ascontiguousarray(values["squares"].T),
         Tally.from_rows(values["tally"]),
+        _moments(shard, values, setup),
     )
-    width = values["ridge"].shape[1]
+    width = values["ridge_lags"].shape[1]
     grams = Grams(
         symmetric(values["gram"], width + 1),
         values["gram_weight"][:, 0].copy(),
@@ -132,6 +140,16 @@ def _part(table: pa.Table, cohort: int, clock: dict[str, Any], fleet: Fleet) -> 
     untouched = np.zeros(size, dtype=bool)
     lessons = Lessons(grams, values["block"])
     return CohortStatistics(cohort, known.on(standing), standing, lessons, constants, digests, untouched)
+
+
+def _moments(shard: Shard, values: dict[str, Floats], setup: Setup) -> Moments:
+    if not setup.with_ridge:
+        return Moments.none(len(shard))
+    empty = Moments.empty(shard, setup.plan, DECAY[setup.kind], teaches=True)
+    last = values["recent_last"][:, 0].astype(np.int64)
+    return replace(
+        empty, gram=symmetric(values["moments"], values["recent"].shape[1]), recent=values["recent"], last=last
+    )
 
 
 def _shard(table: pa.Table, values: dict[str, Floats], clock: dict[str, Any], fleet: Fleet) -> Shard:

@@ -14,10 +14,10 @@ from ml_platform.forecasting.adapted import FAILED
 from ml_platform.forecasting.cohorts import cohorts
 from ml_platform.forecasting.config import parse_config
 from ml_platform.forecasting.frames import prepare
+from ml_platform.forecasting.lags import LagData
 from ml_platform.forecasting.levels import History
 from ml_platform.forecasting.pipeline import assembled, finish, fit_part, train
 from ml_platform.forecasting.pools import block_levels, combine_pools, derive_pools, pool_sums
-from ml_platform.forecasting.ridge import RidgeData
 
 LEAST = {"series": ["a"], "time": "t", "target": "y", "frequency": "D", "horizon": 3}
 WINDOW = {"name": "window", "statsforecast": "WindowAverage", "options": {"window_size": 14}}
@@ -113,7 +113,7 @@ def test_sklearn_learns_from_rows_before_each_refit_alone(make) -> None:
     shard = prepare(history, None, make.kinds(history), None, config).shard
     fleet, (trained,) = train(shard, config)
     parts, setup = trained.parts, trained.cohort.setup
-    plan, data = setup.plan, RidgeData(History(shard, "zero"), setup.plan, setup.log)
+    plan, data = setup.plan, LagData(History(shard, "zero"), setup.plan, setup.log)
     levels = block_levels(data.history, plan)
     blocks = {back: data.block(back, levels.at(plan.origin(back))) for back in plan.blocks}
     said = np.concatenate([parts[0].backtest.past[:, :, :, 0], _ahead(fleet, shard)[:, None]], axis=1)

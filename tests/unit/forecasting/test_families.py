@@ -8,6 +8,8 @@ from statsforecast.models import CrostonClassic, CrostonSBA
 
 from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.calendar import plan_folds
+from ml_platform.forecasting.grams import solve, solve_series
+from ml_platform.forecasting.lags import training_origins
 from ml_platform.forecasting.levels import (
     BEFORE_FIRST,
     LEVELS,
@@ -17,7 +19,6 @@ from ml_platform.forecasting.levels import (
     plain_floor,
     seasonal_naive,
 )
-from ml_platform.forecasting.ridge import solve, solve_series, training_origins
 
 SEASON, STEPS, HORIZON = 7, 90, 10
 

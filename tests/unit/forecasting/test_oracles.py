@@ -1,5 +1,6 @@
 """The kernel against packages that others wrote, on the same rows, constants and variances."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -9,14 +10,16 @@ from sklearn.linear_model import Ridge
 from statsforecast.ets import pegelsresid_C
 from statsforecast.theta import auto_theta, forecast_theta
 
-from ml_platform.forecasting import ets, theta
+from ml_platform.forecasting import ets, ridge, theta
 from ml_platform.forecasting.arrays import Shard, sum_by
 from ml_platform.forecasting.cohorts import cohorts
 from ml_platform.forecasting.frames import prepare
+from ml_platform.forecasting.grams import JITTER, solve_series
 from ml_platform.forecasting.hierarchy import Level, reconciled
-from ml_platform.forecasting.levels import History, LevelTable
+from ml_platform.forecasting.lags import LagData, running_grams, training_origins
+from ml_platform.forecasting.levels import History, LevelTable, responses
 from ml_platform.forecasting.pools import DECAY, Setup, block_levels, derive_pools, pool_sums
-from ml_platform.forecasting.ridge import JITTER, RidgeData, running_grams, solve_series, training_origins
+from ml_platform.forecasting.ridge import RECENT, Moments
 from ml_platform.forecasting.walk import Walk
 
 SEASON, HORIZON = 7, 14
@@ -84,7 +87,7 @@ def shard(make) -> Shard:
     return prepare(history, None, make.kinds(history), None, make.config()).shard
 
 
-def ridge_rows(data: RidgeData, levels: LevelTable, s: int, end: int, decay: float) -> tuple[np.ndarray, ...]:
+def ridge_rows(data: LagData, levels: LevelTable, s: int, end: int, decay: float) -> tuple[np.ndarray, ...]:
     """Features, responses and weights of all rows of a series before a step, written one under the other."""
     origins, found = training_origins(data.plan), []
     for origin, following in pairwise((*origins, data.plan.steps)):
@@ -98,11 +101,11 @@ def ridge_rows(data: RidgeData, levels: LevelTable, s: int, end: int, decay: flo
 
 
 @pytest.mark.parametrize("decay", [0.0, DECAY["positive"]])
-def test_ridge_has_the_coefficients_of_scikit_learn(shard: Shard, make, decay: float) -> None:
-    """Same rows, weights and penalty. A penalty towards a prior is one towards 0 of what is left, in coordinates in which it is round."""
-    setup: Setup = cohorts([shard], make.config(families=["ridge"]), judging=False)[0].setup
+def test_a_ridge_on_lags_has_the_coefficients_of_scikit_learn(shard: Shard, make, decay: float) -> None:
+    """Same rows, weights and penalty."""
+    setup: Setup = cohorts([shard], make.config(families=["ridge_lags"]), judging=False)[0].setup
     pools, history = derive_pools(pool_sums(shard, setup), setup), History(shard, "zero")
-    data, levels = RidgeData(history, setup.plan, setup.log), block_levels(history, setup.plan)
+    data, levels = LagData(history, setup.plan, setup.log), block_levels(history, setup.plan)
     prior, prior_gram = pools.prior[shard.segment, -1], pools.prior_gram[shard.segment, -1]
     for back, grams in running_grams(data, levels, decay):
         if back not in (0, 3):
@@ -111,12 +114,46 @@ def test_ridge_has_the_coefficients_of_scikit_learn(shard: Shard, make, decay: f
         for s in range(len(shard)):
             x, z, weight = ridge_rows(data, levels, s, setup.plan.origin(back), decay)
             pull = 40.0 * prior_gram[s]
-            diagonal = np.diag((x * weight[:, None]).T @ x + pull)
-            penalty = pull + np.diag(JITTER * diagonal + JITTER * diagonal.max())
-            centre, root = np.linalg.solve(penalty, pull @ prior[s]), np.linalg.cholesky(penalty)
-            turned = np.linalg.solve(root, x.T).T
-            peer = Ridge(alpha=1.0, fit_intercept=False, solver="cholesky").fit(turned, z - x @ centre, weight)
-            np.testing.assert_allclose(ours[s], centre + np.linalg.solve(root.T, peer.coef_), rtol=1e-8, atol=1e-8)
+            np.testing.assert_allclose(ours[s], peer_coefficients(x, z, weight, pull, prior[s]), rtol=1e-8, atol=1e-8)
+
+
+def peer_coefficients(
+    x: np.ndarray, z: np.ndarray, weight: np.ndarray, pull: np.ndarray, prior: np.ndarray
+) -> np.ndarray:
+    """Of scikit-learn: a penalty towards a prior is one towards 0 of what is left, in coordinates in which it is round."""
+    penalty = pull + np.diag(JITTER * np.diag((x * weight[:, None]).T @ x + pull))
+    centre, root = np.linalg.solve(penalty, pull @ prior), np.linalg.cholesky(penalty)
+    peer = Ridge(alpha=1.0, fit_intercept=False, solver="cholesky").fit(
+        np.linalg.solve(root, x.T).T, z - x @ centre, weight
+    )
+    return centre + np.linalg.solve(root.T, peer.coef_)
+
+
+@pytest.mark.parametrize("kind", ["counts", "real", "positive"])
+def test_ridge_has_the_slopes_and_levels_of_scikit_learn(shard: Shard, make, kind: str) -> None:
+    """Slopes of what is left of features and response without their weighted means; the level is the mean of what slopes leave."""
+    found: Setup = cohorts([shard], make.config(families=["ridge"]), judging=False)[0].setup
+    setup = replace(found, kind=kind)
+    decay, plan, history = DECAY[kind], setup.plan, History(shard, "zero")
+    pools = derive_pools(pool_sums(shard, setup), setup)
+    prior, pull = pools.slopes[shard.segment, -1], pools.slope_gram[shard.segment, -1]
+    begun = Moments.empty(shard, plan, decay, teaches=True)
+    (moments,) = ridge.walk(history, plan, setup.log, begun, [plan.steps])
+    slopes, z = moments.slopes(prior, pull, np.full(len(shard), 40.0), kind), responses(history, setup.log)
+    level, x = moments.level(slopes, np.zeros(len(shard))), ridge.features(shard, plan, 0, plan.steps)
+    for s in range(len(shard)):
+        seen = np.flatnonzero(~np.isnan(z[s]))
+        fading = (seen[-1] - seen).astype(float)
+        weight, recent = (1.0 - decay) ** fading, (1.0 - 2.0 / (4 * plan.season + 1)) ** fading
+        own, response = x[s, seen], z[s, seen]
+        mean = np.average(response, weights=weight)
+        scale = {"counts": mean, "real": np.sqrt(np.average(response**2, weights=weight)), "positive": 1.0}[kind]
+        rows = weight * (1.0 if kind == "positive" else scale)
+        centred, rest = own - np.average(own, axis=0, weights=weight), (response - mean) / scale
+        peer = peer_coefficients(centred, rest, rows, 40.0 * pull[s], prior[s]) * scale
+        np.testing.assert_allclose(slopes[s], peer, rtol=1e-7, atol=1e-8)
+        slow, fast = (np.average(response - own @ peer, weights=one) for one in (weight, recent))
+        np.testing.assert_allclose(level[s], slow + RECENT * (fast - slow), rtol=1e-7)
 
 
 STORES, ITEMS = 4, 6
