@@ -21,8 +21,8 @@ from ml_platform.forecasting.pools import Kind
 KINDS: tuple[Kind, ...] = ("counts", "positive", "real")
 ROWS_SCHEMA = pa.schema([(n, pa.string()) for n in ("series_id", "family", "state", "reason", "parameters")])
 POOL_SCHEMA = pa.schema([("segment", pa.string()), ("item", pa.string()), ("value", pa.float64())])
-META = ("kind", "harmonics", "begin", "cohort", "code")
-# of each segment: place in KINDS, whether ridge has them, number of its first ridge row's step, its cohort, its code in training
+META = ("kind", "longest", "begin", "cohort", "code")
+# of each segment: place in KINDS, the longest season that regressions describe, number of its first ridge row's step, its cohort, its code in training
 NEW_SERIES = "new_since_training"
 
 

@@ -153,7 +153,7 @@ def make_pools(as_of: date, family: str = "tsb") -> pa.Table:
     """Pools as training writes them, as far as judging reads them: segment weights, factors, the kind of values."""
     rows = [("weights", segment, name, float(name == family)) for segment in "123" for name in FAMILIES]
     rows += [("factors", segment, item, 1.0) for segment in "123" for item in ("mean", "point")]
-    rows += [("meta", segment, item, 0.0) for segment in "123" for item in ("kind", "harmonics", "cohort")]
+    rows += [("meta", segment, item, 0.0) for segment in "123" for item in ("kind", "longest", "cohort")]
     columns = zip(*rows, strict=True)
     return pa.table(
         {
