@@ -28,6 +28,7 @@ from ml_platform.forecasting.fleet import (
     cohorts_of,
     of_cohort,
     quantile_items,
+    require_own,
     step_items,
 )
 from ml_platform.forecasting.intervals import CLASSES, level_class
@@ -112,6 +113,7 @@ class Known:
     """
 
     def __init__(self, fleet: Fleet, shard: Shard, at: Ints, families: tuple[str, ...] | None = None) -> None:
+        require_own(fleet)
         self.fleet, self.shard, self.at = fleet, shard, at
         texts = fleet.rows["parameters"].take(pa.array(at, mask=at < 0)).to_pylist()
         self.own = [json.loads(text) if text else {} for text in texts]
