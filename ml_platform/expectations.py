@@ -107,9 +107,7 @@ def _run(sample: pa.Table, expectations: list[Any]) -> list[Any]:
             {"dataframe": sample.to_pandas(date_as_object=False)}
         )
         suite = gx.ExpectationSuite("staged", expectations=expectations)
-        found = batch.validate(
-            suite, result_format="BOOLEAN_ONLY"
-        )  # half the time: what was seen is only told of failures
+        found = batch.validate(suite, result_format="BOOLEAN_ONLY")  # half the time: only failures tell what was seen
         return list((found if found.success else batch.validate(suite)).results)
 
 
