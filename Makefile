@@ -8,13 +8,15 @@ SHELL := /bin/sh
 MAKEFLAGS += --no-builtin-rules
 
 # What an activated environment or a shell profile may have set must not leak into .venv
-unexport VIRTUAL_ENV CONDA_PREFIX PYTHONPATH PYTHONHOME PYTHONSTARTUP PIP_USER PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV PIP_PYTHON
+unexport VIRTUAL_ENV CONDA_PREFIX PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONDONTWRITEBYTECODE PIP_USER PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV PIP_PYTHON
 unexport UV_PYTHON UV_SYSTEM_PYTHON UV_PROJECT_ENVIRONMENT UV_TARGET UV_PREFIX UV_CONSTRAINT UV_OVERRIDE UV_REQUIRE_HASHES UV_NO_BINARY
 
 PYTHON ?=
 PORT ?= 3000
 PYTEST_ARGS ?=
 WORKERS ?= 2
+# a process that dies takes its tests along: the run ends red at once and names the test; one put in its place would wait for ever
+DEALT := -n $(WORKERS) --max-worker-restart=0
 # what files, events and pulls can do to ingestion; `make test` runs it too
 HOSTILE := tests/unit/test_corpus.py tests/unit/test_drift.py tests/unit/storage_events tests/unit/landing tests/unit/pull tests/unit/dagster/test_announced_drops.py
 BIN := .venv/bin
@@ -32,7 +34,7 @@ ui: $(STAMP) ## the Dagster UI on 127.0.0.1, with daemon, sensors and schedules 
 	@exec $(BIN)/python -m sensors.serve --port $(PORT)
 
 test: $(STAMP) ## all tests, file by file in two processes (PYTEST_ARGS="-k name" for some, WORKERS=0 in one process)
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest $(DEALT) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: $(STAMP) ## ruff: rules and format
 	@$(BIN)/ruff check .
@@ -58,8 +60,8 @@ bench: $(STAMP) ## speed and accuracy beside peers, on a quiet machine (an hour 
 	@OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m bench
 
 faults: $(STAMP) ## fault injection: kills, two writers, broken storage, full disks, hostile deliveries (twelve minutes)
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --faults $(PYTEST_ARGS)
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(HOSTILE) $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest $(DEALT) --dist loadgroup --faults $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest $(DEALT) --dist loadgroup $(HOSTILE) $(PYTEST_ARGS)
 
 env: $(STAMP) ## only make .venv
 	@:

@@ -106,7 +106,9 @@ def _run(sample: pa.Table, expectations: list[Any]) -> list[Any]:
         batch = asset.add_batch_definition_whole_dataframe("staged").get_batch(
             {"dataframe": sample.to_pandas(date_as_object=False)}
         )
-        return list(batch.validate(gx.ExpectationSuite("staged", expectations=expectations)).results)
+        suite = gx.ExpectationSuite("staged", expectations=expectations)
+        found = batch.validate(suite, result_format="BOOLEAN_ONLY")  # half the time: only failures tell what was seen
+        return list((found if found.success else batch.validate(suite)).results)
 
 
 def import_great_expectations() -> Any:

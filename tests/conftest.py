@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 import pytest
+from coverage import Coverage
 
 from ml_platform.emulation.azurite import Azurite, azurite
 from ml_platform.settings import Settings
@@ -24,6 +25,22 @@ from ml_platform.settings import Settings
 ROOT = Path(__file__).resolve().parents[1]
 HOME = str(ROOT / ".platform")
 ALLOWED_SKIP = "needs ../shared"
+INTEGRATION = Path(__file__).parent / "integration"
+# files of half a minute and more, the longest first: what two processes take last must be short, or one of them waits for the other
+LONG = (
+    "test_chain",
+    "test_own_data",
+    "test_jvm",
+    "test_energy",
+    "test_by_day",
+    "test_silver",
+    "test_bad_input",
+    "test_crashes",
+    "test_touched",
+    "test_by_hand",
+    "test_deletes",
+    "test_erasing",
+)
 
 for _name in [name for name in os.environ if name.startswith(("ML_PLATFORM_", "DAGSTER_"))]:
     del os.environ[_name]  # a shell that works with a real home must not lend it to tests
@@ -56,11 +73,30 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     asked = bool(config.getoption("--faults"))
     others = [item for item in items if (item.get_closest_marker("faults") is not None) != asked]
     config.hook.pytest_deselected(items=others)
-    items[:] = [item for item in items if item not in others]
+    items[:] = sorted((item for item in items if item not in others), key=_turn)
     if not config.getoption("--jvm"):
         for item in items:
             if item.get_closest_marker("jvm"):
                 item.add_marker(pytest.mark.skip(reason="needs --jvm: Java 17 and a minute, as .ci/run has them"))
+
+
+def _turn(item: pytest.Item) -> tuple[bool, int]:
+    """Unit tests, then integration tests: each file's place among them."""
+    last = INTEGRATION in item.path.parents
+    return last, LONG.index(item.path.stem) if last and item.path.stem in LONG else len(LONG)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Coverage is what tests reach without the whole platform: measuring makes all code slower, and runs of whole jobs are half of the time."""
+    measured = Coverage.current() if item.path.parent == INTEGRATION else None
+    if measured is None:
+        return (yield)
+    measured.stop()
+    try:
+        return (yield)
+    finally:
+        measured.start()
 
 
 @pytest.hookimpl(wrapper=True)

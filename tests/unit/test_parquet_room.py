@@ -60,10 +60,14 @@ def encoded(leaf: str, encoding: str = "DELTA_BYTE_ARRAY") -> dict[str, Any]:
     return {"use_dictionary": False, "column_encoding": {leaf: encoding}}
 
 
+POOLS: list[pa.MemoryPool] = []  # kept: memory that is given back to a pool that is gone ends the process
+
+
 @contextmanager
 def counted() -> Iterator[pa.MemoryPool]:
-    """A pool that knows the most that it ever held."""
+    """A pool that knows the most that it ever held; Arrow's threads and tracebacks may hold memory of it for longer than the block."""
     before, pool = pa.default_memory_pool(), pa.proxy_memory_pool(pa.default_memory_pool())
+    POOLS.append(pool)
     pa.set_memory_pool(pool)
     try:
         yield pool

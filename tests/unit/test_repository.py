@@ -158,6 +158,23 @@ def test_forbidden_skips_fail_unless_shared_is_missing(pytester_folder: Path) ->
     assert outcomes[1].startswith("1 failed, 1 skipped")
 
 
+def test_a_process_that_dies_ends_the_run_and_its_test_is_named(tmp_path: Path) -> None:
+    """With the options of `make test`: a process in its place would wait for ever."""
+    (tmp_path / "test_good.py").write_text("def test_a():\n    pass\n")
+    (tmp_path / "test_deadly.py").write_text(
+        "import os\ndef test_dies():\n    os.abort()\ndef test_after():\n    pass\n"
+    )
+    bare = {"PATH": os.environ["PATH"]}  # not what another make handed down
+    shown = subprocess.run(["make", "-n", "test"], cwd=ROOT, env=bare, capture_output=True, text=True, check=True)
+    options = re.search(r"-m pytest (.*)", shown.stdout)[1].split()
+    assert options[:2] == ["-n", "2"]
+    command = [sys.executable, "-m", "pytest", "-p", "xdist", "-p", "no:faulthandler", "-c", "/dev/null", *options, "."]
+    plain = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=plain, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 1
+    assert "crashed while running 'test_deadly.py::test_dies'" in done.stdout
+
+
 @pytest.fixture
 def pytester_folder(tmp_path: Path) -> Path:
     (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())

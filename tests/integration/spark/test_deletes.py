@@ -1,11 +1,8 @@
 """Tests of deletes: rows that take their key out of silver, in any order of deliveries, with an account that balances.
 
-Belongs here: sources that declare `deletes`, on the engine sail and against the JVM. Does not belong here: other fates (test_silver), erasure.
+Belongs here: sources that declare `deletes`, on the engine sail. Does not belong here: other fates (test_silver), erasure, the JVM (test_jvm).
 """
 
-import shutil
-import subprocess
-import sys
 from itertools import permutations
 from typing import Any
 
@@ -24,18 +21,6 @@ DECLARED = (
 )
 JANUARY, FEBRUARY = "2024-01-10T15:00:00Z", "2024-02-10T15:00:00Z"
 GONE = f"deleted({DELETED})"
-# a process of its own: where Spark Connect has been used, pyspark starts no JVM
-ELSEWHERE = """
-import sys
-from pathlib import Path
-from ml_platform.contract_files import load_contracts
-from ml_platform.lake import Lake
-from ml_platform.preparation import Preparation
-root = Path(sys.argv[1])
-contracts = load_contracts(root / "configs")
-for source in ("meters", "readings"):
-    Preparation(Lake(str(root / "lake")), contracts, contracts[source], "jvm").run()
-"""
 
 
 def reading(number: int, op: str = "", at: str = JANUARY, meter: int = 1, units: int = 5) -> str:
@@ -141,25 +126,3 @@ def test_the_panel_follows_a_delete(town: Any) -> None:
     town.prepare("readings")
     town.make_panel(date(2024, 1, 12))
     assert sum(value or 0 for value in town.panel()["target"].to_pylist()) == 3
-
-
-@pytest.mark.skipif(not shutil.which("java"), reason="needs Java")
-@pytest.mark.jvm
-def test_sail_and_jvm_agree_on_deletes(make_town: Any) -> None:
-    towns = [make_town(name, *DECLARED) for name in ("sail", "jvm")]
-    for town in towns:
-        town.land("meters", "meters.csv", *METERS)
-        rows = [reading(n % 7, "D" if n % 5 == 0 else "", FEBRUARY if n % 3 else JANUARY, units=n) for n in range(40)]
-        land(town, "01-31", *rows[:25])
-        land(town, "02-11", *rows[25:])
-        town.ingest("meters")
-        town.ingest("readings")
-    towns[0].prepare("meters", "readings")
-    ended = subprocess.run(
-        [sys.executable, "-c", ELSEWHERE, str(towns[1].root)], capture_output=True, text=True, check=False
-    )
-    assert ended.returncode == 0, ended.stderr
-    towns[1].balance("readings")
-    assert kept(towns[0]) == kept(towns[1]) != []
-    assert towns[0].fates("readings") == towns[1].fates("readings")
-    assert towns[0].fates("readings")[GONE]

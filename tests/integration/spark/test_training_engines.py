@@ -1,35 +1,20 @@
-"""Training on every backend: processes, sail and the JVM make the same four tables, bit for bit, and survive the same faults.
+"""Training on every backend: processes and sail make the same four tables, bit for bit, and survive the same faults.
 
-Belongs here: parity of backends. Does not belong here: what training makes (unit tests), parity of silver and panel (test_engines).
+Belongs here: parity of backends. Does not belong here: what training makes (unit tests), the JVM (test_jvm).
 """
 
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from orchard import ORDER, InProcess, Poisoned, gold, trained
+from orchard import ORDER, InProcess, Poisoned, trained
 from threadpoolctl import threadpool_info
 
 from ml_platform.compute import JobError, LocalCompute, SparkCompute
 from ml_platform.compute import spark as spark_compute
-from ml_platform.lake import Lake
 from ml_platform.spark import EngineError
 
 pytestmark = pytest.mark.integration
-# a process of its own: where Spark Connect has been used, pyspark starts no JVM
-ELSEWHERE = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-from orchard import Poisoned, trained
-from ml_platform.compute import SparkCompute
-trained(Path(sys.argv[2]), SparkCompute("jvm", 2))
-report, _ = trained(Path(sys.argv[3]), Poisoned(SparkCompute("jvm", 2), ["orchard-05"], "fit"))
-assert set(report.failed) == {"orchard-05"}, report
-"""
 
 
 @pytest.fixture(scope="module")
@@ -85,18 +70,6 @@ def test_a_series_that_fails_on_sail_costs_itself_alone(tmp_path: Path, without:
     report, tables = trained(tmp_path, Poisoned(SparkCompute("sail", 2), ["orchard-05"], "fit"))
     assert_same(tables, without)
     assert report.failed["orchard-05"].startswith("fit: IndexError in ")
-
-
-@pytest.mark.skipif(not shutil.which("java"), reason="needs Java")
-@pytest.mark.jvm
-def test_the_jvm_makes_what_a_process_makes(
-    tmp_path: Path, expected: dict[str, pa.Table], without: dict[str, pa.Table]
-) -> None:
-    support = str(Path(__file__).parents[2] / "support")
-    homes = [tmp_path / "all", tmp_path / "without"]
-    subprocess.run([sys.executable, "-c", ELSEWHERE, support, *map(str, homes)], check=True)
-    assert_same(gold(Lake(str(homes[0]))), expected)
-    assert_same(gold(Lake(str(homes[1]))), without)
 
 
 def test_a_shard_too_large_for_a_message_names_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
