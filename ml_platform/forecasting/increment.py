@@ -144,6 +144,10 @@ class CohortStatistics:
             self.touched[rows],
         )
 
+    def kept(self) -> "CohortStatistics":
+        """With the coefficients that the fleet holds, in its digits."""
+        return replace(self, constants=self.known.constants())
+
     def forecasts(self) -> pa.Table:
         """The table of predict for the steps after the last one. Raises AdapterError where an adapter weighs something."""
         asked = [one.name for one in self.known.setup.config.adapters if self._weighs(one.name)]
