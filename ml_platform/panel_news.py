@@ -83,7 +83,9 @@ class _Window:
     def read(self, lake: Lake, version: int, ids: pa.Array, as_of: date) -> PanelRows:
         """What a version of the panel says as of a day."""
         rows = PanelRows(ids, self.grid[self.first :], self.config, self.config.horizon)
-        where = until(as_of, self.config) & ((pc.field("date") > self._last) | pc.field("month").isin(pa.array(self.months, pa.string())))
+        where = until(as_of, self.config) & (
+            (pc.field("date") > self._last) | pc.field("month").isin(pa.array(self.months, pa.string()))
+        )
         rows.scan(panel_at(lake, version), where, as_of)
         return rows
 

@@ -50,7 +50,7 @@ def rows_of() -> pd.DataFrame:
         frame["known_from"] = FIRST
         late = TRAINED + dt.timedelta(days=2)
         kept = {3: days.date <= TRAINED, 9: days.date > late}.get(item, rng.random(len(days)) < 0.9)
-        frames.append(frame[kept | ((days.date > LAST) & (item not in (3,)))])
+        frames.append(frame[kept | ((days.date > LAST) & (item != 3))])
     rows = pd.concat(frames, ignore_index=True)
     return rows.assign(units=rows["units"].where(rows["date"].dt.date <= LAST))
 

@@ -356,13 +356,13 @@ def test_a_series_of_another_segment_is_made_anew(home: Home) -> None:
 
 def test_without_a_champion_there_is_nothing_to_update(home: Home, tmp_path: Path) -> None:
     with pytest.raises(
-        UpdateError, match="no release older than .* is promoted: train that day, `ml-platform run retrain"
+        UpdateError, match=r"no release older than .* is promoted: train that day, `ml-platform run retrain"
     ):
         home.only_update(-1)
     with pytest.raises(UpdateError, match="no release older"):
         update_fleet(Lake(str(tmp_path / "empty")), home.registry, catalogue_of(home.rows, day(1)), CONFIG, day(1))
+    other = CONFIG.model_copy(update={"horizon": 5})
     with pytest.raises(UpdateError, match="another configuration"):
-        other = CONFIG.model_copy(update={"horizon": 5})
         update_fleet(home.lake, home.registry, catalogue_of(home.rows, day(1)), other, day(1))
 
 
