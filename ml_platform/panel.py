@@ -50,7 +50,8 @@ def read_panel(
     grid, where = calendar_of(series, config, as_of), until(as_of, config)
     if only is not None:
         series = series.filter(pc.is_in(series["series_id"], only))
-        where &= pc.field("series_id").isin(only)
+        begin = _first_time(series, config, _end(as_of, config))
+        where &= pc.field("series_id").isin(only) & (pc.field("month") >= f"{begin:%Y-%m}")
     cells = PanelRows(series["series_id"].combine_chunks(), grid, config, config.horizon)
     cells.scan(panel_at(lake, version), where, as_of)
     return _panel(series, cells, grid, config)

@@ -56,7 +56,10 @@ def read_news(
     if first_position(grid[0], config.frequency) != old.begin or old.steps > len(grid) - config.horizon:
         return None
     try:
-        months = sorted(_rewritten(lake, stored.panel, version) | _known_late(lake, config, as_of, stored, version))
+        months = sorted(
+            _rewritten(lake, stored.panel, version)
+            | _known_late(lake, config, as_of, stored, version, grid[old.steps - 1])
+        )
         first = min(old.steps, int(grid.searchsorted(pd.Timestamp(months[0])))) if months else old.steps
         window = _Window(grid, first, old.steps, months, config)
         now = window.read(lake, version, pa.array(old.series_id, pa.string()), as_of)
@@ -124,12 +127,14 @@ def _files(lake: Lake, version: int) -> set[tuple[str, str]]:
     return set(zip(found["path"].to_pylist(), found["partition.month"].to_pylist(), strict=True))
 
 
-def _known_late(lake: Lake, config: ForecastConfig, as_of: date, stored: Stored, version: int) -> set[str]:
+def _known_late(
+    lake: Lake, config: ForecastConfig, as_of: date, stored: Stored, version: int, last: pd.Timestamp
+) -> set[str]:
     """Months in which a covariate of a step that was taken in became known only since."""
     if not config.known_future:
         return set()
     late = (pc.field("known_from") > pa.scalar(stored.as_of)) & (pc.field("known_from") <= pa.scalar(as_of))
-    rows = lake.read(SERIES_PANEL, ["month"], late & until(stored.as_of, config), version)
+    rows = lake.read(SERIES_PANEL, ["month"], late & (pc.field("date") <= step_scalar(last, config)), version)
     return set(rows["month"].unique().to_pylist())
 
 
