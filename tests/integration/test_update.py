@@ -191,8 +191,7 @@ def test_a_run_over_days_updates_each_from_the_one_before(park):
 
 def test_the_schedule_of_trainings_still_takes_the_day(park):
     schedule = next(one for one in park.defs.schedules if one.name == "daily_retraining")
-    with dg.build_schedule_context(instance=park.instance) as context:
-        (asked,) = schedule.evaluate_tick(context).run_requests
+    asked = schedule(dg.build_schedule_context(instance=park.instance))
     assert asked.partition_key == day(6).isoformat()
     park.succeed("retrain", day(6))
     newest = max(released(park, day(6)), key=lambda row: row["decided_at"])
