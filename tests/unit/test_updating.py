@@ -1,5 +1,6 @@
 """Updating on a real lake: the champion's fleet takes in later days, exactly, from what is new alone; training renews it."""
 
+import copy
 import datetime as dt
 import shutil
 from pathlib import Path
@@ -31,7 +32,7 @@ from ten_items import (
 from ml_platform import panel_rows
 from ml_platform.forecasting import ForecastConfig, predict
 from ml_platform.forecasting.fleet_statistics import Statistics
-from ml_platform.lake import Lake
+from ml_platform.lake import Lake, TableSpec
 from ml_platform.manifest import ReleaseError
 from ml_platform.panel import read_panel
 from ml_platform.registry import Registry
@@ -61,6 +62,12 @@ class Home:
         self.release = promote(self.lake, self.registry, TRAINED, self.config)
         return self
 
+    def copied(self, folder: Path) -> "Home":
+        """The same home in another folder."""
+        other = copy.copy(self)
+        other.folder = Path(shutil.copytree(self.folder, folder))
+        return other
+
     def update(self, number: int, catalogue: pa.Table | None = None) -> UpdateReport:
         """Bring the fleet to so many days after the training, and let it be champion."""
         report = self.only_update(number, catalogue)
@@ -89,10 +96,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 @pytest.fixture
 def home(trained: Home, tmp_path: Path) -> Home:
-    shutil.copytree(trained.folder, tmp_path / "home")
-    copied = Home.__new__(Home)
-    copied.__dict__ |= {**trained.__dict__, "folder": tmp_path / "home"}
-    return copied
+    return trained.copied(tmp_path / "home")
 
 
 @pytest.fixture
@@ -295,11 +299,36 @@ def test_the_same_day_again_writes_nothing(home: Home, read: list[int]) -> None:
     assert read[0] < len(home.rows) / 8, "from what the day before remembers, not from the history"
 
 
+class CrashError(RuntimeError):
+    """Stands for a process that dies."""
+
+
+@pytest.mark.parametrize("table", ["gold/fleet_statistics", "gold/candidate_fleet"])
+def test_an_update_that_was_cut_off_is_made_whole_by_the_next_one(
+    home: Home, table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.update(1)
+    whole = home.copied(tmp_path / "whole").update(2)
+    replace = Lake.replace
+
+    def dying(self: Lake, spec: TableSpec, data: pa.Table, where: str) -> int:
+        if spec.name == table:
+            raise CrashError
+        return replace(self, spec, data, where)
+
+    with monkeypatch.context() as context:
+        context.setattr(Lake, "replace", dying)
+        with pytest.raises(CrashError):
+            home.only_update(2)
+    again = home.update(2)
+    assert (again.unchanged, again.advanced) == (False, 9)
+    assert (again.fingerprint, again.states) == (whole.fingerprint, whole.states)
+    assert_as_from_history(home, day(2))
+
+
 def test_the_same_rows_give_the_same_bytes(home: Home, trained: Home, tmp_path: Path) -> None:
     """A replay in another home, day by day, and one whose rows were written in another order."""
-    shutil.copytree(trained.folder, tmp_path / "replay")
-    other = Home.__new__(Home)
-    other.__dict__ |= {**home.__dict__, "folder": tmp_path / "replay"}
+    other = trained.copied(tmp_path / "replay")
     fill(other.lake, home.rows.sample(frac=1, random_state=1))
     for number in (1, 2, 3):
         reports = [each.update(number) for each in (home, other)]
