@@ -5,7 +5,7 @@ Belongs here: one module per stage, and `build_assets`. Does not belong here: co
 
 import dagster as dg
 
-from assets import features, ingestion, preparation, promotion, scoring, training, warehouse
+from assets import features, ingestion, preparation, promotion, scoring, training, updating, warehouse
 from assets.partitions import days_of
 from ml_platform.contracts import Contracts
 from ml_platform.forecasting import ForecastConfig
@@ -25,6 +25,7 @@ def build_assets(settings: Settings, contracts: Contracts, config: ForecastConfi
         features.panel_asset(inputs),
         training.fleet_asset(config, days),
         training.evaluation_asset(config, days),
+        updating.updated_asset(config, days),
         *promotion.promotion_assets(config, days),
         scoring.forecasts_asset(config, days),
         warehouse.warehouse_asset(config, days),

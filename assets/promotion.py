@@ -26,7 +26,7 @@ def promotion_assets(config: ForecastConfig, days: dg.DailyPartitionsDefinition)
     """`promoted_release`, partitioned by as-of day."""
 
     @dg.asset(
-        deps=["fleet_evaluation"],
+        deps=["fleet_evaluation", "updated_fleet"],
         group_name="fleet",
         owners=[FORECASTING],
         kinds={"deltalake", "mlflow"},

@@ -150,6 +150,9 @@ def run(
 
     - `retrain`: panel, fleet, verdict, release, forecasts and marts, as of every complete day. Default: the newest complete day.
 
+    - `update`: panel, then the champion's fleet with the days since taken in, its release, forecasts and marts: fresh coefficients in
+    seconds, nothing is trained. Needs a promoted release of an earlier day. Default: the newest complete day.
+
     - `score`: landed files of the days, then forecasts and marts by the champion; trains nothing. Default: days that landed or lag.
 
     - `everything`: all of that. Default: the first to the last landed day. **Every complete day of the range gets a fleet of its own**,

@@ -35,7 +35,7 @@ def _lines(job: str, found: "RunOutcome") -> Iterator[str]:
         yield f"Files settled: {states}; {found.rows['rows_in']:,} rows in{f': {rows}' if rows else ''}."
         if found.rows["rows_quarantined"] or "quarantined" in found.drops:
             yield "[yellow]Some of it was refused[/]: `ml-platform quarantine list` says what and why."
-    elif job != "retrain":
+    elif job not in ("retrain", "update"):
         yield "No file was due: everything that landed on those days is settled."
     for one in found.judged[:SHOWN_VERDICTS]:
         yield _verdict(one)

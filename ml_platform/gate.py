@@ -25,7 +25,7 @@ class GateError(ValueError):
 
 
 class GateConfig(BaseModel):
-    """Limits of the rules, as shares (0.01 = 1 %)."""
+    """Limits of the rules, as shares (0.01 = 1 %) where nothing else is said."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -37,6 +37,9 @@ class GateConfig(BaseModel):
     )
     maximum_bias: float = Field(default=0.10, ge=0, description="absolute bias of the fleet's sum that always passes")
     bias_over_floor: float = Field(default=0.03, ge=0, description="else the best floor's absolute bias plus this much")
+    untrained_horizons: float = Field(
+        default=4.0, ge=0, description="horizons after its training up to which a fleet may be updated"
+    )
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ def decide(evaluation: pa.Table, coverage: Coverage, config: GateConfig) -> Deci
             _against_champion(error, rows.get("champion"), config),
             _against_floor(error, name, floor, config),
             _fleet_bias(bias, name, floor, config),
-            _exact_coverage(coverage, rows),
+            exact_coverage(coverage, rows),
         )
     )
 
@@ -198,7 +201,8 @@ def _fleet_bias(bias: float | None, name: str, floor: Mapping[str, object] | Non
     )
 
 
-def _exact_coverage(coverage: Coverage, rows: Mapping[str, Mapping[str, object]]) -> Rule:
+def exact_coverage(coverage: Coverage, rows: Mapping[str, Mapping[str, object]]) -> Rule:
+    """Every expected series has its row, and every judged row its forecast."""
     made = {name: int(_number(row, "rows") or 0) for name, row in rows.items()}
     faults = {
         "without a row": len(coverage.missing),

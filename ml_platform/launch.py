@@ -20,7 +20,7 @@ from typing import Any, Literal, get_args
 from ml_platform.settings import Settings
 
 WORKSPACE = "workspace.yaml"
-Job = Literal["ingest", "retrain", "score", "everything"]
+Job = Literal["ingest", "retrain", "update", "score", "everything"]
 JOBS: tuple[str, ...] = get_args(Job)
 LAST_LINES = 5
 TRACEBACK_FRAME = re.compile(r"^  File \".*\n(?:    .*\n)*", re.MULTILINE)

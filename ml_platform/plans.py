@@ -45,7 +45,7 @@ class Planner:
             own = self._own_days(job, last)
             first, last = first or own[0], last or own[1]
         plan = require_days(self.settings, Plan(job, first, last))
-        if job == "retrain" and not self.days_to_train(plan):
+        if job in ("retrain", "update") and not self._complete_days_of(plan):
             raise PlanError(f"no day from {plan.first} to {plan.last} is complete: {self._how_to_begin()}")
         return plan
 
@@ -53,7 +53,7 @@ class Planner:
         """Days that get a fleet: the complete ones, and for `everything` those that landed drops make complete if they load."""
         if plan.job not in ("retrain", "everything"):
             return []
-        days = set(self._complete_days())
+        days = set(self._complete_days_of(plan))
         if plan.job == "everything":
             landed = Counter(drop.day for drop in self._dated_drops() if drop.source == self.contracts.target.name)
             days |= {day for day, drops in landed.items() if drops >= self.contracts.target.drops_per_day}
@@ -100,6 +100,9 @@ class Planner:
         landing = open_landing(self.settings)
         drops = (list_drops(landing, one) for one in self.contracts.sources if one.kind == "events")
         return [drop for found in drops for drop in found if drop.named]
+
+    def _complete_days_of(self, plan: Plan) -> list[date]:
+        return [day for day in self._complete_days() if plan.first <= day <= plan.last]
 
     def _complete_days(self) -> list[date]:
         target = self.contracts.target

@@ -17,11 +17,13 @@ from ml_platform.coverage import Coverage, count_coverage
 from ml_platform.evaluation import FLEET, evaluate, store_evaluation
 from ml_platform.forecasting import ForecastConfig
 from ml_platform.gate import Decision, GateConfig, decide
+from ml_platform.gate_update import BY_UPDATE, decide_update, update_of
 from ml_platform.lake import Lake, LakeError, names, schemas
 from ml_platform.lake.history import INPUTS_KEY
 from ml_platform.registry import Champion, Registry, Release, ReleaseContents, champion_as_of
 
 INPUTS = ("gold/series_panel", names.CANDIDATE_FLEET, names.FOLD_METRICS)
+OF_THE_DAY = ("as_of", "fingerprint", "updated_from")  # columns of a fleet that are said elsewhere in its release
 METRICS = ("weighted_rmsse", "wape", "wape_week", "bias")
 
 
@@ -75,18 +77,20 @@ def release_candidate(
 ) -> Promotion:
     """Seal the candidate fleet of a day as a release, judge it and act on the verdict.
 
+    A fleet that an update made is judged by its own rules (gate_update): it was fitted to all there is, so no fold of it is unseen.
     The steps are folder, MLflow version, row of gold/promoted_release, alias. Each finds what is done and does what is missing, so a repetition after
     a crash completes the promotion, and one after success writes nothing.
     """
-    fleet, evaluation = (
-        _whole_day(lake, names.CANDIDATE_FLEET, as_of),
-        _evaluation(lake, registry, catalogue, config, as_of),
-    )
-    coverage = count_coverage(catalogue, fleet)
-    decision = decide(evaluation, coverage, gate)
-    release = registry.build(
-        _contents(lake, fleet, evaluation, config, as_of, _evidence(fleet, evaluation, coverage, decision))
-    )
+    fleet = _whole_day(lake, names.CANDIDATE_FLEET, as_of)
+    coverage, updated = count_coverage(catalogue, fleet), update_of(lake, registry, fleet, config, as_of)
+    if updated is None:
+        evaluation = _evaluation(lake, registry, catalogue, config, as_of)
+        decision, origin = decide(evaluation, coverage, gate), dict[str, object](champion=_opponent(evaluation))
+    else:
+        evaluation, approved_by = schemas.fleet_evaluation(config.intervals).schema.empty_table(), BY_UPDATE
+        decision, origin = decide_update(updated, coverage, gate), updated.evidence
+    evidence = {**_evidence(fleet, coverage, decision), **origin}
+    release = registry.build(_contents(lake, fleet, evaluation, config, as_of, evidence))
     version = _register(registry, release, decision, evaluation, config)
     recorded = _record(lake, release, decision, approved_by, version)
     return Promotion(release, decision, coverage, version, recorded, move_champion(lake, registry))
@@ -146,7 +150,7 @@ def _contents(
     pools = _whole_day(lake, names.FLEET_POOLS, as_of).drop_columns(["as_of"])
     return ReleaseContents(
         as_of=as_of,
-        parameters=fleet.drop_columns([name for name in ("as_of", "fingerprint") if name in fleet.column_names]),
+        parameters=fleet.drop_columns([name for name in OF_THE_DAY if name in fleet.column_names]),
         pools=pools,
         fold_metrics=_day(lake, names.FOLD_METRICS, as_of).drop_columns(["as_of"]),
         evaluation=evaluation.drop_columns(["as_of"]),
@@ -164,13 +168,12 @@ def _data_versions(lake: Lake) -> dict[str, int]:
     return {**gold, **{f"silver/{name}": version for name, version in silver.items()}}
 
 
-def _evidence(fleet: pa.Table, evaluation: pa.Table, coverage: Coverage, decision: Decision) -> dict[str, object]:
+def _evidence(fleet: pa.Table, coverage: Coverage, decision: Decision) -> dict[str, object]:
     prints = pc.unique(fleet["fingerprint"]).to_pylist() if "fingerprint" in fleet.column_names else []
     families = sorted(pc.value_counts(fleet["family"]).to_pylist(), key=lambda one: str(one["values"]))
     return {
         "promoted": decision.promoted,
         "rules": [asdict(rule) for rule in decision.rules],
-        "champion": _opponent(evaluation),
         "series": {"expected": coverage.expected, "states": dict(coverage.states), "missing": len(coverage.missing)},
         "families": {str(one["values"]): one["counts"] for one in families},
         "fingerprint": prints[0] if prints else None,

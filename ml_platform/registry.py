@@ -106,18 +106,41 @@ class Registry:
 
     def load(self, release_id: str) -> "Fleet":
         """The fleet of a release, from exactly the bytes that were verified."""
-        _, files = read_folder(self.root, release_id)
-        pools = pq.read_table(io.BytesIO(files["pools.parquet"]))
-        config = parse_config(yaml.safe_load(files["forecast.yaml"]), f"release {release_id}, forecast.yaml")
-        return fleet_tables(pq.read_table(io.BytesIO(files["parameters.parquet"])), pools, config)
+        return self.open(release_id).fleet
+
+    def open(self, release_id: str) -> "Sealed":
+        """All of a release that is used, from exactly the bytes that were verified."""
+        return Sealed(release_id, read_folder(self.root, release_id)[1])
 
     def parameters(self, release_id: str) -> pa.Table:
-        """The parameter rows of a release after verification: series_id, family, state, reason, parameters."""
-        return pq.read_table(io.BytesIO(read_folder(self.root, release_id)[1]["parameters.parquet"]))
+        """The parameter rows of a release after verification: series_id, family, state, reason, parameters, detail."""
+        return self.open(release_id).parameters
 
     def evidence(self, release_id: str) -> dict[str, object]:
         """Gate verdict, coverage and counts that the release was sealed with."""
-        found: dict[str, object] = json.loads(read_folder(self.root, release_id)[1]["evidence.json"])
+        return self.open(release_id).evidence
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """The verified bytes of a release's files, read when they are asked for."""
+
+    release_id: str
+    files: Mapping[str, bytes]
+
+    @cached_property
+    def parameters(self) -> pa.Table:
+        return pq.read_table(io.BytesIO(self.files["parameters.parquet"]))
+
+    @cached_property
+    def fleet(self) -> "Fleet":
+        pools = pq.read_table(io.BytesIO(self.files["pools.parquet"]))
+        config = parse_config(yaml.safe_load(self.files["forecast.yaml"]), f"release {self.release_id}, forecast.yaml")
+        return fleet_tables(self.parameters, pools, config)
+
+    @cached_property
+    def evidence(self) -> dict[str, object]:
+        found: dict[str, object] = json.loads(self.files["evidence.json"])
         return found
 
 

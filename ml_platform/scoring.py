@@ -14,9 +14,11 @@ from ml_platform.checks import Blocked, CheckResult
 from ml_platform.coverage import NOT_EXPECTED
 from ml_platform.forecasting import Fleet, ForecastConfig, predict
 from ml_platform.forecasting.fleet import NEW_SERIES
+from ml_platform.forecasting.increment import AdapterError
 from ml_platform.lake import Lake, TableSpec, schemas
 from ml_platform.panel import read_panel
-from ml_platform.registry import Registry, champion_as_of
+from ml_platform.registry import Registry, Sealed, champion_as_of
+from ml_platform.updating_tables import read_statistics
 
 NO_CHAMPION = "no release was promoted as of this day"
 
@@ -63,19 +65,35 @@ def score(lake: Lake, registry: Registry, catalogue: pa.Table, config: ForecastC
     """Forecast the steps after `as_of` with the champion as of that day (a release of the day itself counts) and append them.
 
     `catalogue` is that of the day. The release is verified before it is used, and nothing newer than `as_of` is read. Forecasts of the same release and
-    day are kept as they are: gold/forecasts is append only. Raises ReleaseError for changed bytes, ScoringError where coverage is not exact.
+    day are kept as they are: gold/forecasts is append only. An updated fleet forecasts from what it remembers, and reads no history. Raises ReleaseError for changed bytes, ScoringError where coverage is not exact.
     """
     champion, nothing_left = champion_as_of(lake, as_of, same_day=True), settled(lake, config, as_of)
     if champion is None or nothing_left is not None:
         return nothing_left or ScoringReport(as_of, None, 0, written=False, reason=NO_CHAMPION)
     spec, release_id = forecasts_spec(config), champion.release_id
-    fleet = registry.load(release_id)
-    panel = read_panel(lake, catalogue, config, as_of)
-    made = predict(fleet, panel.shard)
-    outcomes = _outcomes(catalogue, fleet, made, set(panel.refused))
+    sealed = registry.open(release_id)
+    made, refused = _remembered(lake, sealed, as_of) or _from_panel(lake, sealed, catalogue, config, as_of)
+    outcomes = _outcomes(catalogue, sealed.fleet, made, set(refused))
     rows = _shaped(made, spec, as_of, release_id)
     lake.append(spec, rows, transactions=[f"forecasts:{as_of}:{release_id}"])
     return ScoringReport(as_of, release_id, rows.num_rows, True, outcomes, _families(rows))
+
+
+def _remembered(lake: Lake, release: Sealed, as_of: date) -> tuple[pa.Table, tuple[str, ...]] | None:
+    """Forecasts from what an update of the day left of every series, with the release's own parameters; None where that is not there, or not enough."""
+    stored = read_statistics(lake, as_of, release.fleet, str(release.evidence.get("fingerprint")))
+    try:
+        return None if stored is None else (stored.statistics.kept().forecasts(), ())
+    except AdapterError:  # models of others are fitted to the whole history
+        return None
+
+
+def _from_panel(
+    lake: Lake, release: Sealed, catalogue: pa.Table, config: ForecastConfig, as_of: date
+) -> tuple[pa.Table, tuple[str, ...]]:
+    """Forecasts from the history, and the series whose values cannot be used."""
+    panel = read_panel(lake, catalogue, config, as_of)
+    return predict(release.fleet, panel.shard), panel.refused
 
 
 def settled(lake: Lake, config: ForecastConfig, as_of: date) -> ScoringReport | None:

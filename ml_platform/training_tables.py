@@ -27,11 +27,21 @@ CANDIDATE_FLEET = TableSpec(
             ("as_of", pa.date32()),
             *(
                 (n, pa.string())
-                for n in ("series_id", "family", "state", "reason", "parameters", "fingerprint", "detail")
+                for n in (
+                    "series_id",
+                    "family",
+                    "state",
+                    "reason",
+                    "parameters",
+                    "fingerprint",
+                    "detail",
+                    "updated_from",
+                )
             ),
         ]
     ),
-    description="One row per series and as-of day: family with the greatest weight, state, reason, parameters as JSON; detail: why a series failed.",
+    description="One row per series and as-of day: family with the greatest weight, state, reason, parameters as JSON; detail: why a series failed. "
+    "updated_from: the release that took in the day without being trained again, missing for a fleet that was trained.",
 )
 FLEET_POOLS = TableSpec(
     names.FLEET_POOLS,
@@ -85,7 +95,12 @@ def judged_fold(config: ForecastConfig) -> TableSpec:
 
 
 def fleet_rows(
-    fleet: Fleet, refused: Sequence[str], failed: Mapping[str, str], as_of: date, fingerprint: str
+    fleet: Fleet,
+    refused: Sequence[str],
+    failed: Mapping[str, str],
+    as_of: date,
+    fingerprint: str,
+    updated_from: str | None = None,
 ) -> pa.Table:
     """Rows of gold/candidate_fleet: the series of the fleet, those whose values could not be used, and those that failed, with details."""
     reasons = dict.fromkeys(refused, "out_of_range") | dict.fromkeys(failed, FAILED)
@@ -97,8 +112,9 @@ def fleet_rows(
     ]
     rows = pa.concat_tables([fleet.rows, pa.Table.from_pylist(left_out, ROWS_SCHEMA)])
     details = [failed.get(one) for one in rows["series_id"].to_pylist()]
-    texts = [pa.array(values, pa.string()) for values in ([fingerprint] * rows.num_rows, details)]
-    return pa.table([_day(as_of, rows.num_rows), *rows.columns, *texts], CANDIDATE_FLEET.schema)
+    size = rows.num_rows
+    texts = [pa.array(values, pa.string()) for values in ([fingerprint] * size, details, [updated_from] * size)]
+    return pa.table([_day(as_of, size), *rows.columns, *texts], CANDIDATE_FLEET.schema)
 
 
 def pool_rows(fleet: Fleet, as_of: date) -> pa.Table:

@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 
 from ml_platform import __version__
 from ml_platform.forecasting import Fleet
-from ml_platform.forecasting.fleet_statistics import Statistics
 from ml_platform.forecasting.statistics_table import CLOCK, FIRST, LISTS, WALK_LISTS, from_table, to_table
 from ml_platform.lake import Lake, TableSpec, names
+from ml_platform.panel_news import Stored
 from ml_platform.training import KERNEL_VERSION
 
 KERNEL = f"{__version__}/{KERNEL_VERSION}"  # other code may remember other things
@@ -29,6 +29,8 @@ FLEET_STATISTICS = TableSpec(
             ("clock", pa.string()),
             ("kernel", pa.string()),
             *((name, pa.list_(pa.float64())) for name in NUMBERS),
+            ("fingerprint", pa.string()),
+            ("panel", pa.int64()),
         ]
     ),
     description="What the newest fleet remembers of each series, so that the next day needs no history: sums, states, the last steps, and a "
@@ -36,11 +38,16 @@ FLEET_STATISTICS = TableSpec(
 )
 
 
-def statistics_rows(statistics: Statistics, as_of: date) -> pa.Table:
-    """Rows of gold/fleet_statistics; a list that the fleet's families do not need is missing."""
-    made, size = to_table(statistics), len(statistics)
-    clock = made.schema.metadata[CLOCK].decode()
-    fixed = {"as_of": pa.scalar(as_of, pa.date32()), "clock": pa.scalar(clock), "kernel": pa.scalar(KERNEL)}
+def statistics_rows(stored: Stored, fingerprint: str) -> pa.Table:
+    """Rows of gold/fleet_statistics, of the fleet with this fingerprint; a list that the fleet's families do not need is missing."""
+    made, size = to_table(stored.statistics), len(stored.statistics)
+    fixed = {
+        "as_of": pa.scalar(stored.as_of, pa.date32()),
+        "clock": pa.scalar(made.schema.metadata[CLOCK].decode()),
+        "kernel": pa.scalar(KERNEL),
+        "fingerprint": pa.scalar(fingerprint),
+        "panel": pa.scalar(stored.panel, pa.int64()),
+    }
     columns = [
         pa.repeat(fixed[field.name], size)
         if field.name in fixed
@@ -52,20 +59,20 @@ def statistics_rows(statistics: Statistics, as_of: date) -> pa.Table:
     return pa.table(columns, FLEET_STATISTICS.schema).sort_by("series_id")
 
 
-def read_statistics(lake: Lake, as_of: date, fleet: Fleet) -> Statistics | None:
-    """Statistics of the fleet of a day, of the series that it still has; None where there are none."""
+def read_statistics(lake: Lake, as_of: date, fleet: Fleet, fingerprint: str) -> Stored | None:
+    """What the fleet of a day with this fingerprint remembers of the series that it still has; None where there is nothing."""
     if not lake.exists(FLEET_STATISTICS.name):
         return None
-    rows = lake.read(
-        FLEET_STATISTICS.name, where=(pc.field("as_of") == pa.scalar(as_of)) & (pc.field("kernel") == KERNEL)
-    )
+    lake.migrate(FLEET_STATISTICS)
+    own = (pc.field("as_of") == pa.scalar(as_of)) & (pc.field("kernel") == KERNEL)
+    rows = lake.read(FLEET_STATISTICS.name, where=own & (pc.field("fingerprint") == fingerprint))
     rows = rows.filter(pc.is_in(rows["series_id"], fleet.rows["series_id"].combine_chunks())).sort_by("series_id")
     if not rows.num_rows:
         return None
-    clock = rows["clock"][0].as_py()
     columns = {name: rows[name] for name in FIRST}
     columns |= {name: _fixed(rows[name]) for name in NUMBERS if rows[name].null_count < rows.num_rows}
-    return from_table(pa.table(columns).replace_schema_metadata({CLOCK: clock}), fleet)
+    table = pa.table(columns).replace_schema_metadata({CLOCK: rows["clock"][0].as_py()})
+    return Stored(from_table(table, fleet), as_of, rows["panel"][0].as_py())
 
 
 def _fixed(column: pa.ChunkedArray) -> pa.ChunkedArray:

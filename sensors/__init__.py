@@ -20,7 +20,7 @@ from sensors.jobs import build_jobs
 from sensors.pulls import pull_job, pulls
 from sensors.quarantine_job import quarantine_job
 from sensors.retention_job import daily_retention, retention_job
-from sensors.schedules import daily_retraining
+from sensors.schedules import daily_retraining, daily_update
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,16 @@ class Triggers:
 
 
 def build_triggers(settings: Settings, contracts: Contracts) -> Triggers:
-    """Jobs, schedules and sensors of one fleet; all but the one that removes things run by default."""
+    """Jobs, schedules and sensors of one fleet; all but the one that removes things and the one that updates run by default."""
     jobs, retention = build_jobs(contracts), retention_job()
     pulling = bool(pulled(contracts))  # most homes have files alone
     return Triggers(
         [*jobs.values(), quarantine_job(), erasure_job(), retention, *([pull_job(settings)] if pulling else [])],
-        [daily_retraining(jobs["retrain"], settings, contracts), daily_retention(retention, contracts)],
+        [
+            daily_retraining(jobs["retrain"], settings, contracts),
+            daily_update(jobs["update"], settings, contracts),
+            daily_retention(retention, contracts),
+        ],
         [
             data_drops(jobs["score"], settings, contracts),
             silent_feeds(settings, contracts),

@@ -1,4 +1,4 @@
-"""Jobs: the four ways through the graph.
+"""Jobs: the five ways through the graph.
 
 Belongs here: selections. Does not belong here: when they run (schedules, data_drops), what they make (assets).
 """
@@ -9,23 +9,29 @@ import dagster as dg
 
 from ml_platform.contracts import Contracts
 
-TRAINING = ("candidate_fleet", "fleet_evaluation", "promoted_release")
+TRAINING, UPDATE, RELEASE = ("candidate_fleet", "fleet_evaluation"), ("updated_fleet",), ("promoted_release",)
 
 
 def build_jobs(contracts: Contracts) -> dict[str, Any]:
-    """ingest, retrain, score and everything, each in one process per run: what one step imports, the next one has."""
+    """ingest, retrain, update, score and everything, each in one process per run: what one step imports, the next one has."""
     landed = dg.AssetSelection.assets(
         *(name for source in contracts.sources for name in (source.bronze, source.silver))
     )
-    training, everything = dg.AssetSelection.assets(*TRAINING), dg.AssetSelection.all()
+    training, update, release = (dg.AssetSelection.assets(*names) for names in (TRAINING, UPDATE, RELEASE))
+    whole = dg.AssetSelection.all()
+    everything = whole - update  # a day that is trained needs no update
     selections = {
         "ingest": (landed, "Drops of the days into bronze and silver."),
         "retrain": (
             everything - landed,
             "Panel, candidate fleet, evaluation, release, forecasts and marts as of the days.",
         ),
+        "update": (
+            whole - landed - training,
+            "Panel, the champion's fleet with the days taken in, its release, forecasts and marts as of the days; nothing is trained.",
+        ),
         "score": (
-            everything - training,
+            everything - training - release,
             "Drops of the days, then forecasts and marts with the champion; nothing is trained.",
         ),
         "everything": (everything, "All stages for the days."),

@@ -1,6 +1,6 @@
-"""Schedules, in data time: a day is retrained when its data are complete, whatever the clock says.
+"""Schedules, in data time: a day is retrained, or updated, when its data are complete, whatever the clock says.
 
-Belongs here: the daily retraining. Does not belong here: training (assets).
+Belongs here: the daily retraining and the daily update. Does not belong here: training and updating (assets).
 """
 
 from typing import Any
@@ -10,8 +10,10 @@ import pyarrow.compute as pc
 
 from ml_platform.backlog import complete_days
 from ml_platform.contracts import Contracts
+from ml_platform.gate_update import BY_UPDATE
 from ml_platform.lake import Lake
 from ml_platform.lake.names import PROMOTED_RELEASE
+from ml_platform.registry import champion_as_of
 from ml_platform.settings import Settings
 
 
@@ -31,9 +33,35 @@ def daily_retraining(job: Any, settings: Settings, contracts: Contracts) -> dg.S
         days = complete_days(lake, contracts.target, settings.calendar)
         if not days:
             return dg.SkipReason(f"no day of source '{contracts.target.name}' is complete")
-        # a fleet that the gate stopped has its row there, too
-        if lake.count(PROMOTED_RELEASE, pc.field("as_of") == days[-1]):
+        # a fleet that the gate stopped has its row there, too; one that took the day in without training is no reason to leave it at that
+        if lake.count(PROMOTED_RELEASE, (pc.field("as_of") == days[-1]) & (pc.field("approved_by") != BY_UPDATE)):
             return dg.SkipReason(f"the newest complete day, {days[-1]}, has its release")
         return dg.RunRequest(run_key=None, partition_key=days[-1].isoformat())
 
     return daily_retraining
+
+
+def daily_update(job: Any, settings: Settings, contracts: Contracts) -> dg.ScheduleDefinition:
+    """For homes that train less often than daily: the newest complete day that has no release yet, or the reason why there is none."""
+    zone = contracts.target.time.business_timezone if contracts.target.time else "UTC"
+
+    @dg.schedule(
+        job=job,
+        cron_schedule="30 4 * * *",
+        execution_timezone=zone,
+        description="Off until you switch it on, for days between trainings: the champion's fleet takes in the newest complete day, without training.",
+    )
+    def daily_update() -> dg.RunRequest | dg.SkipReason:
+        lake = Lake(settings.lake)
+        days = complete_days(lake, contracts.target, settings.calendar)
+        if not days:
+            return dg.SkipReason(f"no day of source '{contracts.target.name}' is complete")
+        if champion_as_of(lake, days[-1], same_day=False) is None:
+            return dg.SkipReason(
+                f"no release older than {days[-1]} is promoted: train first, `ml-platform run retrain`"
+            )
+        if lake.count(PROMOTED_RELEASE, pc.field("as_of") == days[-1]):
+            return dg.SkipReason(f"the newest complete day, {days[-1]}, has its release")
+        return dg.RunRequest(run_key=None, partition_key=days[-1].isoformat())
+
+    return daily_update

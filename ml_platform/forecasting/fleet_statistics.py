@@ -57,6 +57,10 @@ class Statistics:
         both = zip(self.parts, self.places, strict=True)
         return replace(self, parts=tuple(replace(one, touched=touched[own]) for one, own in both))
 
+    def kept(self) -> "Statistics":
+        """With the coefficients that the fleet holds, in its digits: forecasts are those of predict with that fleet."""
+        return replace(self, parts=tuple(one.kept() for one in self.parts))
+
     def forecasts(self) -> pa.Table:
         """The table of predict for the steps after the last one. Raises AdapterError where an adapter weighs something."""
         tables = [one.forecasts() for one in self.parts]
@@ -90,6 +94,16 @@ class Statistics:
         return np.asarray(self._whole([one.standing.largest for one in self.parts]))
 
     @property
+    def counts(self) -> Ints:
+        """Observed steps of each series, (S,)."""
+        return np.asarray(self._whole([one.counts for one in self.parts]))
+
+    @property
+    def latest_known(self) -> Floats:
+        """Covariates of the last step, the unknown ones as last known, (S, K)."""
+        return np.asarray(self._whole([one.standing.shard.known[:, :, 0] for one in self.parts]))
+
+    @property
     def steps(self) -> int:
         """Steps of the whole history."""
         return self.parts[0].steps
@@ -103,9 +117,9 @@ class Statistics:
     @property
     def recorded(self) -> RowSet:
         """The observed steps that these statistics hold."""
-        counts, last = self._whole([one.counts for one in self.parts]), self._shards[0]
+        last = self._shards[0]
         times = self.parts[0].first, last.times[last.steps - 1]
-        return RowSet.of(self.series_id, times, counts, self.digests)
+        return RowSet.of(self.series_id, times, self.counts, self.digests)
 
     def fleet(self) -> Fleet:
         """The fleet after these steps, see CohortStatistics.rows; series that are not here stay as they are, new ones come last."""

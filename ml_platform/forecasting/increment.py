@@ -144,6 +144,10 @@ class CohortStatistics:
             self.touched[rows],
         )
 
+    def kept(self) -> "CohortStatistics":
+        """With the coefficients that the fleet holds, in its digits."""
+        return replace(self, constants=self.known.constants())
+
     def forecasts(self) -> pa.Table:
         """The table of predict for the steps after the last one. Raises AdapterError where an adapter weighs something."""
         asked = [one.name for one in self.known.setup.config.adapters if self._weighs(one.name)]
@@ -188,17 +192,18 @@ class CohortStatistics:
         A fitted series of which nothing was observed is `carried_over`; one that the fleet does not know is `fallback`.
         """
         old = self.known.fleet.rows.take(pa.array(np.maximum(self.known.at, 0))).to_pylist() if len(self) else []
-        places = zip(old, self.known.at.tolist(), strict=True)
-        return [self._row(row, at) if known >= 0 else self._newcomer(at) for at, (row, known) in enumerate(places)]
+        fresh = {name: significant(self.constants[name]) for name in REGRESSIONS & self.constants.keys()}
+        places = enumerate(zip(old, self.known.at.tolist(), strict=True))
+        return [self._row(row, at, fresh) if known >= 0 else self._newcomer(at) for at, (row, known) in places]
 
-    def _row(self, row: dict[str, str | None], place: int) -> dict[str, str | None]:
+    def _row(self, row: dict[str, str | None], place: int, fresh: Mapping[str, Floats]) -> dict[str, str | None]:
         if row["state"] not in OWN:
             return row
         if not self.touched[place]:
             return {**row, "state": "carried_over", "reason": NO_NEW_ROW}
         own = dict(self.known.own[place])
         for name in own.keys() & REGRESSIONS:
-            own[name] = significant(self.constants[name][place]).tolist()
+            own[name] = fresh[name][place].tolist()
         reason = FAILED if "failed" in own else None
         return {**row, "state": "fitted", "reason": reason, "parameters": json.dumps(own)}
 

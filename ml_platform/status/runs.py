@@ -28,10 +28,10 @@ class RunOutcome:
 def run_outcome(lake: Lake, plan: Plan, run_id: str) -> RunOutcome:
     """What a run over the days of a plan came to; a job shows only what it makes."""
     drops, rows = Counter[str](), dict.fromkeys(COUNTED, 0)
-    if plan.job != "retrain" and lake.exists(names.LEDGER):
+    if plan.job not in ("retrain", "update") and lake.exists(names.LEDGER):
         own = lake.read(names.LEDGER, ["state", *COUNTED], pc.field("run_id") == run_id)
         drops = Counter(own["state"].to_pylist())
         rows = {name: pc.sum(own[name]).as_py() or 0 for name in COUNTED}
-    trains = plan.job in ("retrain", "everything")
-    judged = tuple(one for one in releases(lake) if plan.first <= one.as_of <= plan.last) if trains else ()
+    judges = plan.job in ("retrain", "update", "everything")
+    judged = tuple(one for one in releases(lake) if plan.first <= one.as_of <= plan.last) if judges else ()
     return RunOutcome(drops, rows, judged, None if plan.job == "ingest" else published(lake))

@@ -185,7 +185,7 @@ def test_run_says_how_many_fleets_it_trains(settings: Settings) -> None:
         (["retrain"], 1, "ml-platform run ingest"),
         (["ingest", "--from", "2017-01-03", "--to", "2017-01-02"], 1, "--from and --to"),
         (["ingest", "--from", "2018-01-03", "--to", "2018-01-04"], 1, "ML_PLATFORM_LAST_DAY"),
-        (["nothing"], 2, "'ingest', 'retrain', 'score', 'everything'"),
+        (["nothing"], 2, "'ingest', 'retrain', 'update', 'score', 'everything'"),
     ],
 )
 def test_run_names_what_is_wrong(arguments: list[str], code: int, hint: str) -> None:

@@ -202,9 +202,9 @@ def test_a_series_that_kills_its_process_costs_itself_alone(tmp_path: Path) -> N
     assert all(tables[name].equals(expected[name]) for name in ("fold_metrics", "judged_fold", "fleet_pools"))
 
 
-def test_an_older_table_of_fleets_gets_the_column_for_details(tmp_path: Path) -> None:
+def test_an_older_table_of_fleets_gets_the_newer_columns(tmp_path: Path) -> None:
     lake = filled(tmp_path)
-    older = pa.schema([field for field in CANDIDATE_FLEET.schema if field.name != "detail"])
+    older = pa.schema([field for field in CANDIDATE_FLEET.schema if field.name not in ("detail", "updated_from")])
     row = pa.table({name: pa.array([None], older.field(name).type) for name in older.names}, older)
     lake.append(TableSpec(CANDIDATE_FLEET.name, older), row)
     train_fleet(lake, catalogue(), CONFIG, AS_OF, InProcess())

@@ -75,7 +75,7 @@ def test_ingestion_covers_the_named_drops_of_the_calendar(planner: Planner, job:
     assert planner.plan(job, last=day(5)) == Plan(job, day(2), day(5))
 
 
-@pytest.mark.parametrize("job", ["retrain", "score"])
+@pytest.mark.parametrize("job", ["retrain", "update", "score"])
 def test_training_and_scoring_take_the_newest_complete_day(planner: Planner, job: Job) -> None:
     loaded(planner, 3, 3, 5, 5, 7)
     assert planner.plan(job) == Plan(job, day(5), day(5))
@@ -105,6 +105,7 @@ def test_days_that_are_both_named_need_no_file(planner: Planner) -> None:
         ),
         ("score", (), "no day of source 'loads' is complete"),
         ("retrain", (2, 3), "no day from 2024-03-02 to 2024-03-03 is complete"),
+        ("update", (2, 3), "no day from 2024-03-02 to 2024-03-03 is complete"),
         ("score", (3, 2), "2024-03-03 lies after the last day 2024-03-02"),
         (
             "score",

@@ -19,7 +19,8 @@ from ml_platform.forecasting import FLOORS, Fleet, ForecastConfig, fleet_weights
 from ml_platform.jobs import train as train_job
 from ml_platform.jobs.exchange import WorkFolder
 from ml_platform.lake import Lake, TableSpec
-from ml_platform.panel import PanelError, read_panel
+from ml_platform.panel import read_panel
+from ml_platform.panel_rows import PanelError
 from ml_platform.training import TrainingReport, train_fleet
 from ml_platform.training_tables import judged_calibration, judged_fold
 

@@ -7,11 +7,9 @@ import pyarrow as pa
 import pytest
 
 from assets.partitions import complete_days_in
-from ml_platform.lake import TableSpec
-from ml_platform.lake.schemas import ALERTS
+from ml_platform.gate_update import BY_UPDATE
+from ml_platform.lake.schemas import ALERTS, PROMOTED_RELEASE
 from sensors.jobs import build_jobs, range_tags
-
-FLEET = TableSpec("gold/promoted_release", pa.schema([("as_of", pa.date32()), ("release_id", pa.string())]))
 
 
 def retraining(home, moment=datetime(2031, 5, 5, tzinfo=UTC)):
@@ -19,8 +17,13 @@ def retraining(home, moment=datetime(2031, 5, 5, tzinfo=UTC)):
     return home.trigger("daily_retraining")(context)
 
 
-def trained(home, *days):
-    home.lake.append(FLEET, pa.table({"as_of": pa.array(days, pa.date32()), "release_id": ["a"] * len(days)}))
+def updating(home):
+    return home.trigger("daily_update")(dg.build_schedule_context(instance=home.instance))
+
+
+def released(home, *days, by="gate", promoted=True):
+    rows = [{"as_of": day, "release_id": f"{day}-{by}", "promoted": promoted, "approved_by": by} for day in days]
+    home.lake.append(PROMOTED_RELEASE, pa.Table.from_pylist(rows, PROMOTED_RELEASE.schema))
 
 
 def test_nothing_is_retrained_before_a_day_is_complete(home):
@@ -39,11 +42,31 @@ def test_the_newest_complete_day_is_retrained_whatever_the_clock_says(home):
 def test_a_day_with_a_fleet_is_left_alone_until_the_next_is_complete(home):
     home.land_days("2017-02-01")
     home.settle()
-    trained(home, date(2017, 2, 1))
+    released(home, date(2017, 2, 1), promoted=False)
     assert "2017-02-01, has its release" in retraining(home).skip_message
     home.land_days("2017-02-02")
     home.settle()
     assert retraining(home).partition_key == "2017-02-02"
+
+
+def test_a_day_that_was_updated_is_trained_all_the_same(home):
+    home.land_days("2017-02-01")
+    home.settle()
+    released(home, date(2017, 2, 1), by=BY_UPDATE)
+    assert retraining(home).partition_key == "2017-02-01"
+    released(home, date(2017, 2, 1))
+    assert "has its release" in retraining(home).skip_message
+
+
+def test_days_between_trainings_are_updated_once_there_is_a_champion(home):
+    assert "no day of source 'sales' is complete" in updating(home).skip_message
+    home.land_days("2017-02-01", "2017-02-02")
+    home.settle()
+    assert "no release older than 2017-02-02 is promoted: train first" in updating(home).skip_message
+    released(home, date(2017, 2, 1))
+    assert updating(home).partition_key == "2017-02-02"
+    released(home, date(2017, 2, 2), by=BY_UPDATE)
+    assert "2017-02-02, has its release" in updating(home).skip_message
 
 
 def test_a_failed_run_leaves_an_alert(home):
@@ -67,6 +90,10 @@ def test_a_failed_run_leaves_an_alert(home):
     assert abs((datetime.now(UTC) - alert["raised_at"]).total_seconds()) < 60
 
 
+def test_updating_is_for_homes_that_ask_for_it(home):
+    assert home.trigger("daily_update").default_status.value == "STOPPED"
+
+
 def test_all_triggers_run_by_default(home):
     for name in ("data_drops", "silent_feeds", "run_failures", "daily_retraining"):
         assert home.trigger(name).default_status.value == "RUNNING"
@@ -79,14 +106,19 @@ def test_all_triggers_run_by_default(home):
         (
             "retrain",
             {"series_catalogue", "series_panel", "candidate_fleet", "promoted_release", "forecasts"},
-            {"raw_sales", "sales_history"},
+            {"raw_sales", "sales_history", "updated_fleet"},
+        ),
+        (
+            "update",
+            {"series_catalogue", "series_panel", "updated_fleet", "promoted_release", "forecasts", "forecast_latest"},
+            {"raw_sales", "sales_history", "candidate_fleet", "fleet_evaluation"},
         ),
         (
             "score",
             {"raw_sales", "series_panel", "forecasts", "forecast_latest"},
-            {"candidate_fleet", "fleet_evaluation", "promoted_release"},
+            {"candidate_fleet", "fleet_evaluation", "updated_fleet", "promoted_release"},
         ),
-        ("everything", {"raw_sales", "candidate_fleet", "forecasts", "forecast_latest"}, set()),
+        ("everything", {"raw_sales", "candidate_fleet", "forecasts", "forecast_latest"}, {"updated_fleet"}),
     ],
 )
 def test_jobs_hold_what_they_say(defs, job, has, lacks):
