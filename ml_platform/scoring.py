@@ -1,6 +1,7 @@
 """Scoring: the champion as of a day forecasts every series of that day.
 
-Belongs here: loading the champion, forecasting from the panel, appending, counting. Does not belong here: models (forecasting), publishing (warehouse).
+Belongs here: loading the champion, forecasting from the panel, appending, counting. Does not belong here: models (forecasting), rows of sums
+(sums), publishing (warehouse).
 """
 
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from datetime import date
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ml_platform import sums
 from ml_platform.checks import Blocked, CheckResult
 from ml_platform.coverage import NOT_EXPECTED
 from ml_platform.forecasting import Fleet, ForecastConfig, predict
@@ -35,7 +37,8 @@ class ScoringError(Blocked):
 class ScoringReport:
     """What scoring a day did. `series` counts expected series by outcome: scored, new_since_training, quarantined.
 
-    `written` is False where the forecasts were there already, or, with a `reason`, where there is no champion.
+    `written` is False where the forecasts were there already, or, with a `reason`, where there is no champion. sums: rows of sums by level.
+    untrained: levels of sums that the configuration asks for and the release does not know: it was trained before they were asked for.
     """
 
     as_of: date
@@ -45,6 +48,8 @@ class ScoringReport:
     series: Mapping[str, int] = field(default_factory=dict)
     families: Mapping[str, int] = field(default_factory=dict)
     reason: str | None = None
+    sums: Mapping[str, int] = field(default_factory=dict)
+    untrained: tuple[str, ...] = ()
 
     @property
     def checks(self) -> tuple[CheckResult, ...]:
@@ -57,6 +62,11 @@ class ScoringReport:
 def forecasts_spec(config: ForecastConfig) -> TableSpec:
     """gold/forecasts with the intervals and the calendar of a configuration."""
     return schemas.forecasts(config.interval_columns, schemas.INSTANT if config.subdaily else pa.date32())
+
+
+def sums_spec(config: ForecastConfig) -> TableSpec:
+    """gold/forecast_sums, likewise."""
+    return schemas.forecast_sums(config.interval_columns, schemas.INSTANT if config.subdaily else pa.date32())
 
 
 def score(lake: Lake, registry: Registry, catalogue: pa.Table, config: ForecastConfig, as_of: date) -> ScoringReport:
@@ -73,9 +83,23 @@ def score(lake: Lake, registry: Registry, catalogue: pa.Table, config: ForecastC
     panel = read_panel(lake, catalogue, config, as_of)
     made = predict(fleet, panel.shard)
     outcomes = _outcomes(catalogue, fleet, made, set(panel.refused))
+    levels, untrained = sums.known_levels(fleet, config)
+    made, of_sums = sums.sum_rows(fleet, panel.shard, made, _expected(catalogue), levels)
     rows = _shaped(made, spec, as_of, release_id)
+    before = f"forecast_sums:{as_of}:{release_id}"
+    if levels and lake.reached(sums_spec(config).name, before) < 0:  # first: the forecasts' commit settles the day
+        lake.append(sums_spec(config), _shaped(of_sums, sums_spec(config), as_of, release_id), transactions=[before])
     lake.append(spec, rows, transactions=[f"forecasts:{as_of}:{release_id}"])
-    return ScoringReport(as_of, release_id, rows.num_rows, True, outcomes, _families(rows))
+    return ScoringReport(
+        as_of,
+        release_id,
+        rows.num_rows,
+        True,
+        outcomes,
+        _families(rows),
+        sums=_by_level(of_sums),
+        untrained=untrained,
+    )
 
 
 def settled(lake: Lake, config: ForecastConfig, as_of: date) -> ScoringReport | None:
@@ -86,15 +110,21 @@ def settled(lake: Lake, config: ForecastConfig, as_of: date) -> ScoringReport | 
     champion = champion_as_of(lake, as_of, same_day=True)
     if champion is None:
         return ScoringReport(as_of, None, 0, written=False, reason=NO_CHAMPION)
-    kept = _slice(lake, forecasts_spec(config), as_of, champion.release_id)
+    kept = _slice(lake, forecasts_spec(config), as_of, champion.release_id, ["series_id", "family"])
     if not kept.num_rows:
         return None
-    return ScoringReport(as_of, champion.release_id, kept.num_rows, False, {"scored": _series(kept)}, _families(kept))
+    of_sums = _slice(lake, sums_spec(config), as_of, champion.release_id, ["level"])
+    series, families = {"scored": _series(kept)}, _families(kept)
+    return ScoringReport(as_of, champion.release_id, kept.num_rows, False, series, families, sums=_by_level(of_sums))
 
 
-def _slice(lake: Lake, spec: TableSpec, as_of: date, release_id: str) -> pa.Table:
+def _by_level(rows: pa.Table) -> dict[str, int]:
+    counted = rows.group_by("level").aggregate([("level", "count")]).sort_by("level")
+    return dict(zip(counted["level"].to_pylist(), counted["level_count"].to_pylist(), strict=True))
+
+
+def _slice(lake: Lake, spec: TableSpec, as_of: date, release_id: str, columns: list[str]) -> pa.Table:
     where = (pc.field("as_of") == pa.scalar(as_of)) & (pc.field("release_id") == release_id)
-    columns = ["series_id", "family"]
     return lake.read(spec.name, columns, where) if lake.exists(spec.name) else spec.schema.empty_table().select(columns)
 
 
@@ -108,10 +138,14 @@ def _families(rows: pa.Table) -> dict[str, int]:
     return dict(zip(counted["family"].to_pylist(), counted["series_id_count_distinct"].to_pylist(), strict=True))
 
 
+def _expected(catalogue: pa.Table) -> pa.Table:
+    """The series that a day is due for."""
+    return catalogue.filter(pc.invert(pc.is_in(catalogue["state"], pa.array(NOT_EXPECTED, pa.string()))))
+
+
 def _outcomes(catalogue: pa.Table, fleet: Fleet, made: pa.Table, broken: set[str]) -> dict[str, int]:
     """Every expected series exactly once: scored by its own model, as a newcomer, or left out because fleet or data quarantine it."""
-    ids, states = catalogue["series_id"].to_pylist(), catalogue["state"].to_pylist()
-    expected = {one for one, state in zip(ids, states, strict=True) if state not in NOT_EXPECTED}
+    expected = set(_expected(catalogue)["series_id"].to_pylist())
     trained = dict(zip(fleet.rows["series_id"].to_pylist(), fleet.rows["state"].to_pylist(), strict=True))
     steps = made.group_by("series_id").aggregate([("step", "count_distinct"), ("step", "count")]).to_pylist()
     whole = {
