@@ -35,7 +35,7 @@ def _as_levels(value: Any) -> Any:
     """Lists of columns, one per level: a bare name among them is the mistake that is made most."""
     bare = [one for one in value if not isinstance(one, list | tuple)] if isinstance(value, list | tuple) else []
     if bare:
-        raise ValueError(f"{bare} are no lists: each level is one, such as [[store_id], [store_id, department], []]")
+        raise ValueError(f"{bare} are no lists: each level is one, such as [[site], [site, kind], []]")
     return _as_tuple(value)
 
 
