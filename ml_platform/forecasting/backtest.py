@@ -76,7 +76,7 @@ def fit_shard(shard: Shard, pools: Pools, setup: Setup) -> Backtest:
     if setup.with_lags:
         constants[lags.NAME] = _lags(history, levels, pools, setup, past)
     if setup.with_trees:
-        _trees(history, levels, pools, setup, past)
+        _trees(history, pools, setup, past)
     failed = adapted.joined(_adapted(history, levels, setup, past), len(rows))
     for e, origin in enumerate(origins):
         clip_forecasts(past[:, e], largest_value(judged.y[:, :origin]), setup.kind)
@@ -181,15 +181,18 @@ def ridge_strength(dispersion: Floats, setup: Setup) -> Floats:
     return RIDGE_ROWS[setup.kind] * (np.ones_like(dispersion) if setup.log else dispersion)
 
 
-def _trees(history: History, levels: LevelTable, pools: Pools, setup: Setup, past: Floats) -> None:
+def _trees(history: History, pools: Pools, setup: Setup, past: Floats) -> None:
     """Write the column of the model of all series, each origin with the newest one trained before it."""
-    plan, column = setup.plan, setup.config.family_names.index(boosted.NAME)
-    data, read = LagData(history, plan, setup.log), dict[str | None, boosted.Trees]()
-    for e, back in enumerate(plan.evaluated[:-1]):
-        block, text = data.block(back, levels.at(plan.origin(back))), boosted.newest(pools.models, back)
+    plan, shard, column = setup.plan, history.shard, setup.config.family_names.index(boosted.NAME)
+    read, origins = dict[str | None, boosted.Trees](), [plan.origin(back) for back in plan.evaluated[:-1]]
+    begun = Moments.empty(shard, plan, DECAY[setup.kind], teaches=True)
+    for e, moments in enumerate(ridge.walk(history, plan, setup.log, begun, origins)):
+        text = boosted.newest(pools.models, plan.evaluated[e])
         if text not in read:
             read[text] = boosted.Trees(text)
-        past[:, e, :, column] = read[text].forecasts(data, back, block, history.shard.segment)
+        view = boosted.View.of(history, plan, setup.kind, moments, origins[e], shard.segment)
+        said = read[text].responses(view, standstill(pools.mean[shard.segment, e], setup))
+        past[:, e, :, column] = outspoken(said, setup)
 
 
 def difference_scale(y: Floats, origins: list[int]) -> Floats:

@@ -1,4 +1,4 @@
-"""Boosted trees: one LightGBM for all series, on ridge's features and what tells series apart (the extra `ml`).
+"""Boosted trees: one LightGBM for all series, on ridge's features, where series stood and what tells them apart (the extra `ml`).
 
 Belongs here: the cells that teach it, its training, its forecasts. Does not belong here: when that happens (pipeline), whether it runs (choice).
 Models are texts, line by line: nothing is unpickled.
@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from ml_platform.forecasting import ridge
 from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.calendar import Floats, Ints, Plan
-from ml_platform.forecasting.grams import Block
-from ml_platform.forecasting.lags import LagData
-from ml_platform.forecasting.levels import LevelTable
+from ml_platform.forecasting.levels import LEAST, History, responses, seasonal_naive
+from ml_platform.forecasting.ridge import Moments
 
 NAME = "lightgbm"
 CELLS = 1_000_000  # that teach, at most about: beyond, whole series are left out by their hash
@@ -59,36 +59,58 @@ def teaches(ids: np.ndarray, cells: int) -> np.ndarray:
     return np.asarray([zlib.crc32(str(one).encode()) < share * 2**32 for one in ids], dtype=bool)
 
 
-def lessons(data: LagData, levels: LevelTable) -> Lessons:
-    """All cells of a shard; levels at the origins of the plan's blocks."""
-    shard, plan, found = data.history.shard, data.plan, list[tuple[np.ndarray, ...]]()
-    for back in range(plan.train, -1, -1):  # the future, 0, has features and no row
-        block = data.block(back, levels.at(plan.origin(back)))
-        series, step = np.nonzero(block.rows > 0)
-        taken = tree_features(data, back, block, shard.segment)[series, step].astype(np.float32)
-        found.append((series, np.full(len(series), back), block.z[series, step], block.rows[series, step], taken))
+@dataclass(frozen=True)
+class View:
+    """What is known of the horizon after an origin: features (S, H, F), and what responses are relative to: a middle (S,) and a unit (S,), 0 without any."""
+
+    features: Floats
+    middle: Floats
+    unit: Floats
+
+    @classmethod
+    def of(cls, history: History, plan: Plan, kind: str, moments: Moments, origin: int, segment: Ints) -> "View":
+        """After an origin, from the moments there; segment (S,): codes of training, -1 where it knew none."""
+        shard, steps, end = history.shard, np.arange(plan.horizon), origin + plan.horizon
+        slow, recent = moments.means()
+        middle, unit = slow[:, -1], moments.scale(kind) * (moments.last >= 0)
+        safe, log = np.where(unit > 0, unit, 1.0), kind == "positive"
+        here = ridge.features(shard, plan, origin, end)
+        last = seasonal_naive(history, origin, plan.horizon, plan.season, np.full(len(shard), np.nan))
+        last = np.log(np.maximum(last, LEAST * np.exp(middle)[:, None])) if log else last
+        before = shard.covariates(max(0, origin - 1), max(1, origin))[:, :, 0]
+        level = middle if log else np.log(safe)
+        by_series = np.column_stack([(recent[:, -1] - middle) / safe, level, segment, before])
+        by_step = np.stack([steps, (shard.position + origin + steps) % plan.season * plan.seasonal], axis=1)
+        calendar = here.shape[2] - 2 * shard.known.shape[1]
+        features = [
+            here,
+            here[:, :, calendar:] - slow[:, None, calendar:-1],
+            ((last - middle[:, None]) / safe[:, None] * plan.seasonal)[:, :, None],
+            np.broadcast_to(by_step, (len(shard), *by_step.shape)),
+            np.broadcast_to(by_series[:, None], (len(shard), len(steps), by_series.shape[1])),
+        ]
+        return cls(np.concatenate(features, axis=2), middle, unit)
+
+
+def lessons(history: History, plan: Plan, kind: str, decay: float) -> Lessons:
+    """All cells of a shard after the origins of the plan's blocks."""
+    shard, found = history.shard, list[tuple[np.ndarray, ...]]()
+    backs = range(plan.train, -1, -1)  # the future, 0, has features and no row
+    begun, z = Moments.empty(shard, plan, decay, teaches=True), responses(history, kind == "positive")
+    walked = ridge.walk(history, plan, kind == "positive", begun, [plan.origin(back) for back in backs])
+    for back, moments in zip(backs, walked, strict=True):
+        origin = plan.origin(back)
+        view = View.of(history, plan, kind, moments, origin, shard.segment)
+        own = z[:, origin : origin + plan.horizon]
+        series, step = np.nonzero(~np.isnan(own) & (view.unit > 0)[:, None])
+        weight = np.ones(len(series)) if kind == "positive" else view.unit[series]
+        response = (own[series, step] - view.middle[series]) / view.unit[series]
+        taken = view.features[series, step].astype(np.float32)
+        found.append((series, np.full(len(series), back), response, weight, taken))
     series, place, response, weight, features = (np.concatenate(parts) for parts in zip(*found, strict=True))
     order = np.argsort(series, kind="stable")
     counts = np.bincount(series, minlength=len(shard)).astype(np.int64)
-    return Lessons(shard.series_id, counts, *(part[order] for part in (place, response, weight, features)))
-
-
-def tree_features(data: LagData, back: int, block: Block, segment: Ints) -> Floats:
-    """What ridge knows of a block, and step, season position, level, segment (S,) and the covariates before the origin: (S, H, F)."""
-    shard, plan, origin = data.history.shard, data.plan, data.plan.origin(back)
-    size, horizon = block.x.shape[:2]
-    before = shard.covariates(max(0, origin - 1), max(1, origin))[:, :, 0]
-    position = (shard.position + origin + np.arange(horizon)) % plan.season
-    by_series = np.concatenate([np.log(block.scale)[:, None], segment[:, None], before], axis=1)
-    by_step = np.stack([np.arange(horizon), position], axis=1)
-    return np.concatenate(
-        [
-            block.x,
-            np.broadcast_to(by_step, (size, horizon, 2)),
-            np.broadcast_to(by_series[:, None], (size, horizon, by_series.shape[1])),
-        ],
-        axis=2,
-    )
+    return Lessons(shard.series_id, counts, place[order], response[order], weight[order], features[order])
 
 
 def joined(parts: Sequence[Lessons]) -> Lessons:
@@ -136,18 +158,13 @@ class Trees:
 
         self._booster = None if text is None else lightgbm.Booster(model_str=text)
 
-    def forecasts(self, data: LagData, back: int, block: Block, segment: Ints) -> Floats:
-        """Forecasts (S, H) of a block in the units of the series, its long level where there is no model yet.
-
-        segment (S,): codes of training, -1 where it knew none.
-        """
-        shape = block.x.shape[:2]
+    def responses(self, view: View, otherwise: Floats) -> Floats:
+        """Responses (S, H): the middle where there is no model yet, `otherwise` (S,) of a series that was not seen."""
+        shape, middle = view.features.shape[:2], np.where(view.unit > 0, view.middle, otherwise)[:, None]
         if self._booster is None or not shape[0]:
-            return np.broadcast_to(block.scale[:, None], shape)
-        features = tree_features(data, back, block, segment)
-        said = self._booster.predict(features.reshape(-1, features.shape[2]), num_threads=1)
-        z = np.asarray(said, dtype=np.float64).reshape(shape)
-        return np.asarray(block.scale[:, None] * (np.exp(np.minimum(z, 6.0)) if data.log else z))
+            return np.broadcast_to(middle, shape)
+        said = self._booster.predict(view.features.reshape(-1, view.features.shape[2]), num_threads=1)
+        return np.asarray(middle + view.unit[:, None] * np.asarray(said, dtype=np.float64).reshape(shape))
 
 
 def sample(shard: Shard, cells: int) -> Shard:

@@ -18,6 +18,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Times = npt.NDArray[np.datetime64]
 
+LONG = 31  # longer seasons are described by harmonics
 SEASONS = 3  # seen fewer times, the harmonics of a long season fit chance
 EPOCH = pd.Timestamp("1970-01-01")
 
@@ -106,6 +107,11 @@ class Plan:
     begin: int
     train: int
     harmonics: bool
+
+    @property
+    def seasonal(self) -> bool:
+        """Whether the season is described: a long one takes SEASONS of it."""
+        return self.season <= LONG or self.harmonics
 
     @property
     def evaluated(self) -> tuple[int, ...]:

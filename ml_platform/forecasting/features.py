@@ -6,23 +6,22 @@ Belongs here: what is known of a step without any value of the target. Does not 
 import numpy as np
 
 from ml_platform.forecasting.arrays import Shard
-from ml_platform.forecasting.calendar import Floats, Ints, Plan
+from ml_platform.forecasting.calendar import LONG, Floats, Ints, Plan
 
-LONG_DUMMIES = 31  # longer seasons are described by harmonics
 HARMONICS = 2
 
 
 def calendar_width(plan: Plan) -> int:
     """Number of calendar features."""
-    if plan.season <= LONG_DUMMIES:
+    if plan.season <= LONG:
         return plan.season - 1
-    return 2 * HARMONICS if plan.harmonics else 0
+    return 2 * HARMONICS if plan.seasonal else 0
 
 
 def calendar_features(step: Ints, plan: Plan) -> Floats:
     """Centred dummies of the season position, or harmonics of a long season, of steps (n,) counted from the epoch: (n, width)."""
     season, position = plan.season, step % plan.season
-    if season <= LONG_DUMMIES:
+    if season <= LONG:
         return np.asarray((position[:, None] == np.arange(season - 1)).astype(float) - 1.0 / season)
     if not calendar_width(plan):
         return np.zeros((len(position), 0))

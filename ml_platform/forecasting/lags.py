@@ -68,8 +68,10 @@ class LagData:
         season, history, (start, end) = self.plan.season, self.history, steps
         total, count = history.between(max(0, origin - window(1, season)), origin)
         mean = np.divide(total, count, out=levels[:, 0].copy(), where=count > 0)
-        last = seasonal_naive(history, origin, end, season, mean, start)
-        before = seasonal_naive(history, max(0, origin - season), end, season, mean, start)
+        last = before = np.broadcast_to(mean[:, None], (len(mean), end - start))
+        if self.plan.seasonal:
+            last = seasonal_naive(history, origin, end, season, mean, start)
+            before = seasonal_naive(history, max(0, origin - season), end, season, mean, start)
         columns = [levels[:, LEVELS.index("ses_05")], levels[:, LEVELS.index("ses_20")], mean]
         ratio = np.nan_to_num(self._response(np.stack(columns, axis=1), scale) - (0.0 if self.log else 1.0))
         base = self._response(mean[:, None], scale)

@@ -51,7 +51,7 @@ MIN_FOLDS = 3
 
 @dataclass(frozen=True)
 class Part:
-    """One shard's identity and its backtest, with error products (N, folds, F, F) and, where a fold judges, floors (N, H, 5)."""
+    """One shard's identity and its backtest, with error products (see error_products) and, where a fold judges, floors (N, H, 5)."""
 
     series_id: np.ndarray
     segment: Ints
@@ -110,8 +110,9 @@ def finish(parts: Sequence[Part], pools: Pools, cohort: Cohort, segments: tuple[
     """After pass two of all shards of a cohort: choose, measure the residuals, write its models."""
     setup, plan = cohort.setup, cohort.setup.plan
     segment = np.concatenate([part.segment[part.backtest.rows] for part in parts])
-    products = np.concatenate([part.products for part in parts])[:, : len(plan.choosing)]
-    weight = np.concatenate([part.weight[part.backtest.rows][:, list(plan.choosing)] for part in parts])
+    products = np.concatenate([part.products for part in parts])
+    older = [*plan.choosing[:1]] * (products.shape[1] - len(plan.choosing))
+    weight = np.concatenate([part.weight[part.backtest.rows][:, [*older, *plan.choosing]] for part in parts])
     selection = select(products, weight, segment, setup.segments)
     bounds = np.cumsum([0, *(len(part.backtest.rows) for part in parts)])
     own = [selection.series[start:end] for start, end in pairwise(bounds)]

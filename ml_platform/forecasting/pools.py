@@ -50,6 +50,10 @@ class Setup:
         return ridge.NAME in self.config.family_names
 
     @property
+    def with_moments(self) -> bool:
+        return self.with_ridge or self.with_trees
+
+    @property
     def with_lags(self) -> bool:
         return lags.NAME in self.config.family_names
 
@@ -162,7 +166,7 @@ def lessons(shard: Shard, setup: Setup) -> boosted.Lessons:
     """What a shard teaches the model of all series, in pass one."""
     teachers = boosted.sample(shard.take(usable(shard, setup.config)), setup.cells)
     history = History(teachers, setup.config.missing)
-    return boosted.lessons(LagData(history, setup.plan, setup.log), block_levels(history, setup.plan))
+    return boosted.lessons(history, setup.plan, setup.kind, DECAY[setup.kind])
 
 
 def block_levels(history: History, plan: Plan) -> LevelTable:

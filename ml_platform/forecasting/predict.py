@@ -194,16 +194,13 @@ def _families(known: Known, standing: Standing, constants: Mapping[str, Floats])
     if setup.with_ridge:
         said = _ridge(known, standing, constants[ridge.NAME], shared.mean)
         out[:, :, setup.config.family_names.index(ridge.NAME)] = said
-    if not (setup.with_trees or setup.with_lags):
-        return out
-    data = LagData(history, setup.plan, setup.log)
-    block = data.block(0, levels)
     if setup.with_trees:
-        trees = boosted.Trees(known.reader.text(boosted.NAME))
-        out[:, :, setup.config.family_names.index(boosted.NAME)] = trees.forecasts(
-            data, 0, block, known.reader.codes(shard.segment)
-        )
+        codes, otherwise = known.reader.codes(shard.segment), standstill(shared.mean, setup)
+        view = boosted.View.of(history, setup.plan, setup.kind, standing.moments, shard.steps, codes)
+        said = outspoken(boosted.Trees(known.reader.text(boosted.NAME)).responses(view, otherwise), setup)
+        out[:, :, setup.config.family_names.index(boosted.NAME)] = said
     if setup.with_lags:
+        block = LagData(history, setup.plan, setup.log).block(0, levels)
         said = respond(block.x, constants[lags.NAME], block.scale, setup.log)
         out[:, :, setup.config.family_names.index(lags.NAME)] = said
     return out

@@ -82,6 +82,10 @@ class Moments:
         """Of some of the series."""
         return Moments(self.gram[rows], self.recent[rows], self.last[rows], self.decay, self.rate)
 
+    def means(self) -> tuple[Floats, Floats]:
+        """Means of features and response over all steps and recent ones, (S, F + 1) each; 0 of a series without any."""
+        return tuple(one[:, 1:] / np.maximum(one[:, :1], 1e-300) for one in (self.gram[:, 0], self.recent))  # type: ignore[return-value]
+
     def centred(self) -> Floats:
         """Products of deviations of features and response from their means, (S, F + 1, F + 1); a constant column has none."""
         total = self.gram[:, :1, 1:]

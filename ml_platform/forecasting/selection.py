@@ -43,13 +43,17 @@ class Selection:
 
 
 def error_products(backtest: Backtest, setup: Setup) -> Floats:
-    """Mean products of scaled errors of each pair of families, (N, folds, F, F); a quadratic form gives any blend's error."""
-    places = [setup.plan.evaluated.index(back) for back in setup.plan.folds]
+    """Mean products of scaled errors of each pair of families, (N, K, F, F); a quadratic form gives any blend's error.
+
+    K: origins older than the folds that choose, which together count as one fold (there are none in a short history), then these folds.
+    """
+    plan = setup.plan
+    before = [plan.evaluated.index(back) for back in plan.interval if back > max(plan.choosing, default=0)]
+    places = [*before, *(plan.evaluated.index(back) for back in plan.choosing)]
     past, actual, scale = backtest.past[:, places], backtest.actual[:, places], backtest.scale[:, places]
     seen = ~np.isnan(actual) & backtest.begun[:, places, None]
     if setup.log:
-        choosing = len(setup.plan.choosing)  # the judging fold must not reach the errors of those that choose
-        known, cells = np.where(seen, actual, 0.0)[:, :choosing], seen[:, :choosing].sum(axis=(1, 2), keepdims=True)
+        known, cells = np.where(seen, actual, 0.0), seen.sum(axis=(1, 2), keepdims=True)
         floor = 0.02 * np.maximum(known.sum(axis=(1, 2), keepdims=True) / np.maximum(cells, 1), 1e-12)
         error = np.log(np.maximum(past, np.asarray(floor)[..., None])) - np.log(np.maximum(actual, floor))[..., None]
     else:
@@ -57,8 +61,19 @@ def error_products(backtest: Backtest, setup: Setup) -> Floats:
         error = (past - actual[..., None]) / np.sqrt(np.where(good, scale, 1.0))[:, :, None, None]
         seen &= good[:, :, None]
     error = np.where(seen[..., None], error, 0.0)
-    rows = np.maximum(seen.sum(axis=2), 1)[..., None, None]
-    return np.asarray(error.transpose(0, 1, 3, 2) @ error / rows)
+    told, rows = error.transpose(0, 1, 3, 2) @ error, seen.sum(axis=2)[..., None, None]
+    choosing = np.asarray(told[:, len(before) :] / np.maximum(rows[:, len(before) :], 1))
+    if not before:
+        return choosing
+    older = told[:, : len(before)].sum(axis=1) / np.maximum(rows[:, : len(before)].sum(axis=1), 1)
+    told = older if setup.log else _no_larger(older, choosing.mean(axis=1))
+    return np.concatenate([told[:, None], choosing], axis=1)
+
+
+def _no_larger(older: Floats, choosing: Floats) -> Floats:
+    """Products (N, F, F) whose least error is that of the folds that choose at most: what was odd long ago shall not decide."""
+    large, usual = (np.diagonal(one, axis1=1, axis2=2).min(axis=1) for one in (older, choosing))
+    return np.asarray(older * np.minimum(1.0, usual / np.where(large > 0, large, 1.0))[:, None, None])
 
 
 def simplex_projection(v: Floats) -> Floats:
@@ -103,7 +118,7 @@ def _weigh(products: Floats, weight: Floats, segment: Ints, groups: int) -> Floa
     told = 1.0 / np.maximum(
         sum_by((share / max(folds, 1)) ** 2, segment, groups).sum(axis=1), 1e-300
     )  # effective folds
-    usual = np.trace(mean, axis1=1, axis2=2) / families
+    usual = np.diagonal(mean, axis1=1, axis2=2).min(axis=1)
     return np.asarray(mean + (EVEN_FOLDS / told * usual)[:, None, None] * np.eye(families))
 
 

@@ -35,7 +35,7 @@ class Standing:
 
     seasons (2, S, season): sums and counts by season position. walks: states (S, N) of families that walk. largest (S,): the largest
     absolute value. squares (2, S): sum of squared differences of neighbouring values, and their number. tally: how series are counted.
-    moments: what ridge's level is made of, and its slopes where they are to be learned.
+    moments: what ridge and trees know of levels, and what teaches slopes.
     """
 
     history: History
@@ -61,8 +61,8 @@ class Standing:
         for name, states in walks.items():
             walks[name] = WALKS[name].advance(states, 0, responses(history, setup.log), constants[name], season)
         moments = Moments.none(len(shard))
-        if setup.with_ridge:
-            begun = Moments.empty(shard, setup.plan, DECAY[setup.kind], teaches)
+        if setup.with_moments:
+            begun = Moments.empty(shard, setup.plan, DECAY[setup.kind], teaches or setup.with_trees)
             (moments,) = ridge.walk(history, setup.plan, setup.log, begun, [shard.steps])
         squares = np.diff(shard.y, axis=1) ** 2
         known = ~np.isnan(squares)
@@ -128,7 +128,7 @@ class Standing:
         for name, states in self.walks.items():
             walks[name] = WALKS[name].advance(states, self.running.steps, values, constants[name], season)
         moments = self.moments
-        if setup.with_ridge:
+        if setup.with_moments:
             moments = ridge.later(moments, history, setup.plan, setup.log, self.running.steps)
         square = (y - self.shard.y[:, -1]) ** 2
         known_square = ~np.isnan(square)

@@ -143,7 +143,7 @@ def _part(table: pa.Table, cohort: int, clock: dict[str, Any], fleet: Fleet) -> 
 
 
 def _moments(shard: Shard, values: dict[str, Floats], setup: Setup) -> Moments:
-    if not setup.with_ridge:
+    if not setup.with_moments:
         return Moments.none(len(shard))
     empty = Moments.empty(shard, setup.plan, DECAY[setup.kind], teaches=True)
     last = values["recent_last"][:, 0].astype(np.int64)
