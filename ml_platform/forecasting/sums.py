@@ -73,13 +73,18 @@ class Sums:
 
 
 def summed(shard: Shard, sums: Sums) -> Shard:
-    """The history of sums. A step counts where every series that has begun and not ended was observed."""
+    """The history of sums as that of series.
+
+    A step counts where at least half of the series that have begun and not ended were observed; the others count with their own mean.
+    """
     steps, size = np.arange(shard.steps), len(sums)
     seen = ~np.isnan(shard.y)
     last = np.where(seen.any(axis=1), shard.steps - 1 - seen[:, ::-1].argmax(axis=1), -1)
     missing = ~seen & (steps >= shard.first[:, None]) & (steps <= last[:, None])
-    there = (sums.add(seen.astype(float)) > 0) & (sums.add(missing.astype(float)) == 0)
-    y = np.where(there, sums.add(shard.y), np.nan)
+    usual = np.nansum(shard.y, axis=1) / np.maximum(seen.sum(axis=1), 1)
+    observed = sums.add(seen.astype(float))
+    there = (observed > 0) & (observed >= sums.add(missing.astype(float)))
+    y = np.where(there, sums.add(np.where(missing, usual[:, None], shard.y)), np.nan)
     return replace(
         shard,
         series_id=np.asarray(sums.labels, dtype=object),

@@ -111,3 +111,15 @@ def test_sums_of_values_below_zero_have_intervals_around_them(make) -> None:
     result = forecast(history, static=make.kinds(history), config=make.config(sums=[[]]))
     assert (result.sums["hi_95"] < 0).all()
     assert (np.diff(result.sums[BOUNDS].to_numpy(), axis=1) > 0).all()
+
+
+def test_sums_of_series_with_gaps_are_forecast_too(make) -> None:
+    """No step has all series; what is missing counts with its series' mean."""
+    whole = make.counts(series=12, days=150)
+    some = whole[np.random.default_rng(2).random(len(whole)) > 0.3]
+    config = make.config(sums=[["site"], []], reconcile="mint", missing="gap")
+    result = forecast(some, static=make.kinds(whole), config=config)
+    total = result.sums[result.sums["sum_by"] == "total"]
+    usual = whole.groupby("day")["units"].sum().mean()
+    assert total["mean"].mean() == pytest.approx(usual, rel=0.15)
+    assert (np.diff(total[BOUNDS].to_numpy(), axis=1) > 0).all()
