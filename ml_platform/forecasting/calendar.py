@@ -18,8 +18,9 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Times = npt.NDArray[np.datetime64]
 
-LONG = 31  # longer seasons are described by harmonics
-SEASONS = 3  # seen fewer times, the harmonics of a long season fit chance
+LONG = 31  # longer seasons are described by waves
+SEASONS = 3  # seen fewer times, the waves of a long season fit chance
+WAVES = 3  # of a season: seven days in a week of hours, the quarters of a year
 EPOCH = pd.Timestamp("1970-01-01")
 
 
@@ -94,7 +95,8 @@ class Plan:
 
     choosing: folds that choose, oldest first. judging: the fold that only judges (1) or 0. interval: residual origins.
     refit: where ridge coefficients are fitted. begin: the first step that is a ridge row, whole horizons before the end. train: the oldest block that teaches trees.
-    harmonics: whether ridge describes a long season, which takes SEASONS of it.
+    further: seasons beside the first. longest: the longest season that regressions describe, which takes SEASONS of it. holidays: of which country,
+    '' for none.
     """
 
     steps: int
@@ -106,12 +108,22 @@ class Plan:
     refit: tuple[int, ...]
     begin: int
     train: int
-    harmonics: bool
+    further: tuple[int, ...]
+    longest: int
+    holidays: str
+    frequency: str
 
     @property
     def seasonal(self) -> bool:
         """Whether the season is described: a long one takes SEASONS of it."""
-        return self.season <= LONG or self.harmonics
+        return self.season <= LONG or self.season <= self.longest
+
+    @property
+    def waves(self) -> tuple[tuple[int, Ints], ...]:
+        """Seasons described by waves, and how often each wave goes through its season: a first one that is long, and the further ones."""
+        long = (self.season,) if self.season > LONG else ()
+        seasons = [one for one in (*long, *self.further) if one <= self.longest]
+        return tuple((one, np.arange(1, min(WAVES, (one - 1) // 2) + 1)) for one in seasons)
 
     @property
     def evaluated(self) -> tuple[int, ...]:
@@ -153,5 +165,8 @@ def plan_folds(config: ForecastConfig, steps: int, judging: bool) -> Plan:
         tuple(sorted(refit, reverse=True)),
         steps - train * horizon,
         train,
-        steps >= SEASONS * season,
+        config.season_lengths[1:],
+        steps // SEASONS,
+        config.holidays or "",
+        config.frequency,
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
+from holidays import list_supported_countries
 from pandas.tseries.frequencies import to_offset
 from pandas.tseries.offsets import Tick
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -63,7 +64,12 @@ class ForecastConfig(BaseModel):
     target: Name
     frequency: Name = Field(description="pandas offset alias, such as D, h or W-THU")
     horizon: int = Field(ge=1, le=1000, description="steps after the origin")
-    season_lengths: Numbers = Field(default=(7,), description="steps; the first one has the profile")
+    season_lengths: Numbers = Field(
+        default=(7,), description="steps; the first one has the profile, all are features of regressions"
+    )
+    holidays: Name | None = Field(
+        default=None, description="whose public holidays matter: US, or US-CA for a part of it"
+    )
     missing: Literal["zero", "gap"] = Field(default="zero", description="a date without a row: zero, or not observed")
     min_active_days: int = Field(default=10, ge=1, description="fewer: not judged, forecast by segment fallback")
     weight: Name | None = Field(default=None, description="column that weighs series in fleet metrics")
@@ -96,6 +102,17 @@ class ForecastConfig(BaseModel):
     def _seasons_are_positive(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if min(value) < 1:
             raise ValueError(f"{list(value)} holds a season below one step: write lengths of at least 1")
+        return value
+
+    @field_validator("holidays")
+    @classmethod
+    def _country_is_known(cls, value: str | None) -> str | None:
+        if value is not None:
+            place, _, part = value.partition("-")
+            parts = list_supported_countries().get(place)
+            if parts is None or (part and part not in parts):
+                what = f"{place} has no part '{part}'; it has {parts}" if parts else f"'{value}' is no country"
+                raise ValueError(f"{what}: write a code of ISO 3166 such as US, DE or US-CA")
         return value
 
     @field_validator("intervals")

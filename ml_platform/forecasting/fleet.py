@@ -21,9 +21,13 @@ from ml_platform.forecasting.pools import Kind
 KINDS: tuple[Kind, ...] = ("counts", "positive", "real")
 ROWS_SCHEMA = pa.schema([(n, pa.string()) for n in ("series_id", "family", "state", "reason", "parameters")])
 POOL_SCHEMA = pa.schema([("segment", pa.string()), ("item", pa.string()), ("value", pa.float64())])
-META = ("kind", "harmonics", "begin", "cohort", "code")
-# of each segment: place in KINDS, whether ridge has them, number of its first ridge row's step, its cohort, its code in training
+META = ("kind", "longest", "begin", "cohort", "code")
+# of each segment: place in KINDS, the longest season that regressions describe, number of its first ridge row's step, its cohort, its code in training
 NEW_SERIES = "new_since_training"
+
+
+class OtherKernelError(ValueError):
+    """A fleet that another version of the kernel trained; names what it lacks and the way out."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +149,16 @@ def of_cohort(fleet: Fleet, cohort: int) -> Fleet:
     own = pa.array([name for name, number in zip(names, cohorts_of(fleet, names), strict=True) if number == cohort])
     pools = {name: table.filter(pc.is_in(table["segment"], own)) for name, table in fleet.pools.items()}
     return replace(fleet, pools={name: table for name, table in pools.items() if len(table)})
+
+
+def require_own(fleet: Fleet) -> None:
+    """Raises OtherKernelError for a fleet whose parameters mean something else here."""
+    missing = sorted(set(META) - set(fleet.pools["meta"]["item"].unique().to_pylist()))
+    if missing:
+        raise OtherKernelError(
+            f"the fleet was trained by another version of this package (its pool `meta` lacks {missing}): train and release it anew, "
+            "or forecast with the version that trained it"
+        )
 
 
 class PoolReader:

@@ -82,7 +82,7 @@ class LagData:
         return out
 
     def _calendar(self, step: int, size: int) -> Floats:
-        features = calendar_features(self.history.shard.position + step + np.arange(size), self.plan)
+        features = calendar_features(self.history.shard, self.plan, step, step + size)
         return np.broadcast_to(features, (len(self.history.y), *features.shape))
 
 

@@ -197,7 +197,7 @@ def _pool_tables(
     profile = np.roll(pools.profile[:, -1], position % season, axis=1)  # from step index to season position
     prior, slopes = pools.prior[:, -1], pools.slopes[:, -1]
     factors = [spreads.mean, spreads.group_point, pools.dispersion[:, -1], pools.mean[:, -1]]
-    meta = (KINDS.index(setup.kind), setup.plan.harmonics, position + setup.plan.begin, codes.min())
+    meta = (KINDS.index(setup.kind), setup.plan.longest, position + setup.plan.begin, codes.min())
     arrays: dict[str, tuple[Floats, tuple[str, ...]]] = {
         "profile": (profile, tuple(str(k) for k in range(season))),
         "drift": (pools.drift[:, -1], LEVELS),

@@ -28,6 +28,7 @@ from ml_platform.forecasting.fleet import (
     cohorts_of,
     of_cohort,
     quantile_items,
+    require_own,
     step_items,
 )
 from ml_platform.forecasting.intervals import CLASSES, level_class
@@ -112,11 +113,12 @@ class Known:
     """
 
     def __init__(self, fleet: Fleet, shard: Shard, at: Ints, families: tuple[str, ...] | None = None) -> None:
+        require_own(fleet)
         self.fleet, self.shard, self.at = fleet, shard, at
         texts = fleet.rows["parameters"].take(pa.array(at, mask=at < 0)).to_pylist()
         self.own = [json.loads(text) if text else {} for text in texts]
         self.reader = PoolReader(fleet, shard.segments)
-        kind, self._harmonics, self._begin = self.reader.array("meta", META[:3], np.arange(1)).ravel()  # one for all
+        kind, self._longest, self._begin = self.reader.array("meta", META[:3], np.arange(1)).ravel()  # one for all
         weights = self._weights(fleet.config.family_names)
         everyone = np.asarray(fleet.config.family_names, dtype=object)
         used = np.isin(everyone, families) if families else weights.any(axis=0) | (len(weights) == 0)
@@ -141,7 +143,7 @@ class Known:
     def _plan(self, steps: int) -> Plan:
         """Folds as after so many steps, counted in the steps that are held; what teaches ridge begins where it did in training."""
         plan, begin = plan_folds(self.fleet.config, steps, False), int(self._begin) - self.shard.position
-        return replace(plan, steps=self.shard.steps, harmonics=bool(self._harmonics), begin=begin)
+        return replace(plan, steps=self.shard.steps, longest=int(self._longest), begin=begin)
 
     def constants(self) -> dict[str, Floats]:
         """Constants (S, C) of the families that have some: the series' own, or what others of its segment have."""

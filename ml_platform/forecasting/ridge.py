@@ -29,7 +29,7 @@ def width(plan: Plan, shard: Shard) -> int:
 
 def features(shard: Shard, plan: Plan, start: int, end: int) -> Floats:
     """Calendar, covariates and whether they are known, of steps [start, end): (S, n, F)."""
-    calendar = calendar_features(shard.position + np.arange(start, end), plan)
+    calendar = calendar_features(shard, plan, start, end)
     known = covariate_features(shard, start, end)
     return np.concatenate([np.broadcast_to(calendar, (len(shard), *calendar.shape)), known], axis=2)
 

@@ -1,17 +1,19 @@
 """Shards, stored fleets and later days: the same numbers whatever the cut of the work."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from ml_platform.forecasting import Fleet, fleet_weights, predict
 from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.cohorts import cohorts
 from ml_platform.forecasting.config import ForecastConfig
-from ml_platform.forecasting.fleet import NEW_SERIES, significant
+from ml_platform.forecasting.fleet import NEW_SERIES, OtherKernelError, significant
 from ml_platform.forecasting.frames import prepare
 from ml_platform.forecasting.pipeline import assembled, finish, fit_part, train
 from ml_platform.forecasting.pools import PoolSums, combine_pools, derive_pools, pool_sums
@@ -107,6 +109,14 @@ def test_a_segment_the_fleet_does_not_know_takes_their_mean(make, config: Foreca
     fleet = train(prepare(history, None, make.kinds(history), None, config).shard, config)[0]
     strange = prepare(history, None, make.kinds(history).assign(kind="unheard"), None, config).shard
     assert np.isfinite(predict(fleet, strange).to_pandas()[NUMBERS].to_numpy()).all()
+
+
+def test_a_fleet_of_another_kernel_is_refused(make, config: ForecastConfig, shard: Shard) -> None:
+    fleet = train(shard, config)[0]
+    meta = fleet.pools["meta"]
+    older = replace(fleet, pools={**fleet.pools, "meta": meta.filter(pc.not_equal(meta["item"], "longest"))})
+    with pytest.raises(OtherKernelError, match=r"lacks \['longest'\]\): train and release it anew"):
+        predict(older, shard)
 
 
 def parameters(fleet: Fleet) -> Iterator[tuple[str, dict[str, float]]]:

@@ -15,6 +15,7 @@ import pytest
 
 from ml_platform.evaluation import evaluate, store_evaluation
 from ml_platform.forecasting import Fleet, ForecastConfig
+from ml_platform.forecasting.fleet import META
 from ml_platform.gate import GateConfig
 from ml_platform.lake import Lake, TableSpec, schemas
 from ml_platform.registry import Registry, fleet_tables
@@ -170,7 +171,7 @@ def make_pools(as_of: date, family: str = "tsb") -> pa.Table:
     """Pools as training writes them, as far as judging reads them: segment weights, factors, the kind of values."""
     rows = [("weights", segment, name, float(name == family)) for segment in "123" for name in FAMILIES]
     rows += [("factors", segment, item, 1.0) for segment in "123" for item in ("mean", "point")]
-    rows += [("meta", segment, item, 0.0) for segment in "123" for item in ("kind", "harmonics", "cohort")]
+    rows += [("meta", segment, item, 0.0) for segment in "123" for item in META]
     columns = zip(*rows, strict=True)
     return pa.table(
         {
