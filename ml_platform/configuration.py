@@ -17,6 +17,12 @@ DATE = "date"  # the business day that every silver row has
 ADDED = ("series_id", "shard", "first_date", "last_date", "active_days", "state", "reason", "segment", "series")
 """Columns that the series catalogue and its views put beside key columns and attributes."""
 
+SUM_COLUMNS = (
+    "level", "sum_id", "as_of", "release_id", "date", "step", "mean", "point", "series", "fallback", "quarantined",
+    "published_at", "keys",
+)  # fmt: skip
+"""Columns that forecasts of sums have beside the keys they are by."""
+
 
 def load_configuration(folder: Path) -> tuple[Contracts, ForecastConfig]:
     """Contracts and forecast.yaml of a folder; ContractError or ConfigError with every fault at once."""
@@ -77,6 +83,9 @@ class _Fit:
             for name in names:
                 if name in ADDED:
                     yield f"{key}: the series catalogue has a column '{name}' of its own: rename that of the source"
+        for name in self.config.sum_columns:
+            if name in (*SUM_COLUMNS, *self.config.interval_columns):
+                yield f"sums: the forecasts of sums have a column '{name}' of their own: rename that of the source"
 
     def steps(self) -> Iterator[str]:
         """A step below one day needs a time of day, in UTC."""

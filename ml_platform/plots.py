@@ -33,7 +33,14 @@ STATE_COLOURS = {
 }
 
 
-def example_series(history: pa.Table, forecasts: pa.Table, titles: Mapping[str, str], *, recent: int = 84) -> str:
+def example_series(
+    history: pa.Table,
+    forecasts: pa.Table,
+    titles: Mapping[str, str],
+    *,
+    recent: int = 84,
+    title: str = "History and forecast of example series",
+) -> str:
     """A grid of up to six series: the last `recent` observed dates, then the mean with its intervals.
 
     `history`: series_id, date, target; `forecasts`: series_id, date, mean, lo_<n>, hi_<n>; `titles`: series_id -> what to write above.
@@ -48,7 +55,7 @@ def example_series(history: pa.Table, forecasts: pa.Table, titles: Mapping[str, 
         axis.set_title(titles[series_id], fontsize=8, loc="left")
     for axis in axes[len(chosen) :]:
         axis.set_visible(False)
-    return markdown(figure, "History and forecast of example series")
+    return markdown(figure, title)
 
 
 def _one_series(axis: "Axes", past: pd.DataFrame, future: pd.DataFrame) -> None:

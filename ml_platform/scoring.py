@@ -1,6 +1,7 @@
 """Scoring: the champion as of a day forecasts every series of that day.
 
-Belongs here: loading the champion, forecasting from the panel, appending, counting. Does not belong here: models (forecasting), publishing (warehouse).
+Belongs here: loading the champion, forecasting from the panel, appending, counting. Does not belong here: models (forecasting), rows of sums
+(sums), publishing (warehouse).
 """
 
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from datetime import date
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ml_platform import sums
 from ml_platform.checks import Blocked, CheckResult
 from ml_platform.coverage import NOT_EXPECTED
 from ml_platform.forecasting import Fleet, ForecastConfig, predict
@@ -37,7 +39,8 @@ class ScoringError(Blocked):
 class ScoringReport:
     """What scoring a day did. `series` counts expected series by outcome: scored, new_since_training, quarantined.
 
-    `written` is False where the forecasts were there already, or, with a `reason`, where there is no champion.
+    `written` is False where the forecasts were there already, or, with a `reason`, where there is no champion. sums: rows of sums by level.
+    untrained: levels of sums that the configuration asks for and the release does not know: it was trained before they were asked for.
     """
 
     as_of: date
@@ -47,6 +50,8 @@ class ScoringReport:
     series: Mapping[str, int] = field(default_factory=dict)
     families: Mapping[str, int] = field(default_factory=dict)
     reason: str | None = None
+    sums: Mapping[str, int] = field(default_factory=dict)
+    untrained: tuple[str, ...] = ()
 
     @property
     def checks(self) -> tuple[CheckResult, ...]:
@@ -61,6 +66,11 @@ def forecasts_spec(config: ForecastConfig) -> TableSpec:
     return schemas.forecasts(config.interval_columns, schemas.INSTANT if config.subdaily else pa.date32())
 
 
+def sums_spec(config: ForecastConfig) -> TableSpec:
+    """gold/forecast_sums, likewise."""
+    return schemas.forecast_sums(config.interval_columns, schemas.INSTANT if config.subdaily else pa.date32())
+
+
 def score(lake: Lake, registry: Registry, catalogue: pa.Table, config: ForecastConfig, as_of: date) -> ScoringReport:
     """Forecast the steps after `as_of` with the champion as of that day (a release of the day itself counts) and append them.
 
@@ -72,28 +82,45 @@ def score(lake: Lake, registry: Registry, catalogue: pa.Table, config: ForecastC
         return nothing_left or ScoringReport(as_of, None, 0, written=False, reason=NO_CHAMPION)
     spec, release_id = forecasts_spec(config), champion.release_id
     sealed = registry.open(release_id)
-    made, refused = _remembered(lake, sealed, as_of) or _from_panel(lake, sealed, catalogue, config, as_of)
+    levels, untrained = sums.known_levels(sealed.fleet, config)
+    made, refused, of_sums = _forecasts(lake, sealed, catalogue, config, as_of, levels)
     outcomes = _outcomes(catalogue, sealed.fleet, made, set(refused))
     rows = _shaped(made, spec, as_of, release_id)
+    before = f"forecast_sums:{as_of}:{release_id}"
+    if levels and lake.reached(sums_spec(config).name, before) < 0:  # first: the forecasts' commit settles the day
+        lake.append(sums_spec(config), _shaped(of_sums, sums_spec(config), as_of, release_id), transactions=[before])
     lake.append(spec, rows, transactions=[f"forecasts:{as_of}:{release_id}"])
-    return ScoringReport(as_of, release_id, rows.num_rows, True, outcomes, _families(rows))
+    return ScoringReport(
+        as_of,
+        release_id,
+        rows.num_rows,
+        True,
+        outcomes,
+        _families(rows),
+        sums=_by_level(of_sums),
+        untrained=untrained,
+    )
 
 
-def _remembered(lake: Lake, release: Sealed, as_of: date) -> tuple[pa.Table, tuple[str, ...]] | None:
+def _forecasts(
+    lake: Lake, release: Sealed, catalogue: pa.Table, config: ForecastConfig, as_of: date, levels: sums.Levels
+) -> tuple[pa.Table, tuple[str, ...], pa.Table]:
+    """Forecasts of series, the series whose values cannot be used, and forecasts of sums, which need the history."""
+    made = None if levels else _remembered(lake, release, as_of)
+    if made is not None:
+        return made, (), sums.NOTHING
+    panel = read_panel(lake, catalogue, config, as_of)
+    found = sums.sum_rows(release.fleet, panel.shard, predict(release.fleet, panel.shard), _expected(catalogue), levels)
+    return found[0], panel.refused, found[1]
+
+
+def _remembered(lake: Lake, release: Sealed, as_of: date) -> pa.Table | None:
     """Forecasts from what an update of the day left of every series, with the release's own parameters; None where that is not there, or not enough."""
     stored = read_statistics(lake, as_of, release.fleet, str(release.evidence.get("fingerprint")))
     try:
-        return None if stored is None else (stored.statistics.kept().forecasts(), ())
+        return None if stored is None else stored.statistics.kept().forecasts()
     except AdapterError:  # models of others are fitted to the whole history
         return None
-
-
-def _from_panel(
-    lake: Lake, release: Sealed, catalogue: pa.Table, config: ForecastConfig, as_of: date
-) -> tuple[pa.Table, tuple[str, ...]]:
-    """Forecasts from the history, and the series whose values cannot be used."""
-    panel = read_panel(lake, catalogue, config, as_of)
-    return predict(release.fleet, panel.shard), panel.refused
 
 
 def settled(lake: Lake, config: ForecastConfig, as_of: date) -> ScoringReport | None:
@@ -104,15 +131,21 @@ def settled(lake: Lake, config: ForecastConfig, as_of: date) -> ScoringReport | 
     champion = champion_as_of(lake, as_of, same_day=True)
     if champion is None:
         return ScoringReport(as_of, None, 0, written=False, reason=NO_CHAMPION)
-    kept = _slice(lake, forecasts_spec(config), as_of, champion.release_id)
+    kept = _slice(lake, forecasts_spec(config), as_of, champion.release_id, ["series_id", "family"])
     if not kept.num_rows:
         return None
-    return ScoringReport(as_of, champion.release_id, kept.num_rows, False, {"scored": _series(kept)}, _families(kept))
+    of_sums = _slice(lake, sums_spec(config), as_of, champion.release_id, ["level"])
+    series, families = {"scored": _series(kept)}, _families(kept)
+    return ScoringReport(as_of, champion.release_id, kept.num_rows, False, series, families, sums=_by_level(of_sums))
 
 
-def _slice(lake: Lake, spec: TableSpec, as_of: date, release_id: str) -> pa.Table:
+def _by_level(rows: pa.Table) -> dict[str, int]:
+    counted = rows.group_by("level").aggregate([("level", "count")]).sort_by("level")
+    return dict(zip(counted["level"].to_pylist(), counted["level_count"].to_pylist(), strict=True))
+
+
+def _slice(lake: Lake, spec: TableSpec, as_of: date, release_id: str, columns: list[str]) -> pa.Table:
     where = (pc.field("as_of") == pa.scalar(as_of)) & (pc.field("release_id") == release_id)
-    columns = ["series_id", "family"]
     return lake.read(spec.name, columns, where) if lake.exists(spec.name) else spec.schema.empty_table().select(columns)
 
 
@@ -126,10 +159,14 @@ def _families(rows: pa.Table) -> dict[str, int]:
     return dict(zip(counted["family"].to_pylist(), counted["series_id_count_distinct"].to_pylist(), strict=True))
 
 
+def _expected(catalogue: pa.Table) -> pa.Table:
+    """The series that a day is due for."""
+    return catalogue.filter(pc.invert(pc.is_in(catalogue["state"], pa.array(NOT_EXPECTED, pa.string()))))
+
+
 def _outcomes(catalogue: pa.Table, fleet: Fleet, made: pa.Table, broken: set[str]) -> dict[str, int]:
     """Every expected series exactly once: scored by its own model, as a newcomer, or left out because fleet or data quarantine it."""
-    ids, states = catalogue["series_id"].to_pylist(), catalogue["state"].to_pylist()
-    expected = {one for one, state in zip(ids, states, strict=True) if state not in NOT_EXPECTED}
+    expected = set(_expected(catalogue)["series_id"].to_pylist())
     trained = dict(zip(fleet.rows["series_id"].to_pylist(), fleet.rows["state"].to_pylist(), strict=True))
     steps = made.group_by("series_id").aggregate([("step", "count_distinct"), ("step", "count")]).to_pylist()
     whole = {

@@ -27,9 +27,12 @@ from ml_platform.forecasting.config import ForecastConfig
 from ml_platform.forecasting.pipeline import Trained, assembled, finish
 from ml_platform.forecasting.pools import Pools, combine_pools, derive_pools, taught
 from ml_platform.forecasting.selection import overall
+from ml_platform.forecasting.sum_pools import SumHistory, sum_pools
+from ml_platform.forecasting.sums import Sums
 from ml_platform.jobs.exchange import COHORT, WorkFolder
 from ml_platform.lake import Lake, TableSpec
 from ml_platform.panel import Panel, read_panel
+from ml_platform.sums import catalogue_sums
 from ml_platform.training_tables import (
     CANDIDATE_FLEET,
     FAILED,
@@ -42,7 +45,7 @@ from ml_platform.training_tables import (
     pool_rows,
 )
 
-KERNEL_VERSION = "7"  # raise when the same inputs give another fleet
+KERNEL_VERSION = "8"  # raise when the same inputs give another fleet
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,8 @@ def train_fleet(
     watch = _Watch()
     with watch.stage("read"):
         panel = read_panel(lake, catalogue, config, as_of)
-        fingerprint = _fingerprint(panel, config, as_of)
+        sums = catalogue_sums(catalogue, panel.shard.series_id, config.sums)
+        fingerprint = _fingerprint(panel, sums, config, as_of)
     kept = _kept(lake, as_of, fingerprint)
     if kept is not None:
         return _report(as_of, fingerprint, kept, watch, unchanged=True)
@@ -124,8 +128,8 @@ def _without(catalogue: pa.Table, failed: Mapping[str, str]) -> pa.Table:
     return catalogue.filter(pc.invert(pc.is_in(catalogue["series_id"], pa.array(list(failed), pa.string()))))
 
 
-def _fingerprint(panel: Panel, config: ForecastConfig, as_of: date) -> str:
-    """sha256 over the configuration, the code's version, the day and the arrays that training reads."""
+def _fingerprint(panel: Panel, sums: Sequence[Sums], config: ForecastConfig, as_of: date) -> str:
+    """sha256 over the configuration, the code's version, the day, the arrays that training reads and the sums that series belong to."""
     shard = panel.shard
     versions = "".join(f"|{one.version}" for one in config.adapters)
     digest = hashlib.sha256(
@@ -134,6 +138,8 @@ def _fingerprint(panel: Panel, config: ForecastConfig, as_of: date) -> str:
     digest.update("|".join(shard.series_id).encode())
     for array in (shard.y, shard.known, shard.active, shard.weight, shard.segment, shard.times):
         digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    for one in sums:
+        digest.update("|".join(one.labels).encode() + one.codes.tobytes())
     return digest.hexdigest()
 
 
@@ -164,6 +170,8 @@ class _Dealt:
     position: int
     times: Times
     refused: tuple[str, ...]
+    series_id: np.ndarray
+    sums: tuple[SumHistory, ...]
     failed: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -179,7 +187,19 @@ def _share(panel: Panel, catalogue: pa.Table, config: ForecastConfig, work: Work
             if len(rows):
                 numbers.append(number * COHORT + place)
                 work.write_shard(numbers[-1], dealt.take(rows))
-    return _Dealt(config, found, tuple(numbers), shard.segments, shard.position, shard.times, panel.refused)
+    levels = catalogue_sums(catalogue, shard.series_id, config.sums)
+    sums = tuple(SumHistory.of(one, shard, config) for one in levels)
+    return _Dealt(
+        config,
+        found,
+        tuple(numbers),
+        shard.segments,
+        shard.position,
+        shard.times,
+        panel.refused,
+        shard.series_id,
+        sums,
+    )
 
 
 def _train(
@@ -197,8 +217,11 @@ def _train(
             finish(own, shared, cohort, dealt.segments, dealt.position)
             for own, shared, cohort in zip(parts, pools, dealt.cohorts, strict=True)
         ]
+    with watch.stage("sums"):
+        of_sums = sum_pools(dealt.sums, trained, dealt.series_id, dealt.config, judging=True)
     with watch.stage("tables"):
         fleet = assembled(trained, dealt.config)
+        fleet = replace(fleet, pools={**fleet.pools, **of_sums})
         rows = fleet_rows(fleet, dealt.refused, dealt.failed, as_of, fingerprint).sort_by("series_id")
         tables = [
             (FOLD_METRICS, pa.concat_tables([fold_rows(one, as_of) for one in trained])),

@@ -8,6 +8,13 @@
   {% endfor -%}
 {% endmacro %}
 
+{# The columns that sums are by, quoted and prefixed; a sum that is not by one of them has none there. #}
+{% macro sum_columns(relation) %}
+  {%- for name in var('sum_keys') -%}
+    {{ relation }}.{{ adapter.quote(name) }},
+  {% endfor -%}
+{% endmacro %}
+
 {# Interval bounds from the lowest to the highest: lo_95, lo_80, hi_80, hi_95. #}
 {% macro interval_columns(relation) %}
   {%- for level in var('intervals') | reverse -%} {{ relation }}.lo_{{ level }}, {% endfor -%}

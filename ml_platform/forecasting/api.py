@@ -12,14 +12,16 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ml_platform.forecasting.arrays import sum_by
+from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.config import ForecastConfig, load_config
 from ml_platform.forecasting.fleet import Fleet, failures
 from ml_platform.forecasting.folds import Past
 from ml_platform.forecasting.frames import Prepared, Table, give_back_times, prepare
 from ml_platform.forecasting.pipeline import CHUNK, Trained, train
 from ml_platform.forecasting.predict import predict_and_tell
-from ml_platform.forecasting.sums import Sums, Trainee, agreeing, bounds
+from ml_platform.forecasting.sum_forecasts import SumForecasts, forecast_sums
+from ml_platform.forecasting.sum_pools import SumHistory, sum_pools
+from ml_platform.forecasting.sums import Sums
 
 
 @dataclass(frozen=True)
@@ -66,42 +68,36 @@ def forecast(
     settings = config if isinstance(config, ForecastConfig) else load_config(config)
     prepared = prepare(history, future, static, as_of, settings)
     fleet, trained = train(prepared.shard, settings)
+    levels = [Sums.of(columns, prepared.attributes) for columns in settings.sums]
+    fleet = _with_sums(fleet, trained, levels, prepared.shard)
     told = [predict_and_tell(fleet, chunk) for chunk in prepared.shard.chunks(CHUNK)]
     made, failed = pa.concat_tables([table for table, _ in told]), [text for _, texts in told for text in texts]
-    trainee = Trainee(prepared.shard, trained, made["mean"].to_numpy().reshape(len(prepared.shard), -1))
-    levels = [Sums.of(columns, prepared.attributes) for columns in settings.sums]
-    like = _time_column(history, settings)
-    forecasts = _with_keys(made, prepared, like, settings)
-    if levels and settings.reconcile == "mint":
-        trainee = replace(trainee, mean=agreeing(trainee, levels, settings))
-        forecasts = _moved(forecasts, trainee, settings)
-    sums = _joined([_sum_table(trainee, level, forecasts["date"], settings) for level in levels], forecasts, settings)
+    made, of_sums = forecast_sums(fleet, prepared.shard, made, levels)
+    forecasts = _with_keys(made, prepared, _time_column(history, settings), settings)
+    sums = _joined([_sum_table(one, forecasts["date"], settings) for one in of_sums], forecasts, settings)
     families, ledger = family_table(trained, prepared.shard.segments), _ledger(fleet, prepared, failed)
     return ForecastResult(forecasts, ledger, families, sums, prepared.unseen, Past(prepared.shard, trained))
 
 
-def _moved(forecasts: pd.DataFrame, fleet: Trainee, config: ForecastConfig) -> pd.DataFrame:
-    """The forecasts around another mean: point and bounds go along with it."""
-    columns, real = ["mean", "point", *config.interval_columns], np.repeat(fleet.real, config.horizon)
-    values = forecasts[columns].to_numpy() + (fleet.mean.ravel() - forecasts["mean"].to_numpy())[:, None]
-    held = np.where(real[:, None], values, np.maximum(values, 0.0))
-    return forecasts.assign(**dict(zip(columns, held.T, strict=True)))
+def _with_sums(fleet: Fleet, trained: Sequence[Trained], levels: Sequence[Sums], shard: Shard) -> Fleet:
+    """The fleet with what training learns of its sums."""
+    histories = [SumHistory.of(one, shard, fleet.config) for one in levels]
+    return replace(fleet, pools={**fleet.pools, **sum_pools(histories, trained, shard.series_id, fleet.config)})
 
 
-def _sum_table(fleet: Trainee, sums: Sums, dates: pd.Series, config: ForecastConfig) -> pd.DataFrame:
+def _sum_table(said: SumForecasts, dates: pd.Series, config: ForecastConfig) -> pd.DataFrame:
     """Forecasts of the sums of one level, by sum and step; `dates` begin with those of one series."""
-    mean, horizon = sum_by(fleet.mean, sums.codes, len(sums)), config.horizon
-    values = bounds(fleet, sums, mean).reshape(-1, len(config.interval_columns) + 1)
-    out = sums.keys.loc[np.repeat(np.arange(len(sums)), horizon)].reset_index(drop=True)
-    out["sum_by"] = " x ".join(sums.columns) or "total"
-    out["date"] = pd.concat([dates.iloc[:horizon]] * len(sums), ignore_index=True)
-    out["step"], out["mean"], out["point"] = np.tile(np.arange(1, horizon + 1), len(sums)), mean.ravel(), values[:, -1]
-    return out.assign(**dict(zip(config.interval_columns, values[:, :-1].T, strict=True)))
+    size, horizon = said.mean.shape
+    out = said.sums.keys.loc[np.repeat(np.arange(size), horizon)].reset_index(drop=True)
+    out["sum_by"] = said.sums.name
+    out["date"] = pd.concat([dates.iloc[:horizon]] * size, ignore_index=True)
+    out["step"], out["mean"] = np.tile(np.arange(1, horizon + 1), size), said.mean.ravel()
+    out["point"], bounds = said.point.ravel(), said.bounds.reshape(size * horizon, -1)
+    return out.assign(**dict(zip(config.interval_columns, bounds.T, strict=True)))
 
 
 def _joined(sums: list[pd.DataFrame], forecasts: pd.DataFrame, config: ForecastConfig) -> pd.DataFrame:
-    keys = list(dict.fromkeys(name for names in config.sums for name in names))
-    columns = ["sum_by", *keys, *forecasts.columns.drop([*config.series, "family"])]
+    columns = ["sum_by", *config.sum_columns, *forecasts.columns.drop([*config.series, "family"])]
     return pd.concat(sums, ignore_index=True).reindex(columns=columns) if sums else pd.DataFrame(columns=columns)
 
 

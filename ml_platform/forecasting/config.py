@@ -32,6 +32,14 @@ def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _as_levels(value: Any) -> Any:
+    """Lists of columns, one per level: a bare name among them is the mistake that is made most."""
+    bare = [one for one in value if not isinstance(one, list | tuple)] if isinstance(value, list | tuple) else []
+    if bare:
+        raise ValueError(f"{bare} are no lists: each level is one, such as [[site], [site, kind], []]")
+    return _as_tuple(value)
+
+
 def _as_families(value: Any) -> Any:
     """Names as they are, mappings as adapters: one wrong adapter is one message, not one for every other form of `families`."""
     if not isinstance(value, list | tuple):
@@ -40,7 +48,7 @@ def _as_families(value: Any) -> Any:
 
 
 Names = Annotated[tuple[Name, ...], BeforeValidator(_as_tuple)]
-Groups = Annotated[tuple[Names, ...], BeforeValidator(_as_tuple)]
+Levels = Annotated[tuple[Names, ...], BeforeValidator(_as_levels)]
 Families = Annotated[Literal["default"] | tuple[Name | Adapter, ...], BeforeValidator(_as_families)]
 Numbers = Annotated[tuple[int, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
 
@@ -68,7 +76,7 @@ class ForecastConfig(BaseModel):
     known_future: Names = Field(default=(), description="covariates whose future values are known")
     static: Names = Field(default=(), description="attributes per series")
     segments: Names = Field(default=(), description="key columns or static attributes whose values share priors")
-    sums: Groups = Field(
+    sums: Levels = Field(
         default=(), description="key columns or static attributes to sum by; an empty list is the total"
     )
     reconcile: Literal["bottom_up", "mint"] = Field(
@@ -139,6 +147,16 @@ class ForecastConfig(BaseModel):
                 raise ValueError(f"the {key} {strangers} are neither key columns nor attributes: add them to static")
         return self
 
+    @model_validator(mode="after")
+    def _sums_differ(self) -> Self:
+        levels = [sorted(names) for names in self.sums]
+        doubled = [names for names in levels if levels.count(names) > 1 or len(set(names)) < len(names)]
+        if doubled:
+            raise ValueError(f"the sums hold {doubled[0]} more than once: name each level, and each column of it, once")
+        if self.reconcile == "mint" and not self.sums:
+            raise ValueError("reconcile: mint has no sums to agree with: add `sums`, or leave bottom_up")
+        return self
+
     @property
     def adapters(self) -> tuple[Adapter, ...]:
         """The families that are classes of statsforecast or scikit-learn, in the order given."""
@@ -159,6 +177,11 @@ class ForecastConfig(BaseModel):
         """The same configuration with some of its families alone."""
         plain = tuple(name for name in FAMILIES if name in names)
         return self.model_copy(update={"families": (*plain, *(one for one in self.adapters if one.name in names))})
+
+    @property
+    def sum_columns(self) -> tuple[str, ...]:
+        """Every column that some sums are by, once, in the order of the configuration."""
+        return tuple(dict.fromkeys(name for names in self.sums for name in names))
 
     @property
     def season(self) -> int:

@@ -171,10 +171,10 @@ def require_company(newest: pd.Series, keys: pd.DataFrame, config: ForecastConfi
 
 
 def factorize(frame: pd.DataFrame, columns: tuple[str, ...]) -> tuple[pd.DataFrame, Ints]:
-    """Distinct keys in sorted order (types as given) and the row of each key per row of the frame."""
+    """Distinct keys in sorted order (types as given, missing ones last) and the row of each key per row of the frame."""
     code = np.zeros(len(frame), dtype=np.int64)
     for column in columns:
-        codes, values = pd.factorize(frame[column], sort=True)
+        codes, values = pd.factorize(frame[column], sort=True, use_na_sentinel=False)
         code = code * len(values) + codes
     _, first, inverse = np.unique(code, return_index=True, return_inverse=True)
     keys = frame.loc[first, list(columns)].reset_index(drop=True)

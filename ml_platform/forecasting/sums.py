@@ -1,29 +1,34 @@
-"""Sums: forecasts of sums of series by some of their keys, which agree with those of the series.
+"""Sums: which series a sum by some of their keys holds, and its own history.
 
-Belongs here: which series a sum holds, its own history, forecast and intervals. Does not belong here: the equations of agreement (hierarchy).
+Belongs here: the sums of one level, their names, values of series added up. Does not belong here: how sums are forecast (sum_forecasts).
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
-from ml_platform.forecasting.arrays import Bools, Shard, first_observed, numbered, sum_by
-from ml_platform.forecasting.backtest import difference_scale
+from ml_platform.forecasting.arrays import Shard, first_observed, sum_by
 from ml_platform.forecasting.calendar import Floats, Ints
-from ml_platform.forecasting.config import ForecastConfig
-from ml_platform.forecasting.hierarchy import Level, reconciled
-from ml_platform.forecasting.intervals import Residuals, measure
-from ml_platform.forecasting.pipeline import Trained, residuals, train
-from ml_platform.forecasting.predict import predict
 from ml_platform.forecasting.screening import factorize
-from ml_platform.forecasting.sparse import grains
+
+CHUNK = 2048  # series that are added up at once, which bounds memory
+
+
+def level_name(columns: Sequence[str]) -> str:
+    """Name of the sums by some columns, `total` where there are none."""
+    return " x ".join(columns) or "total"
 
 
 @dataclass(frozen=True)
 class Sums:
-    """Sums by some key columns or attributes, none for the total: their values (G rows) and the sum that each series belongs to (S,)."""
+    """Sums by some key columns or attributes, none for the total: their values (G rows) and the sum that each series belongs to (S,).
+
+    Series without an attribute have a sum of their own, so that every level adds up to the same total.
+    """
 
     columns: tuple[str, ...]
     keys: pd.DataFrame
@@ -39,80 +44,50 @@ class Sums:
             return cls((), pd.DataFrame(index=range(1)), np.zeros(len(attributes), dtype=np.int64))
         return cls(columns, *factorize(attributes, columns))
 
-
-@dataclass(frozen=True)
-class Trainee:
-    """A trained fleet of S series, as the sums need it: arrays, what training left of each cohort, and the forecasts (S, H)."""
-
-    shard: Shard
-    cohorts: Sequence[Trained]
-    mean: Floats
-
-    def judged(self) -> Ints:
-        """The series that were judged, in the order of all parts (N,)."""
-        return np.concatenate([self._judged(one) for one in self.cohorts])
-
-    def _judged(self, trained: Trained) -> Ints:
-        offsets = np.cumsum([0, *(len(part.segment) for part in trained.parts)])
-        own = [part.backtest.rows + at for part, at in zip(trained.parts, offsets, strict=False)]
-        return trained.cohort.of(self.shard)[np.concatenate(own)]
-
     @property
-    def real(self) -> Bools:
-        """Which series may be negative, (S,)."""
-        codes = [one.cohort.codes for one in self.cohorts if one.cohort.setup.kind == "real"]
-        return np.isin(self.shard.segment, np.concatenate(codes) if codes else [])
+    def name(self) -> str:
+        return level_name(self.columns)
 
-    def past(self) -> tuple[Floats, Floats]:
-        """Forecasts and actual values of the judged series at past origins, (N, J, H); NaN where not observed or not begun."""
-        told = [
-            residuals(one.parts, one.means, one.cohort.setup.plan.interval, one.cohort.setup) for one in self.cohorts
-        ]
-        said = [
-            one.mean * own.spreads.mean[one.segment][:, None, None] for one, own in zip(told, self.cohorts, strict=True)
-        ]
-        return np.concatenate(said), np.concatenate([one.actual for one in told])
+    @cached_property
+    def texts(self) -> list[dict[str, str | None]]:
+        """The values of each sum as texts by column, None where they are missing."""
+        rows = self.keys.to_dict("records") if self.columns else [{}]
+        return [{str(name): None if pd.isna(one) else str(one) for name, one in row.items()} for row in rows]
 
-    def variance(self) -> Floats:
-        """Mean squared error of each series (S,); those that were not judged are as good as the others on average."""
-        mean, actual = self.past()
-        seen = ~np.isnan(actual)
-        squares = np.where(seen, (mean - np.nan_to_num(actual)) ** 2, 0.0).sum(axis=(1, 2))
-        own = squares / np.maximum(seen.sum(axis=(1, 2)), 1)
-        usual = max(float(own.mean()) if len(own) else 0.0, 1e-9)
-        out = np.full(len(self.shard), usual)
-        out[self.judged()] = np.maximum(own, 1e-6 * usual)
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """One text per sum, which no other sum of the level has, the same on every day."""
+        return tuple(json.dumps(list(row.values()), ensure_ascii=False) for row in self.texts)
+
+    def add(self, values: Floats) -> Floats:
+        """Values of series (S, ...) added up, (G, ...); unknown ones count as nothing."""
+        out = np.zeros((len(self), *values.shape[1:]))
+        for start in range(0, len(values), CHUNK):
+            some = slice(start, start + CHUNK)
+            out += sum_by(np.nan_to_num(values[some]), self.codes[some], len(self))
         return out
 
-
-def agreeing(fleet: Trainee, levels: Sequence[Sums], config: ForecastConfig) -> Floats:
-    """Forecasts of the series (S, H) with which their sums agree best with forecasts of the sums themselves."""
-    asked = [_own_forecast(fleet, sums, config) for sums in levels]
-    found = reconciled(fleet.mean, fleet.variance(), asked)
-    return np.where(fleet.real[:, None], found, np.maximum(found, 0.0))
-
-
-def _own_forecast(fleet: Trainee, sums: Sums, config: ForecastConfig) -> Level:
-    """A level of sums, forecast from their own histories with the default families."""
-    plain = {"known_future": (), "static": (), "segments": (), "families": "default", "min_active_days": 1, "sums": ()}
-    own = config.model_copy(update=plain)
-    shard = summed(fleet.shard, sums)
-    whole, cohorts = train(shard, own)
-    made = predict(whole, shard)["mean"].to_numpy().reshape(len(sums), -1)
-    return Level(sums.codes, made, Trainee(shard, cohorts, made).variance())
+    def take(self, rows: Ints) -> "Sums":
+        """The same sums of some of the series."""
+        return replace(self, codes=self.codes[rows])
 
 
 def summed(shard: Shard, sums: Sums) -> Shard:
-    """The history of sums. A step counts where every series that has begun and not ended was observed."""
+    """The history of sums as that of series.
+
+    A step counts where at least half of the series that have begun and not ended were observed; the others count with their own mean.
+    """
     steps, size = np.arange(shard.steps), len(sums)
     seen = ~np.isnan(shard.y)
     last = np.where(seen.any(axis=1), shard.steps - 1 - seen[:, ::-1].argmax(axis=1), -1)
     missing = ~seen & (steps >= shard.first[:, None]) & (steps <= last[:, None])
-    there = (sum_by(seen.astype(float), sums.codes, size) > 0) & (sum_by(missing.astype(float), sums.codes, size) == 0)
-    y = np.where(there, sum_by(np.nan_to_num(shard.y), sums.codes, size), np.nan)
+    usual = np.nansum(shard.y, axis=1) / np.maximum(seen.sum(axis=1), 1)
+    observed = sums.add(seen.astype(float))
+    there = (observed > 0) & (observed >= sums.add(missing.astype(float)))
+    y = np.where(there, sums.add(np.where(missing, usual[:, None], shard.y)), np.nan)
     return replace(
         shard,
-        series_id=numbered(size),
+        series_id=np.asarray(sums.labels, dtype=object),
         y=y,
         known=np.zeros((size, 0, shard.known.shape[2])),
         first=first_observed(y),
@@ -121,19 +96,3 @@ def summed(shard: Shard, sums: Sums) -> Shard:
         segment=np.zeros(size, dtype=np.int64),
         segments=("all",),
     )
-
-
-def bounds(fleet: Trainee, sums: Sums, mean: Floats) -> Floats:
-    """Interval bounds of sums, and their point last, (G, H, Q), from how far sums of past forecasts were off; mean (G, H)."""
-    kinds = {one.cohort.setup.kind for one in fleet.cohorts}
-    setup = replace(fleet.cohorts[0].cohort.setup, segments=1, kind="real" if "real" in kinds else "counts")
-    said, actual = fleet.past()
-    seen, codes = ~np.isnan(actual), sums.codes[fleet.judged()]
-    there = sum_by(seen.astype(float), codes, len(sums)) > 0
-    past = sum_by(np.where(seen, said, 0.0), codes, len(sums))
-    truth = np.where(there, sum_by(np.nan_to_num(actual), codes, len(sums)), np.nan)
-    history = sum_by(np.nan_to_num(fleet.shard.y), sums.codes, len(sums))
-    scale = difference_scale(history, [fleet.shard.steps])[:, 0]
-    grain = grains(history) if kinds == {"counts"} else np.zeros(len(sums))
-    told = Residuals(past, truth, scale, grain, np.zeros(len(sums), dtype=np.int64))
-    return measure(told, setup).law(told, history.max(axis=1)).bounds(mean, setup)

@@ -243,3 +243,28 @@ def forecasts(interval_columns: tuple[str, ...], time: pa.DataType) -> TableSpec
         partition_by=("as_of",),
         description="Every forecast ever made: key (as_of, release_id, series_id, step), append only; mean is the expected value.",
     )
+
+
+def forecast_sums(interval_columns: tuple[str, ...], time: pa.DataType) -> TableSpec:
+    """Forecasts of sums of series, whatever columns they are by: `keys` has their values as JSON, so that levels come and go while the columns stay."""
+    return TableSpec(
+        names.FORECAST_SUMS,
+        _schema(
+            as_of=pa.date32(),
+            release_id=pa.string(),
+            level=pa.string(),
+            sum_id=pa.string(),
+            keys=pa.string(),
+            step=pa.int32(),
+            date=time,
+            mean=pa.float64(),
+            point=pa.float64(),
+            **{one: pa.float64() for one in interval_columns},
+            series=pa.int64(),
+            fallback=pa.int64(),
+            quarantined=pa.int64(),
+        ),
+        partition_by=("as_of",),
+        description="Forecasts of sums of series: key (as_of, release_id, sum_id, step), append only. mean is the sum of the means in gold/forecasts of "
+        "`series` series, `fallback` of them without a model of their own; `quarantined` more are expected in the sum and are not in it.",
+    )

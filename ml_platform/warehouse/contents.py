@@ -3,6 +3,7 @@
 Belongs here: reading and cutting lake tables for SQL. Does not belong here: a database's own code (duckdb.py), marts (dbt/).
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 
@@ -83,6 +84,26 @@ def require_forecasts(lake: Lake, pointer: Pointer) -> None:
             f"{names.FORECASTS} has no forecasts of release {pointer.release_id} as of {pointer.as_of}: "
             "materialize `forecasts` of that day first"
         )
+
+
+def sum_slice(lake: Lake, pointer: Pointer | None) -> pa.Table | None:
+    """The forecasts of sums that a pointer names; None where no sums were ever made, no rows where the release was made without them."""
+    if pointer is None or not lake.exists(names.FORECAST_SUMS):
+        return None
+    return lake.read(names.FORECAST_SUMS, where=_named(pointer)).combine_chunks()
+
+
+def sums(lake: Lake, config: ForecastConfig, pointer: Pointer | None) -> pa.Table:
+    """The forecasts of sums that a pointer names, with a column for each key that the configuration sums by, of the type that the catalogue has."""
+    spec = schemas.forecast_sums(config.interval_columns, forecast_type(config))
+    rows = sum_slice(lake, pointer)
+    rows = spec.schema.empty_table() if rows is None else rows
+    known = lake.dataset(names.SERIES_CATALOGUE).schema if lake.exists(names.SERIES_CATALOGUE) else pa.schema([])
+    for place, name in enumerate(config.sum_columns):
+        texts = pa.array([json.loads(one).get(name) for one in rows["keys"].to_pylist()], pa.string())
+        kind = known.field(name).type if name in known.names else pa.string()
+        rows = rows.add_column(rows.column_names.index("keys") + 1 + place, name, texts.cast(kind))
+    return rows.drop_columns(["keys"])
 
 
 def _named(pointer: Pointer) -> pc.Expression:

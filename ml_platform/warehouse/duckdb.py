@@ -24,8 +24,9 @@ OFFLINE: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
 }
-MARTS = ("forecast_latest", "forecast_accuracy", "fleet_health")
-FINGERPRINT = "select count(*), coalesce(bit_xor(hash(series_id, as_of, release_id, step, date, mean, point, family, {bounds})), 0)"
+MARTS = ("forecast_latest", "forecast_sums_latest", "forecast_accuracy", "fleet_health")
+LATEST = {"forecasts": "forecast_latest", "forecast_sums": "forecast_sums_latest"}
+FINGERPRINT = "select count(*), coalesce(bit_xor(hash({columns})), 0)"
 FLEET_STATES = "select as_of, state, reason, family, count(*) as series from fleet_rows group by all order by all"
 FOLD_ERRORS = """
 select as_of, family, fold, count(*) as series, sum(rows)::bigint as rows,
@@ -50,6 +51,7 @@ order by all
 COMMENTS = {
     "published": "One row per as-of day: the release whose forecasts are shown.",
     "forecasts": "The published forecasts of the newest as-of day; every older one lies in the lake, gold/forecasts.",
+    "forecast_sums": "The published forecasts of sums of the newest as-of day, with a column per key; all days lie in gold/forecast_sums.",
     "series_catalogue": "Every series: key columns, dates, state with reason, segment.",
     "fleet_states": "Series by as-of day, state, reason and family.",
     "fold_errors": "Errors by family and choosing fold on the newest as-of day; per series they lie in gold/fold_metrics.",
@@ -168,7 +170,11 @@ class DuckDBWarehouse:
                 contents.require_forecasts(lake, pointer)
             if there:
                 newest = contents.forecast_slice(lake, there[-1])
-                _require_equal(sql, newest, f"{self.staged}, table lake.forecasts", again)
+                _require_equal(sql, newest, "forecasts", f"{self.staged}, table lake.forecasts", again)
+                sums = contents.sum_slice(lake, there[-1])
+                if sums is not None:  # a sum_id stands for its keys
+                    wanted, where = sums.drop_columns(["keys"]), f"{self.staged}, table lake.forecast_sums"
+                    _require_equal(sql, wanted, "forecast_sums", where, again)
             _require_marts(sql, again)
             sql.execute("checkpoint")
         return new
@@ -180,6 +186,7 @@ def _plain_tables(
     return {
         "published": contents.pointer_table(pointers),
         "forecasts": contents.forecast_slice(lake, newest) if newest else contents.no_forecasts(config),
+        "forecast_sums": contents.sums(lake, config, newest),
         "series_catalogue": contents.catalogue(lake, config),
         "fleet_evaluation": contents.evaluations(lake, config, newest.as_of if newest else None),
         "promoted_release": contents.decisions(lake),
@@ -204,12 +211,10 @@ def _count(sql: duckdb.DuckDBPyConnection, relation: str) -> int:
     return int(_ask(sql, f"select count(*) from {relation}")[0][0])
 
 
-def _require_equal(sql: duckdb.DuckDBPyConnection, wanted: pa.Table, where: str, again: str) -> None:
-    query = FINGERPRINT.format(
-        bounds=", ".join(name for name in wanted.column_names if name.startswith(("lo_", "hi_")))
-    )
+def _require_equal(sql: duckdb.DuckDBPyConnection, wanted: pa.Table, name: str, where: str, again: str) -> None:
+    query = FINGERPRINT.format(columns=", ".join(f'"{one}"' for one in wanted.column_names))
     sql.register("wanted", wanted)
-    lake, staged = _ask(sql, f"{query} from wanted")[0], _ask(sql, f"{query} from lake.forecasts")[0]
+    lake, staged = _ask(sql, f"{query} from wanted")[0], _ask(sql, f"{query} from lake.{name}")[0]
     sql.unregister("wanted")
     if lake != staged:
         raise WarehouseError(f"{where} is not what the lake holds (rows and checksum {staged}, lake {lake}): {again}")
@@ -222,6 +227,7 @@ def _require_marts(sql: duckdb.DuckDBPyConnection, again: str) -> None:
     for name in MARTS:
         if name not in there:
             raise WarehouseError(f"view marts.{name} is missing in the staged warehouse: {again}")
-    shown, wanted = _count(sql, "marts.forecast_latest"), _count(sql, "lake.forecasts")
-    if shown != wanted:
-        raise WarehouseError(f"marts.forecast_latest shows {shown} rows of {wanted} staged forecasts: {again}")
+    for table, mart in LATEST.items():
+        shown, wanted = _count(sql, f"marts.{mart}"), _count(sql, f"lake.{table}")
+        if shown != wanted:
+            raise WarehouseError(f"marts.{mart} shows {shown} rows of {wanted} staged {table}: {again}")

@@ -9,6 +9,7 @@ from ml_platform.forecasting import ForecastConfig
 
 
 def dbt_arguments(config: ForecastConfig) -> list[str]:
-    """Arguments of `dbt build`: the key columns that forecast_latest shows, and the intervals in percent."""
-    variables = {"series_keys": list(config.series), "intervals": list(config.intervals)}
+    """Arguments of `dbt build`: key columns that forecast_latest and forecast_sums_latest show, and the intervals in percent."""
+    keys = {"series_keys": list(config.series), "sum_keys": list(config.sum_columns)}
+    variables = {**keys, "intervals": list(config.intervals)}
     return ["--vars", json.dumps(variables)]

@@ -37,7 +37,7 @@ PICTURES = {
     "series_panel": {"target_per_day"},
     "candidate_fleet": {"winners", "coverage"},
     "fleet_evaluation": {"error_by_segment"},
-    "forecasts": {"examples"},
+    "forecasts": {"examples", "example_sums"},
 }
 
 
@@ -143,7 +143,11 @@ def test_assets_show_rows_version_place_and_pictures(chain):
         assert shown[name]["dagster/row_count"].value == chain.lake.count(table) > 0, name
         assert shown[name]["table_version"].value == chain.lake.version(table), name
         assert shown[name]["dagster/uri"].value == chain.lake.uri(table), name
-    marts = ("forecast_latest", "forecast_accuracy", "fleet_health")
+    assert shown["forecasts"]["sums_version"].value == chain.lake.version("gold/forecast_sums")
+    counted = {record.data["what"]: record.data["rows"] for record in shown["forecasts"]["sums"].records}
+    assert set(counted) == {"store_id", "department", "total"}
+    assert sum(counted.values()) == chain.lake.count("gold/forecast_sums")
+    marts = ("forecast_latest", "forecast_sums_latest", "forecast_accuracy", "fleet_health")
     for name, version_of in {"warehouse_forecasts": "gold/forecasts", **dict.fromkeys(marts, "ops/published")}.items():
         relation = f"marts.{name}" if name in marts else "lake.forecasts"
         assert shown[name]["dagster/row_count"].value == chain.platform.sql(f"select count(*) from {relation}")[0][0], (
@@ -281,6 +285,18 @@ def test_the_marts_answer_and_equal_the_lake(chain):
         "select count(*) from marts.forecast_latest where store_id is null or product_category is null"
     )
     assert keys == [(0,)]
+    levels = chain.platform.sql(
+        "select level, count(distinct sum_id), sum(mean), sum(series) from marts.forecast_sums_latest group by all order by level"
+    )
+    made = {row["series_id"] for row in lake}
+    known = chain.lake.read("silver/series_catalogue").to_pylist()
+    departments = {row["department"] for row in known if row["series_id"] in made}
+    assert {level: sums for level, sums, _, _ in levels} == {"department": len(departments), "store_id": 2, "total": 1}
+    for level, _, mean, series in levels:
+        assert mean == pytest.approx(sum(row["mean"] for row in lake), rel=1e-9), level
+        assert series == len(lake), level
+    stores = chain.platform.sql("select distinct store_id from marts.forecast_sums_latest where level = 'store_id'")
+    assert {store for (store,) in stores} == STORES
     ((series, share),) = chain.platform.sql("select sum(series), round(sum(share), 9) from marts.fleet_health")
     assert (series, share) == (chain.lake.count("gold/candidate_fleet"), 1)
     ((error,),) = chain.platform.sql(

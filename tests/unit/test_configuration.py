@@ -5,15 +5,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import yaml
 
 from ml_platform.catalogue import catalogue_spec
-from ml_platform.configuration import ADDED, load_configuration, require_fit
+from ml_platform.configuration import ADDED, SUM_COLUMNS, load_configuration, require_fit
 from ml_platform.contract_files import validated
 from ml_platform.contracts import ContractError, Contracts
 from ml_platform.forecasting.config import parse_config
 from ml_platform.lake import Lake
+from ml_platform.lake.schemas import forecast_sums
 from ml_platform.panel_inputs import PanelInputs
 from ml_platform.settings import PACKAGED_CONFIGS
 
@@ -113,6 +115,22 @@ def test_a_key_column_that_the_catalogue_has_itself_is_refused() -> None:
         forecast.update(series=["state", "meter"], static=["zone"])
 
     assert faults(change) == ["series: the series catalogue has a column 'state' of its own: rename that of the source"]
+
+
+def test_a_key_that_forecasts_of_sums_have_themselves_is_refused() -> None:
+    def change(sources: dict[str, Any], forecast: dict[str, Any]) -> None:
+        sources["meters"]["columns"]["level"] = {"type": "string"}
+        sources["readings"]["lookups"][0]["take"] = ["zone", "level"]
+        forecast.update(series=["zone", "meter"], static=["level"], sums=[["level"], []])
+
+    assert faults(change) == [
+        "sums: the forecasts of sums have a column 'level' of their own: rename that of the source"
+    ]
+
+
+def test_the_columns_of_sums_that_are_refused_are_those_they_have() -> None:
+    own = set(forecast_sums((), pa.date32()).schema.names)
+    assert own | {"published_at"} == set(SUM_COLUMNS)
 
 
 def test_the_columns_that_are_refused_are_those_of_the_catalogue(tmp_path: Path) -> None:

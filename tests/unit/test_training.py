@@ -365,5 +365,5 @@ def test_a_work_folder_gives_back_what_it_was_given(tmp_path: Path, lake: Lake) 
 
 def test_the_report_can_be_shown(report: TrainingReport) -> None:
     assert json.loads(json.dumps(dict(report.states)))
-    assert {"read", "share", "pools", "backtest", "select", "tables", "write"} == set(report.seconds)
+    assert {"read", "share", "pools", "backtest", "select", "sums", "tables", "write"} == set(report.seconds)
     assert set(report.versions) == {"gold/candidate_fleet", "gold/fold_metrics", "gold/judged_fold", "gold/fleet_pools"}

@@ -71,3 +71,55 @@ def test_sums_by_a_column_that_nobody_knows_are_refused(make) -> None:
     values = make.config().model_dump(mode="json") | {"sums": [["region"]]}
     with pytest.raises(ConfigError, match=r"the sums \['region'\] are neither key columns nor attributes"):
         parse_config(values, "forecast.yaml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sums": ["site", "kind"]}, r"sums: \['site', 'kind'\] are no lists: each level is one"),
+        ({"sums": [["site"], []], "series": ["site", "site"]}, r"\['site'\] have two roles"),
+        ({"sums": [["site", "kind"], ["kind", "site"]]}, r"the sums hold \['kind', 'site'\] more than once"),
+        ({"sums": [["site", "site"]]}, r"the sums hold \['site', 'site'\] more than once"),
+        ({"sums": [], "reconcile": "mint"}, "reconcile: mint has no sums to agree with"),
+    ],
+)
+def test_what_is_wrong_with_sums_is_named(make, changes: dict[str, object], words: str) -> None:
+    values = make.config().model_dump(mode="json") | changes
+    with pytest.raises(ConfigError, match=words):
+        parse_config(values, "forecast.yaml")
+
+
+def test_series_without_an_attribute_have_a_sum_of_their_own(make) -> None:
+    """Also where another key is beside it: a missing value is no neighbour's."""
+    history = make.counts(series=8, days=60)
+    kinds = make.kinds(history)
+    some = kinds[kinds["site"] != 2]
+    result = forecast(history, static=some, config=make.config(sums=[["site", "kind"], []]))
+    pairs, total = (result.sums[result.sums["sum_by"] == name] for name in ("site x kind", "total"))
+    assert pairs.loc[pairs["kind"].isna(), "site"].unique().tolist() == [2]
+    assert len(pairs) == 7 * len(pairs.drop_duplicates(["site", "kind"])) == 7 * 4
+    np.testing.assert_allclose(pairs.groupby("step")["mean"].sum(), total.set_index("step")["mean"], rtol=1e-9)
+    missing = pairs[pairs["kind"].isna()].set_index("step")["mean"]
+    own = result.forecasts[result.forecasts["site"] == 2].groupby("step")["mean"].sum()
+    np.testing.assert_allclose(missing, own, rtol=1e-9)
+
+
+def test_sums_of_values_below_zero_have_intervals_around_them(make) -> None:
+    history = make.counts(series=6, days=150).astype({"units": float})
+    noise = np.random.default_rng(1).normal(0, 1, len(history))
+    history = history.assign(units=history["units"] - 40.0 + noise)
+    result = forecast(history, static=make.kinds(history), config=make.config(sums=[[]]))
+    assert (result.sums["hi_95"] < 0).all()
+    assert (np.diff(result.sums[BOUNDS].to_numpy(), axis=1) > 0).all()
+
+
+def test_sums_of_series_with_gaps_are_forecast_too(make) -> None:
+    """No step has all series; what is missing counts with its series' mean."""
+    whole = make.counts(series=12, days=150)
+    some = whole[np.random.default_rng(2).random(len(whole)) > 0.3]
+    config = make.config(sums=[["site"], []], reconcile="mint", missing="gap")
+    result = forecast(some, static=make.kinds(whole), config=config)
+    total = result.sums[result.sums["sum_by"] == "total"]
+    usual = whole.groupby("day")["units"].sum().mean()
+    assert total["mean"].mean() == pytest.approx(usual, rel=0.15)
+    assert (np.diff(total[BOUNDS].to_numpy(), axis=1) > 0).all()

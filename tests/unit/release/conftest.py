@@ -31,6 +31,7 @@ CONFIG = ForecastConfig(
     frequency="D",
     horizon=HORIZON,
     segments=["site"],
+    sums=[["site"], []],
     families=list(FAMILIES),
 )
 
@@ -150,6 +151,22 @@ def make_forecasts(count: int, as_of: date, release_id: str) -> pa.Table:
     return pa.table([pa.array(columns[f.name], f.type) for f in spec.schema], schema=spec.schema)
 
 
+def make_sums(count: int, as_of: date, release_id: str) -> pa.Table:
+    """Sums of make_forecasts by site, and the total."""
+    rows = make_forecasts(count, as_of, release_id).to_pandas().merge(make_catalogue(count).to_pandas(), on="series_id")
+    spec, tables = schemas.forecast_sums(CONFIG.interval_columns, pa.date32()), []
+    for level in ("site", "total"):
+        key = rows["site"].astype(str) if level == "site" else rows["site"] * 0
+        grouped = rows.assign(key=key).groupby(["key", "date", "step"], as_index=False)
+        numbers = grouped[["mean", "point", *CONFIG.interval_columns]].sum()
+        made = numbers.merge(grouped.size().rename(columns={"size": "series"}))
+        made["keys"] = [json.dumps({"site": one} if level == "site" else {}) for one in made["key"]]
+        made["sum_id"] = [f"{level} {one}" for one in made["key"]]
+        fixed = {"as_of": as_of, "release_id": release_id, "level": level, "fallback": 0, "quarantined": 0}
+        tables.append(pa.Table.from_pandas(made.assign(**fixed)[spec.schema.names], spec.schema, preserve_index=False))
+    return pa.concat_tables(tables)
+
+
 def make_pools(as_of: date, family: str = "tsb") -> pa.Table:
     """Pools as training writes them, as far as judging reads them: segment weights, factors, the kind of values."""
     rows = [("weights", segment, name, float(name == family)) for segment in "123" for name in FAMILIES]
@@ -187,6 +204,7 @@ class World:
     pools_of = staticmethod(make_pools)
     champion_of = staticmethod(make_champion)
     forecasts_of = staticmethod(make_forecasts)
+    sums_of = staticmethod(make_sums)
 
     home: Path
     count: int = 12

@@ -35,6 +35,8 @@ def house(plain_world):
 def add_forecasts(world, as_of, release_id):
     spec = schemas.forecasts(world.config.interval_columns, pa.date32())
     world.lake.append(spec, world.forecasts_of(world.count, as_of, release_id))
+    of_sums = schemas.forecast_sums(world.config.interval_columns, pa.date32())
+    world.lake.append(of_sums, world.sums_of(world.count, as_of, release_id))
 
 
 def warehouse(world):
@@ -47,6 +49,7 @@ def build_marts(target):
         sql.execute("create schema if not exists marts")
         for name, table in {
             "forecast_latest": "forecasts",
+            "forecast_sums_latest": "forecast_sums",
             "forecast_accuracy": "live_accuracy",
             "fleet_health": "fleet_states",
         }.items():
@@ -84,6 +87,32 @@ def test_what_is_published_is_what_the_lake_holds(house):
     assert house.lake.read("ops/published")["release_id"].to_pylist() == ["r1"]
     assert not warehouse(house).staged.exists()
     assert ask(live, "select comment from duckdb_tables() where comment is null") == []
+
+
+def test_sums_have_a_column_per_key_of_the_type_of_the_catalogue(house):
+    publish(house, house.day, "r1")
+    live = warehouse(house).path
+    shown = ask(
+        live, "select level, site, sum(mean), min(series) from marts.forecast_sums_latest group by all order by 1, 2"
+    )
+    forecasts = house.lake.read("gold/forecasts").to_pandas()
+    columns = (house.catalogue[one].to_pylist() for one in ("series_id", "site"))
+    sites = forecasts["series_id"].map(dict(zip(*columns, strict=True)))
+    wanted = forecasts.groupby(sites)["mean"].sum()
+    assert shown == [
+        *(("site", site, pytest.approx(wanted[site]), 4) for site in (1, 2, 3)),
+        ("total", None, pytest.approx(wanted.sum()), 12),
+    ]
+
+
+def test_a_release_without_sums_is_published_with_none(house):
+    spec = schemas.forecasts(house.config.interval_columns, pa.date32())
+    later = house.day + timedelta(days=1)
+    house.lake.append(spec, house.forecasts_of(house.count, later, "r2"))
+    assert publish(house, later, "r2")
+    live = warehouse(house).path
+    assert ask(live, "select count(*) from marts.forecast_sums_latest") == [(0,)]
+    assert ask(live, "select distinct as_of from marts.forecast_latest") == [(later,)]
 
 
 def test_publishing_again_changes_nothing(house):
@@ -173,6 +202,14 @@ def test_without_forecasts_nothing_is_staged(house):
     [
         ("update lake.forecasts set mean = mean + 1e-9 where step = 3", "not what the lake holds"),
         ("delete from lake.forecasts where step = 3", "not what the lake holds"),
+        (
+            "update lake.forecast_sums set series = 2 where level = 'total'",
+            "lake.forecast_sums is not what the lake holds",
+        ),
+        (
+            "create or replace view marts.forecast_sums_latest as select * from warehouse.lake.forecast_sums where step < 9",
+            "forecast_sums_latest shows 32 rows of 56",
+        ),
         ("drop view marts.fleet_health", r"marts\.fleet_health is missing"),
         (
             "create or replace view marts.forecast_latest as select * from warehouse.lake.forecasts where step < 9",
