@@ -56,8 +56,8 @@ def whole(path: Path) -> pd.DataFrame:
 def frozen(path: Path) -> tuple[Setup, Pools]:
     """Priors of every product, from a whole file of rows."""
     history, future = read(path)
-    shard = prepare(history, future, None, None, configuration(("ridge",))).shard
-    chunks, config = shard.chunks(CHUNK), configuration(("ridge",))
+    shard = prepare(history, future, None, None, configuration(("ridge_lags",))).shard
+    chunks, config = shard.chunks(CHUNK), configuration(("ridge_lags",))
     setup = Setup(config, plan_folds(config, shard.steps, False), "counts", len(shard.segments))
     return setup, derive_pools(combine_pools([pool_sums(chunk, setup) for chunk in chunks]), setup)
 

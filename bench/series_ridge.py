@@ -1,7 +1,7 @@
 """Ridge of one series at a time, as one writes it with pandas and numpy: the kernel's features and penalty, none of its code.
 
 Belongs here: the features of one series, its coefficients at a given prior, its forecast. Does not belong here: the kernel, which
-does the same for all series at once (ml_platform/forecasting/ridge.py), and running this for many series (contenders).
+does the same for all series at once (ml_platform/forecasting/lags.py), and running this for many series (contenders).
 """
 
 from dataclasses import dataclass
@@ -120,9 +120,9 @@ def coefficients(rows: Design, prior: Prior) -> Floats:
 
 
 def jitter(gram: Floats) -> Floats:
-    """The tiny penalty (F,) that keeps columns that are always equal apart."""
+    """The tiny penalty (F,) that keeps columns that are always equal apart, in each column's own unit."""
     diagonal = np.diagonal(gram)
-    return np.asarray(JITTER * (diagonal + max(diagonal.max(initial=0.0), 1e-9)))
+    return np.asarray(np.where(diagonal > 0, JITTER * diagonal, 1.0))
 
 
 def forecast(rows: Design, beta: Floats, y: Floats) -> Floats:

@@ -18,7 +18,7 @@ from ml_platform.forecasting import Fleet, ForecastConfig, predict
 from ml_platform.forecasting.fleet import NEW_SERIES
 from ml_platform.forecasting.increment import AdapterError
 from ml_platform.lake import Lake, TableSpec, schemas
-from ml_platform.panel import read_panel
+from ml_platform.panel import Panel, read_panel
 from ml_platform.registry import Registry, Sealed, champion_as_of
 from ml_platform.updating_tables import read_statistics
 
@@ -75,7 +75,8 @@ def score(lake: Lake, registry: Registry, catalogue: pa.Table, config: ForecastC
     """Forecast the steps after `as_of` with the champion as of that day (a release of the day itself counts) and append them.
 
     `catalogue` is that of the day. The release is verified before it is used, and nothing newer than `as_of` is read. Forecasts of the same release and
-    day are kept as they are: gold/forecasts is append only. An updated fleet forecasts from what it remembers, and reads no history. Raises ReleaseError for changed bytes, ScoringError where coverage is not exact.
+    day are kept as they are: gold/forecasts is append only. An updated fleet without sums forecasts from what it remembers, and reads no history.
+    Raises ReleaseError for changed bytes, ScoringError where coverage is not exact.
     """
     champion, nothing_left = champion_as_of(lake, as_of, same_day=True), settled(lake, config, as_of)
     if champion is None or nothing_left is not None:
@@ -83,8 +84,10 @@ def score(lake: Lake, registry: Registry, catalogue: pa.Table, config: ForecastC
     spec, release_id = forecasts_spec(config), champion.release_id
     sealed = registry.open(release_id)
     levels, untrained = sums.known_levels(sealed.fleet, config)
-    made, refused, of_sums = _forecasts(lake, sealed, catalogue, config, as_of, levels)
-    outcomes = _outcomes(catalogue, sealed.fleet, made, set(refused))
+    made, panel = _forecasts(lake, sealed, catalogue, config, as_of, with_history=bool(levels))
+    outcomes, of_sums = _outcomes(catalogue, sealed.fleet, made, set(panel.refused if panel else ())), sums.NOTHING
+    if panel is not None and levels:
+        made, of_sums = sums.sum_rows(sealed.fleet, panel.shard, made, _expected(catalogue), levels)
     rows = _shaped(made, spec, as_of, release_id)
     before = f"forecast_sums:{as_of}:{release_id}"
     if levels and lake.reached(sums_spec(config).name, before) < 0:  # first: the forecasts' commit settles the day
@@ -103,15 +106,14 @@ def score(lake: Lake, registry: Registry, catalogue: pa.Table, config: ForecastC
 
 
 def _forecasts(
-    lake: Lake, release: Sealed, catalogue: pa.Table, config: ForecastConfig, as_of: date, levels: sums.Levels
-) -> tuple[pa.Table, tuple[str, ...], pa.Table]:
-    """Forecasts of series, the series whose values cannot be used, and forecasts of sums, which need the history."""
-    made = None if levels else _remembered(lake, release, as_of)
+    lake: Lake, release: Sealed, catalogue: pa.Table, config: ForecastConfig, as_of: date, with_history: bool
+) -> tuple[pa.Table, Panel | None]:
+    """Forecasts from what an update of the day remembers, where the history is not wanted and that is there; else from the history, beside it."""
+    made = None if with_history else _remembered(lake, release, as_of)
     if made is not None:
-        return made, (), sums.NOTHING
+        return made, None
     panel = read_panel(lake, catalogue, config, as_of)
-    found = sums.sum_rows(release.fleet, panel.shard, predict(release.fleet, panel.shard), _expected(catalogue), levels)
-    return found[0], panel.refused, found[1]
+    return predict(release.fleet, panel.shard), panel
 
 
 def _remembered(lake: Lake, release: Sealed, as_of: date) -> pa.Table | None:

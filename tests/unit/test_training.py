@@ -102,12 +102,7 @@ def catalogue_of(rows: pd.DataFrame, as_of: dt.date = AS_OF, shards: int = 5) ->
 def panel_of(rows: pd.DataFrame, as_of: dt.date = AS_OF) -> pa.Table:
     """The panel of an as-of day: rows up to it, then `horizon` dates that only carry covariates."""
     past = rows[rows["date"].dt.date <= as_of]
-    last = past.groupby(["site", "item"], as_index=False)["action"].last()
-    later = last.merge(
-        pd.DataFrame({"date": pd.date_range(as_of + dt.timedelta(days=1), periods=HORIZON)}), how="cross"
-    )
-    later["action"] = np.where(later["action"].isna(), np.nan, (later["date"].dt.dayofyear % 9 == 0).astype(float))
-    both = pd.concat([past, later], ignore_index=True).assign(series_id=identity)
+    both = pd.concat([past, planned(past, as_of)], ignore_index=True).assign(series_id=identity)
     return pa.table(
         {
             "series_id": both["series_id"].to_list(),
@@ -119,6 +114,15 @@ def panel_of(rows: pd.DataFrame, as_of: dt.date = AS_OF) -> pa.Table:
             "month": both["date"].dt.strftime("%Y-%m").to_list(),
         }
     )
+
+
+def planned(past: pd.DataFrame, as_of: dt.date = AS_OF) -> pd.DataFrame:
+    """The actions of the days after the as-of day: site, item, action, date."""
+    last = past.groupby(["site", "item"], as_index=False)["action"].last()
+    days = pd.DataFrame({"date": pd.date_range(as_of + dt.timedelta(days=1), periods=HORIZON)})
+    later = last.merge(days, how="cross")
+    later["action"] = np.where(later["action"].isna(), np.nan, (later["date"].dt.dayofyear % 9 == 0).astype(float))
+    return later
 
 
 def fill(lake: Lake, panel: pa.Table) -> Lake:
@@ -263,7 +267,7 @@ def test_the_kernel_in_one_call_agrees_with_the_platform(lake: Lake, report: Tra
     rows, catalogue = rows_of(), catalogue_of(rows_of())
     out = predict(stored_fleet(lake), read_panel(lake, catalogue, CONFIG, AS_OF).shard).to_pandas()
     kinds = catalogue.select(["site", "item", "kind"]).to_pandas()
-    direct = forecast(rows, static=kinds, config=CONFIG).forecasts.assign(series_id=identity)
+    direct = forecast(rows, planned(rows), kinds, config=CONFIG).forecasts.assign(series_id=identity)
     both = out.merge(direct, on=["series_id", "step"], validate="one_to_one")
     assert len(both) == len(out) == len(direct) == len(KEYS) * HORIZON
     assert both["mean_x"].sum() == pytest.approx(both["mean_y"].sum(), rel=0.15)

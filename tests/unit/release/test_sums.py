@@ -257,11 +257,9 @@ def test_examples_are_the_total_and_the_largest_sums(house):
     pd.testing.assert_series_equal(shown.astype(int), truth.loc[shown.index], check_names=False)
 
 
-def test_a_fleet_that_is_updated_keeps_what_it_knows_of_sums(new_world, tmp_path):
-    world = new_world(tmp_path, config=CONFIG)
-    world.lake.append(TableSpec("gold/series_panel", PANEL, ("month",)), panel(day(1)))
-    train_fleet(world.lake, catalogue(day(0)), CONFIG, day(0), InProcess())
-    update_fleet(world.lake, catalogue(day(1)), CONFIG, day(1))
+def test_a_fleet_that_is_updated_keeps_what_it_knows_of_sums(new_world, tmp_path, blank_mlflow):
+    world = filled(new_world(tmp_path, config=CONFIG), CONFIG, upto=day(1))
+    update_fleet(world.lake, world.registry, catalogue(day(1)), CONFIG, day(1))
     pools = world.lake.read("gold/fleet_pools").to_pandas()
     of_sums = pools[pools["name"].str.startswith("sums/")]
     order = ["name", "segment", "item"]
