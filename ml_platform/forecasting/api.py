@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.config import ForecastConfig, load_config
-from ml_platform.forecasting.fleet import Fleet, failures
+from ml_platform.forecasting.fleet import Fleet, failures, interval_origins
 from ml_platform.forecasting.folds import Past
 from ml_platform.forecasting.frames import Prepared, Table, give_back_times, prepare
 from ml_platform.forecasting.pipeline import CHUNK, Trained, train
@@ -29,7 +29,8 @@ class ForecastResult:
     """What forecast() returns, as pandas tables.
 
     forecasts: key columns, time, step, mean, point, interval bounds, family. ledger: key columns, state, reason, detail (table, row and
-    value that quarantined a series, or which adapter failed on it), family, covariates (how those after the origin were filled).
+    value that quarantined a series, or which adapter failed on it), family, covariates (how those after the origin were filled), interval_origins
+    (at how many origins its own residuals were measured: the fewer, the more its intervals are its segment's, or a bell's).
     families: family, runs, why, scales, alone (see Choice), segments that this is said of. sums: as forecasts, with `sum_by` in the place of family; the keys that a sum does not have are
     missing. unseen: rows after the origin, which nothing was made of. past: what `metrics` and `calibration` are made of when read.
     """
@@ -122,11 +123,19 @@ def _with_keys(table: pa.Table, prepared: Prepared, like: pd.Series, config: For
 def _ledger(fleet: Fleet, prepared: Prepared, failed: list[str]) -> pd.DataFrame:
     rows = fleet.rows.select(["state", "reason", "family"]).to_pandas()
     told = [first or later or None for first, later in zip(failures(fleet), failed, strict=True)]
-    out = pd.concat([prepared.keys, rows.assign(detail=told, covariates=list(prepared.filled))], axis=1)
-    refused = prepared.refused.assign(state="quarantined", covariates="")
+    out = pd.concat(
+        [
+            prepared.keys,
+            rows.assign(detail=told, covariates=list(prepared.filled), interval_origins=interval_origins(fleet)),
+        ],
+        axis=1,
+    )
+    refused = prepared.refused.assign(state="quarantined", covariates="", interval_origins=0)
     keys = list(prepared.keys.columns)
     whole = pd.concat([out, refused.astype(out[keys].dtypes.to_dict())], ignore_index=True)
-    return whole.sort_values(keys, ignore_index=True)[[*keys, "state", "reason", "detail", "family", "covariates"]]
+    return whole.sort_values(keys, ignore_index=True)[
+        [*keys, "state", "reason", "detail", "family", "covariates", "interval_origins"]
+    ]
 
 
 def family_table(trained: Sequence[Trained], segments: tuple[str, ...]) -> pd.DataFrame:

@@ -43,7 +43,8 @@ class Fleet:
 class Recipe:
     """What S series forecast with: weights (S, F), constants of families by name (S, C), quantiles (S, Q), point factors (S,).
 
-    spread (S,): variance over mean of a sparse series, 0 of others. failed (S,): which adapters failed on a series, '' where none did.
+    spread (S,): variance over mean of a sparse series, 0 of others. origins (S,): at which the series had begun, of those whose residuals make intervals.
+    failed (S,): which adapters failed on a series, '' where none did.
     """
 
     weights: Floats
@@ -51,6 +52,7 @@ class Recipe:
     quantiles: Floats
     point: Floats
     spread: Floats
+    origins: Ints
     failed: Sequence[str]
 
 
@@ -68,12 +70,18 @@ def significant(values: Floats, digits: int = 10) -> Floats:
 
 
 def parameter_rows(recipe: Recipe, fitted: Bools, names: tuple[str, ...]) -> list[str]:
-    """JSON per series: weights always; where it was fitted its quantiles, and its own constants of the families that weigh something; what failed."""
+    """JSON per series: weights always; where it was fitted its quantiles and from how many origins, and its own constants of the families that weigh something; what failed."""
     weights = [{n: w for n, w in zip(names, row, strict=True) if w > 0} for row in recipe.weights.tolist()]
-    own = zip(significant(recipe.quantiles).tolist(), recipe.point.tolist(), fitted.tolist(), strict=True)
+    own = zip(
+        significant(recipe.quantiles).tolist(),
+        recipe.point.tolist(),
+        recipe.origins.tolist(),
+        fitted.tolist(),
+        strict=True,
+    )
     rows: list[dict[str, object]] = [
-        {"weights": w, "quantiles": q, "point": p} if f else {"weights": w}
-        for w, (q, p, f) in zip(weights, own, strict=True)
+        {"weights": w, "quantiles": q, "point": p, "origins": o} if f else {"weights": w}
+        for w, (q, p, o, f) in zip(weights, own, strict=True)
     ]
     for row, spread in zip(rows, significant(recipe.spread).tolist(), strict=True):
         if spread and "point" in row:
@@ -91,6 +99,11 @@ def parameter_rows(recipe: Recipe, fitted: Bools, names: tuple[str, ...]) -> lis
 def failures(fleet: Fleet) -> list[str]:
     """Which adapters failed on each row of a fleet, '' where none did."""
     return [str(json.loads(text).get("failed", "")) for text in fleet.rows["parameters"].to_pylist()]
+
+
+def interval_origins(fleet: Fleet) -> list[int]:
+    """At how many origins the residuals of each series were measured; 0 where its intervals are its segment's alone."""
+    return [int(json.loads(text).get("origins", 0)) for text in fleet.rows["parameters"].to_pylist()]
 
 
 def pool_table(values: Floats, segments: tuple[str, ...], items: tuple[str, ...]) -> pa.Table:

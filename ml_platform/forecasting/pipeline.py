@@ -147,21 +147,22 @@ def residuals(parts: Sequence[Part], means: Sequence[Floats], backs: Sequence[in
 
 
 def _rows(parts: Sequence[Part], selection: Selection, spreads: Spreads, bounds: Ints, setup: Setup) -> pa.Table:
-    tables = []
+    tables, measured = [], [setup.plan.evaluated.index(back) for back in setup.plan.interval]
     for part, start, end in zip(parts, bounds[:-1], bounds[1:], strict=True):
         judged = part.backtest.rows
         weights, constants = selection.segment[part.segment], _of_all(part)
         quantiles, point = np.zeros((len(part.segment), spreads.series.shape[1])), np.ones(len(part.segment))
-        spread = np.zeros(len(part.segment))
+        spread, origins = np.zeros(len(part.segment)), np.zeros(len(part.segment), dtype=np.int64)
         states, reasons = _states(part, setup)
         fitted = states == "fitted"
         weights[judged] = selection.series[start:end]
         quantiles[judged], point[judged] = spreads.series[start:end], spreads.point[start:end]
         spread[judged] = spreads.spread[start:end]
+        origins[judged] = part.backtest.begun[:, measured].sum(axis=1)
         weights[~fitted] = selection.segment[part.segment[~fitted]]
         family = np.asarray(setup.config.family_names, dtype=object)[weights.argmax(axis=1)]
         failed = rows_of(judged, len(part.segment), part.backtest.failed)
-        recipe = Recipe(weights, constants, quantiles, point, spread, failed)
+        recipe = Recipe(weights, constants, quantiles, point, spread, origins, failed)
         parameters = parameter_rows(recipe, fitted, setup.config.family_names)
         columns = [part.series_id, family, states, reasons, parameters]
         tables.append(pa.table([pa.array(column, pa.string()) for column in columns], ROWS_SCHEMA))

@@ -84,7 +84,8 @@ class Moments:
 
     def means(self) -> tuple[Floats, Floats]:
         """Means of features and response over all steps and recent ones, (S, F + 1) each; 0 of a series without any."""
-        return tuple(one[:, 1:] / np.maximum(one[:, :1], 1e-300) for one in (self.gram[:, 0], self.recent))  # type: ignore[return-value]
+        slow, recent = (one[:, 1:] / np.maximum(one[:, :1], 1e-300) for one in (self.gram[:, 0], self.recent))
+        return slow, recent
 
     def centred(self) -> Floats:
         """Products of deviations of features and response from their means, (S, F + 1, F + 1); a constant column has none."""

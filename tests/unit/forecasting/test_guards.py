@@ -138,6 +138,19 @@ def test_any_length_of_history_is_forecast(make, days: int, missing: str) -> Non
     assert len(result.ledger) == 3
 
 
+def test_the_ledger_tells_of_how_many_origins_intervals_are(make) -> None:
+    history = make.counts(series=4, days=120)
+    days = history["day"] - history["day"].min()
+    late = (history["item"] == history["item"].iloc[-1]) & (days < pd.Timedelta(days=90))
+    short = (history["item"] == history["item"].iloc[0]) & (days < pd.Timedelta(days=115))
+    left = history[~late & ~short]
+    ledger = forecast(left, static=make.kinds(left), config=make.config()).ledger.set_index(["site", "item"])
+    told = ledger["interval_origins"]
+    assert told.max() == 6
+    assert told.loc[tuple(history[["site", "item"]].iloc[0])] == 0
+    assert 0 < told.loc[tuple(history[["site", "item"]].iloc[-1])] < 6
+
+
 def test_a_fleet_of_zeros_stays_at_zero(make) -> None:
     history = make.counts(series=3).assign(units=0)
     out = forecast(history, static=make.kinds(history), config=make.config()).forecasts
