@@ -69,7 +69,7 @@ def nodes(defs):
 
 
 def test_every_asset_tells_what_it_is(nodes):
-    assert len(nodes) == 17
+    assert len(nodes) == 18
     for node in nodes:
         name = node.key.to_user_string()
         assert len(node.description or "") > 30, name
