@@ -43,6 +43,7 @@ def test_a_day_arrives_without_a_click_and_nothing_stays_behind(settings, free_p
         assert {one["name"]: one["scheduleState"]["status"] for one in node["schedules"]} == {
             "daily_retraining": "RUNNING",
             "daily_retention": "STOPPED",
+            "daily_update": "STOPPED",
         }
 
         def settled() -> bool:
