@@ -21,7 +21,7 @@ from ml_platform.forecasting.pools import (
     Pools,
     Setup,
     Shared,
-    block_levels,
+    needed_levels,
     shrunk_profile,
     usable,
 )
@@ -64,19 +64,18 @@ def fit_shard(shard: Shard, pools: Pools, setup: Setup) -> Backtest:
     origins = [plan.origin(back) for back in plan.evaluated[:-1]]
     past = np.zeros((len(rows), len(origins), plan.horizon, len(setup.config.family_names)))
     actual = np.zeros(past.shape[:3])
-    levels = block_levels(history, plan)
+    levels = needed_levels(history, setup)
     seasons = SeasonSums(history, plan.season)
     for e, origin in enumerate(origins):
         shared = pools.at(e, judged.segment)
         past[:, e] = family_forecasts(history, seasons.at(origin), levels.at(origin), shared, origin, setup)
         actual[:, e] = judged.y[:, origin : origin + plan.horizon]
     constants = {name: _walk(name, history, setup, past) for name in WALKS if name in setup.config.family_names}
-    if setup.with_ridge:
-        constants[ridge.NAME] = _ridge(history, pools, setup, past)
+    if setup.with_moments:
+        slopes = _regressed(history, pools, setup, past)
+        constants |= {ridge.NAME: slopes} if setup.with_ridge else {}
     if setup.with_lags:
         constants[lags.NAME] = _lags(history, levels, pools, setup, past)
-    if setup.with_trees:
-        _trees(history, pools, setup, past)
     failed = adapted.joined(_adapted(history, levels, setup, past), len(rows))
     for e, origin in enumerate(origins):
         clip_forecasts(past[:, e], largest_value(judged.y[:, :origin]), setup.kind)
@@ -135,21 +134,34 @@ def _own_profile(seasons: tuple[Floats, Floats], shared: Shared, origin: int, se
     return shrunk_profile(*seasons, shared.profile, shared.dispersion / PROFILE_VARIANCE)[:, steps]
 
 
-def _ridge(history: History, pools: Pools, setup: Setup, past: Floats) -> Floats:
-    """Write the ridge column of `past`, each origin with its own level and the newest slopes fitted before it; returns the last slopes."""
+def _regressed(history: History, pools: Pools, setup: Setup, past: Floats) -> Floats:
+    """Write the columns of ridge and of the model of all series, as far as they run, from one walk over the history; returns ridge's newest slopes.
+
+    Each origin has its own moments, the newest slopes fitted before it and the newest model trained before it.
+    """
     plan, shard, segment = setup.plan, history.shard, history.shard.segment
-    column, origins = setup.config.family_names.index(ridge.NAME), [plan.origin(back) for back in plan.evaluated]
+    names, origins = setup.config.family_names, [plan.origin(back) for back in plan.evaluated]
     begun, slopes = Moments.empty(shard, plan, DECAY[setup.kind], teaches=True), np.zeros((len(shard), 0))
+    read = dict[str | None, boosted.Trees]()
     for e, moments in enumerate(ridge.walk(history, plan, setup.log, begun, origins)):
-        if plan.evaluated[e] in plan.refit:
+        still = standstill(pools.mean[segment, e], setup)
+        if setup.with_ridge and plan.evaluated[e] in plan.refit:
             refit, strength = plan.refit.index(plan.evaluated[e]), ridge_strength(pools.dispersion[segment, e], setup)
             slopes = moments.slopes(
                 pools.slopes[segment, refit], pools.slope_gram[segment, refit], strength, setup.kind
             )
-        if origins[e] < plan.steps:
+        if origins[e] == plan.steps:  # the future has no column
+            break
+        if setup.with_ridge:
             ahead = ridge.features(shard, plan, origins[e], origins[e] + plan.horizon)
-            level = moments.level(slopes, standstill(pools.mean[segment, e], setup))
-            past[:, e, :, column] = outspoken(ridge.forecast(ahead, slopes, level), setup)
+            said = ridge.forecast(ahead, slopes, moments.level(slopes, still))
+            past[:, e, :, names.index(ridge.NAME)] = outspoken(said, setup)
+        if setup.with_trees:
+            text = boosted.newest(pools.models, plan.evaluated[e])
+            if text not in read:
+                read[text] = boosted.Trees(text)
+            view = boosted.View.of(history, plan, setup.kind, moments, origins[e], segment)
+            past[:, e, :, names.index(boosted.NAME)] = outspoken(read[text].responses(view, still), setup)
     return slopes
 
 
@@ -179,20 +191,6 @@ def _lags(history: History, levels: LevelTable, pools: Pools, setup: Setup, past
 def ridge_strength(dispersion: Floats, setup: Setup) -> Floats:
     """Rows (S,) that say what the segment says, for series of a segment with this dispersion (S,)."""
     return RIDGE_ROWS[setup.kind] * (np.ones_like(dispersion) if setup.log else dispersion)
-
-
-def _trees(history: History, pools: Pools, setup: Setup, past: Floats) -> None:
-    """Write the column of the model of all series, each origin with the newest one trained before it."""
-    plan, shard, column = setup.plan, history.shard, setup.config.family_names.index(boosted.NAME)
-    read, origins = dict[str | None, boosted.Trees](), [plan.origin(back) for back in plan.evaluated[:-1]]
-    begun = Moments.empty(shard, plan, DECAY[setup.kind], teaches=True)
-    for e, moments in enumerate(ridge.walk(history, plan, setup.log, begun, origins)):
-        text = boosted.newest(pools.models, plan.evaluated[e])
-        if text not in read:
-            read[text] = boosted.Trees(text)
-        view = boosted.View.of(history, plan, setup.kind, moments, origins[e], shard.segment)
-        said = read[text].responses(view, standstill(pools.mean[shard.segment, e], setup))
-        past[:, e, :, column] = outspoken(said, setup)
 
 
 def difference_scale(y: Floats, origins: list[int]) -> Floats:

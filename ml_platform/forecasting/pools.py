@@ -109,7 +109,7 @@ def pool_sums(shard: Shard, setup: Setup) -> PoolSums:
     """Pass one over a shard."""
     plan, groups = setup.plan, setup.segments
     history = History(shard, setup.config.missing)
-    known = block_levels(history, plan)
+    known = needed_levels(history, setup)
     origins = [plan.origin(back) for back in plan.evaluated]
     levels = np.nan_to_num(np.stack([known.at(origin) for origin in origins], axis=1))
     steps = np.stack([history.between(max(0, o - drift_window(plan.season)), o)[1] for o in origins], axis=1)
@@ -172,6 +172,14 @@ def lessons(shard: Shard, setup: Setup) -> boosted.Lessons:
 def block_levels(history: History, plan: Plan) -> LevelTable:
     """Levels at the origins of all blocks of a plan: those that teach, and the evaluated ones."""
     return LevelTable.of(history, [plan.origin(back) for back in plan.blocks], plan.season)
+
+
+def needed_levels(history: History, setup: Setup) -> LevelTable:
+    """Levels at the origins of all blocks where rows on levels are made of them, else at the evaluated ones."""
+    plan = setup.plan
+    if setup.with_lags or setup.config.adapters:
+        return block_levels(history, plan)
+    return LevelTable.of(history, [plan.origin(back) for back in plan.evaluated], plan.season)
 
 
 @dataclass(frozen=True)
