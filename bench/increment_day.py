@@ -113,7 +113,7 @@ def main() -> None:
     fleet = train(until(shard, options.days), config)[0]
     print(f"{options.series:,} series x {options.days:,} days: trained in {time.perf_counter() - start:.1f} s")
     start = time.perf_counter()
-    before = joined([Statistics.of(fleet, chunk) for chunk in until(shard, options.days).chunks(CHUNK)])
+    before = joined([Statistics.of(fleet, chunk) for chunk in until(shard, options.days).chunks()])
     rows = to_table(before)
     print(
         f"statistics of the history in {time.perf_counter() - start:.1f} s; {rows.nbytes / len(before):,.0f} bytes per series"
@@ -125,7 +125,7 @@ def main() -> None:
         for report, last in days(shard, options.days, path, fleet):
             print(json.dumps(report), flush=True)
             later = last
-    again = joined([Statistics.of(fleet, chunk) for chunk in shard.chunks(CHUNK)])
+    again = joined([Statistics.of(fleet, chunk) for chunk in shard.chunks()])
     print(
         f"farthest from the whole history {farthest(later, again):.1e} of a series' largest value; same rows: {later.recorded == again.recorded}"
     )

@@ -20,7 +20,6 @@ from ml_platform.forecasting.frames import prepare
 from ml_platform.forecasting.grams import solve_series
 from ml_platform.forecasting.lags import LagData, respond, running_grams
 from ml_platform.forecasting.levels import History
-from ml_platform.forecasting.pipeline import CHUNK
 from ml_platform.forecasting.pools import DECAY, Pools, Setup, block_levels, combine_pools, derive_pools, pool_sums
 
 
@@ -57,7 +56,7 @@ def frozen(path: Path) -> tuple[Setup, Pools]:
     """Priors of every product, from a whole file of rows."""
     history, future = read(path)
     shard = prepare(history, future, None, None, configuration(("ridge_lags",))).shard
-    chunks, config = shard.chunks(CHUNK), configuration(("ridge_lags",))
+    chunks, config = list(shard.chunks()), configuration(("ridge_lags",))
     setup = Setup(config, plan_folds(config, shard.steps, False), "counts", len(shard.segments))
     return setup, derive_pools(combine_pools([pool_sums(chunk, setup) for chunk in chunks]), setup)
 
@@ -76,7 +75,7 @@ def ridge(path: Path, setup: Setup, pools: Pools) -> tuple[pd.DataFrame, np.ndar
     """Ridge at given priors, fitted once on the whole history: means by series and step, coefficients (S, F)."""
     history, future = read(path)
     prepared = prepare(history, future, None, None, setup.config)
-    made = [_chunk(chunk, setup, pools) for chunk in prepared.shard.chunks(CHUNK)]
+    made = [_chunk(chunk, setup, pools) for chunk in prepared.shard.chunks()]
     mean, betas = (np.concatenate(parts) for parts in zip(*made, strict=True))
     ids = np.repeat(prepared.keys["unique_id"].to_numpy(), HORIZON)
     steps = np.tile(np.arange(1, HORIZON + 1), len(mean))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ml_platform.forecasting import Fleet
     from ml_platform.forecasting.fleet import PoolReader
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating]
 Codes = NDArray[np.int64]
 FLEET = "fleet"
 WEEK_MS = 7 * 86_400_000
@@ -108,7 +108,7 @@ def arrange(fold: pa.Table, labels: Mapping[str, str]) -> Cells:
         series_segment=np.array([place[name] for name in names], np.int64),
         segments=segments,
         actual=_floats(table["actual"]),
-        weight=np.ones(len(ids)) if np.isnan(weight).all() else np.nan_to_num(weight, nan=0.0),
+        weight=np.asarray(np.ones(len(ids)) if np.isnan(weight).all() else np.nan_to_num(weight, nan=0.0)),
         scale=_floats(table["scale"])[first] if len(ids) else np.zeros(0),
     )
 

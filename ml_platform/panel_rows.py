@@ -23,7 +23,8 @@ class PanelError(ValueError):
 class PanelRows:
     """Dense arrays that panel rows are written into, batch by batch, in any order.
 
-    y (S, T) and weight (S, T), NaN and 0 where there is no row; known (S, K, T + ahead), NaN where unknown; rows (S,): how many of each series.
+    In single precision: y (S, T) and weight (S, T), NaN and 0 where there is no row; known (S, K, T + ahead), NaN where unknown. rows (S,): how
+    many of each series.
     """
 
     def __init__(self, ids: pa.Array, grid: pd.DatetimeIndex, config: ForecastConfig, ahead: int) -> None:
@@ -31,9 +32,9 @@ class PanelRows:
         size, width = len(ids), len(grid)
         self.config, self.ids, self.steps = config, ids, width - ahead
         self.times = np.asarray(grid.values, dtype="datetime64[ns]")
-        self.y = np.full((size, self.steps), np.nan)
-        self.weight = np.zeros((size, self.steps)) if config.weight else None
-        self.known = np.full((size, len(config.known_future), width), np.nan)
+        self.y = np.full((size, self.steps), np.nan, dtype=np.float32)
+        self.weight = np.zeros((size, self.steps), dtype=np.float32) if config.weight else None
+        self.known = np.full((size, len(config.known_future), width), np.nan, dtype=np.float32)
         self.rows = np.zeros(size, dtype=np.int64)
 
     def scan(self, dataset: ds.Dataset, where: pc.Expression, as_of: date) -> None:
@@ -93,7 +94,7 @@ def _chosen(rows: np.ndarray) -> Ints | slice:
 
 
 def _floats(column: pa.Array) -> Floats:
-    values: Floats = pc.fill_null(column.cast(pa.float64(), safe=False), np.nan).to_numpy(zero_copy_only=False)
+    values: Floats = pc.fill_null(column.cast(pa.float32(), safe=False), np.nan).to_numpy(zero_copy_only=False)
     return values
 
 

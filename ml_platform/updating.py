@@ -21,7 +21,6 @@ from ml_platform.forecasting import Fleet, ForecastConfig
 from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.calendar import last_whole_day
 from ml_platform.forecasting.fleet_statistics import Statistics
-from ml_platform.forecasting.pipeline import CHUNK
 from ml_platform.forecasting.recorded import RowSet
 from ml_platform.forecasting.statistics_table import joined, replaced
 from ml_platform.lake import Lake
@@ -172,7 +171,7 @@ class _Update:
         shard, fleet = read.shard, self.start.fleet
         if not len(shard):
             return None, read.refused
-        made = joined([Statistics.of(fleet, chunk) for chunk in shard.chunks(CHUNK)])
+        made = joined([Statistics.of(fleet, chunk) for chunk in shard.chunks()])
         place = pd.Index(shard.series_id).get_indexer(pd.Index(made.series_id))
         observed = (~np.isnan(shard.y[place, self._first_new(shard) :])).any(axis=1)
         return made.with_touched(observed | made.moved()), read.refused
@@ -184,7 +183,7 @@ class _Update:
 
 def _taken_in(statistics: Statistics, news: News) -> Statistics:
     """After the steps of the news."""
-    y, known = news.y[news.same], news.known[news.same]
+    y, known = news.y[news.same].astype(np.float64), news.known[news.same]
     for at in range(y.shape[1]):
         statistics = statistics.advanced(y[:, at], known[:, :, at : at + 1 + statistics.base.config.horizon])
     return statistics

@@ -17,7 +17,7 @@ from ml_platform.forecasting.config import ForecastConfig, load_config
 from ml_platform.forecasting.fleet import Fleet, failures, interval_origins
 from ml_platform.forecasting.folds import Past
 from ml_platform.forecasting.frames import Prepared, Table, give_back_times, prepare
-from ml_platform.forecasting.pipeline import CHUNK, Trained, train
+from ml_platform.forecasting.pipeline import Trained, train
 from ml_platform.forecasting.predict import predict_and_tell
 from ml_platform.forecasting.sum_forecasts import SumForecasts, forecast_sums
 from ml_platform.forecasting.sum_pools import SumHistory, sum_pools
@@ -71,8 +71,7 @@ def forecast(
     fleet, trained = train(prepared.shard, settings)
     levels = [Sums.of(columns, prepared.attributes) for columns in settings.sums]
     fleet = _with_sums(fleet, trained, levels, prepared.shard)
-    told = [predict_and_tell(fleet, chunk) for chunk in prepared.shard.chunks(CHUNK)]
-    made, failed = pa.concat_tables([table for table, _ in told]), [text for _, texts in told for text in texts]
+    made, failed = predict_and_tell(fleet, prepared.shard)
     made, of_sums = forecast_sums(fleet, prepared.shard, made, levels)
     forecasts = _with_keys(made, prepared, _time_column(history, settings), settings)
     sums = _joined([_sum_table(one, forecasts["date"], settings) for one in of_sums], forecasts, settings)

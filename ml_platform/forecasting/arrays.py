@@ -3,7 +3,7 @@
 Belongs here: the Shard and how cells become arrays. Does not belong here: reading tables (frames) and any model.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,9 +14,12 @@ from ml_platform.forecasting.calendar import Floats, Ints, Times
 Bools = npt.NDArray[np.bool_]
 
 
+CHUNK = 1024  # series whose arrays are worked on at once: bounds memory, changes no result beyond the last digits
+
+
 @dataclass(frozen=True)
 class Shard:
-    """Series as arrays (S series, T observed steps, K covariates, H steps of horizon).
+    """Series as arrays (S series, T observed steps, K covariates, H steps of horizon), values of many series in single precision.
 
     y (S, T): NaN = not observed, also before the first step of a series. known (S, K, T + H): NaN = unknown; the oldest may be left out.
     first (S,): first observed step, T where there is none. active (S,): observed dates with a row.
@@ -43,18 +46,22 @@ class Shard:
         return int(self.y.shape[1])
 
     def covariates(self, start: int, end: int) -> Floats:
-        """Covariates of the steps [start, end), (S, K, end - start), which must not be older than those that are held."""
+        """Covariates of the steps [start, end) in double precision, (S, K, end - start); they must not be older than those that are held."""
         gone = len(self.times) - self.known.shape[2]
-        return self.known[:, :, start - gone : end - gone]
+        return self.known[:, :, start - gone : end - gone].astype(np.float64, copy=False)
 
     def take(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_] | slice) -> "Shard":
         """The same shard with some of its series."""
         parts = ("series_id", "y", "known", "first", "active", "weight", "segment")
         return replace(self, **{name: getattr(self, name)[rows] for name in parts})
 
-    def chunks(self, size: int) -> list["Shard"]:
-        """Consecutive pieces of at most `size` series; views, no copies."""
-        return [self.take(slice(at, at + size)) for at in range(0, len(self), size)]
+    def working(self) -> "Shard":
+        """The same with values in double precision, in which all is computed; views where they are."""
+        return replace(self, y=self.y.astype(np.float64, copy=False))
+
+    def chunks(self, size: int = CHUNK) -> Iterator["Shard"]:
+        """Consecutive pieces of at most `size` series to work on."""
+        return (self.take(slice(at, at + size)).working() for at in range(0, len(self), size))
 
 
 def scatter(shape: tuple[int, int], codes: Ints, steps: Ints, values: Floats) -> Floats:
@@ -94,8 +101,8 @@ def carry_forward(known: Floats) -> Floats:
 
 def trailing_sums(values: Floats, ends: Sequence[int], width: int) -> Floats:
     """Sums of the `width` columns before each end, NaN as 0; shape (S, len(ends)). Adds in time order."""
-    filled = np.nan_to_num(values, nan=0.0)
-    return np.stack([filled[:, max(0, end - width) : max(0, end)].sum(axis=1) for end in ends], axis=1)
+    parts = (np.nan_to_num(values[:, max(0, end - width) : max(0, end)], nan=0.0) for end in ends)
+    return np.stack([part.sum(axis=1, dtype=np.float64) for part in parts], axis=1)
 
 
 def sum_by(values: Floats, codes: Ints, groups: int) -> Floats:

@@ -141,8 +141,8 @@ def _regressed(history: History, pools: Pools, setup: Setup, past: Floats) -> Fl
     """
     plan, shard, segment = setup.plan, history.shard, history.shard.segment
     names, origins = setup.config.family_names, [plan.origin(back) for back in plan.evaluated]
-    begun, slopes = Moments.empty(shard, plan, DECAY[setup.kind], teaches=True), np.zeros((len(shard), 0))
-    read = dict[str | None, boosted.Trees]()
+    begun, read = Moments.empty(shard, plan, DECAY[setup.kind], teaches=True), dict[str | None, boosted.Trees]()
+    slopes: Floats = np.zeros((len(shard), 0))
     for e, moments in enumerate(ridge.walk(history, plan, setup.log, begun, origins)):
         still = standstill(pools.mean[segment, e], setup)
         if setup.with_ridge and plan.evaluated[e] in plan.refit:
@@ -154,7 +154,7 @@ def _regressed(history: History, pools: Pools, setup: Setup, past: Floats) -> Fl
             break
         if setup.with_ridge:
             ahead = ridge.features(shard, plan, origins[e], origins[e] + plan.horizon)
-            said = ridge.forecast(ahead, slopes, moments.level(slopes, still))
+            said = moments.forecast(ahead, slopes, still, setup.kind)
             past[:, e, :, names.index(ridge.NAME)] = outspoken(said, setup)
         if setup.with_trees:
             text = boosted.newest(pools.models, plan.evaluated[e])

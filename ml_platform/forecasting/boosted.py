@@ -71,8 +71,8 @@ class View:
     def of(cls, history: History, plan: Plan, kind: str, moments: Moments, origin: int, segment: Ints) -> "View":
         """After an origin, from the moments there; segment (S,): codes of training, -1 where it knew none."""
         shard, steps, end = history.shard, np.arange(plan.horizon), origin + plan.horizon
-        slow, recent = moments.means()
-        middle, unit = slow[:, -1], moments.scale(kind) * (moments.last >= 0)
+        usual, _, recent = moments.means()
+        middle, unit = usual[:, -1], moments.scale(kind) * (moments.last >= 0)
         safe, log = np.where(unit > 0, unit, 1.0), kind == "positive"
         here = ridge.features(shard, plan, origin, end)
         last = seasonal_naive(history, origin, plan.horizon, plan.season, np.full(len(shard), np.nan))
@@ -84,7 +84,7 @@ class View:
         calendar = here.shape[2] - 2 * shard.known.shape[1]
         features = [
             here,
-            here[:, :, calendar:] - slow[:, None, calendar:-1],
+            here[:, :, calendar:] - usual[:, None, calendar:-1],
             ((last - middle[:, None]) / safe[:, None] * plan.seasonal)[:, :, None],
             np.broadcast_to(by_step, (len(shard), *by_step.shape)),
             np.broadcast_to(by_series[:, None], (len(shard), len(steps), by_series.shape[1])),

@@ -66,7 +66,7 @@ class Law:
     def bounds(self, mean: Floats, setup: Setup) -> Floats:
         """Bounds in the order of the columns, nested around the median, and the point of the objective last, for means (S, H): (S, H, Q)."""
         units = unit(mean, self.scale, setup.kind, self.least) * self.steps
-        values = mean[:, :, None] + units[:, :, None] * self.quantiles[:, None, :]
+        values: Floats = mean[:, :, None] + units[:, :, None] * self.quantiles[:, None, :]
         values = hold_bounds(values, mean, units, self.largest)
         sparse = np.flatnonzero(self.counts.grain > 0)
         values[sparse] = self.counts.take(sparse).quantiles(np.maximum(mean, self.least[:, None])[sparse])

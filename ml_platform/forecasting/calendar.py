@@ -14,7 +14,7 @@ from pandas.tseries.offsets import Tick
 
 from ml_platform.forecasting.config import ForecastConfig, step_is_subdaily
 
-Floats = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.floating]  # double, where it is not said otherwise
 Ints = npt.NDArray[np.int64]
 Times = npt.NDArray[np.datetime64]
 

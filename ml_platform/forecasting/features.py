@@ -28,7 +28,7 @@ def calendar_width(plan: Plan) -> int:
 def calendar_features(shard: Shard, plan: Plan, start: int, end: int) -> Floats:
     """Of steps [start, end): centred dummies of a short season's positions, waves of the others, holidays: (n, width)."""
     step = shard.position + np.arange(start, end)
-    parts = [np.zeros((len(step), 0))]
+    parts: list[Floats] = [np.zeros((len(step), 0))]
     if plan.season <= LONG:
         parts.append((step[:, None] % plan.season == np.arange(plan.season - 1)) - 1.0 / plan.season)
     parts += [_waves(step, season, waves) for season, waves in plan.waves]

@@ -38,7 +38,7 @@ class Statistics:
         Raises ValueError where no step was observed yet.
         """
         rows = cohort_rows(fleet, shard, fleet_places(fleet, shard)[1])
-        parts = tuple(CohortStatistics.of(fleet, number, shard.take(own)) for number, own in rows.items())
+        parts = tuple(CohortStatistics.of(fleet, number, shard.take(own).working()) for number, own in rows.items())
         return cls(fleet, parts, places_among(list(rows.values())))
 
     def advanced(self, y: Floats, known: Floats) -> "Statistics":

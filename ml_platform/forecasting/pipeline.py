@@ -45,7 +45,6 @@ from ml_platform.forecasting.pools import (
 )
 from ml_platform.forecasting.selection import Selection, blend, error_products, select
 
-CHUNK = 2048  # series whose arrays are worked on at once: bounds memory, changes no result beyond the last digits
 MIN_FOLDS = 3
 
 
@@ -92,13 +91,13 @@ def _judged_floors(shard: Shard, setup: Setup) -> Floats:
 
 def train(shard: Shard, config: ForecastConfig, judging: bool = False) -> tuple[Fleet, list[Trained]]:
     """Both passes over a whole fleet in one process, cohort by cohort and chunk by chunk."""
-    found = cohorts(shard.chunks(CHUNK), config, judging)
+    found = cohorts(list(shard.chunks()), config, judging)
     trained = [_train(shard if len(found) == 1 else shard.take(cohort.of(shard)), cohort) for cohort in found]
     return assembled(trained, config), trained
 
 
 def _train(shard: Shard, cohort: Cohort) -> Trained:
-    chunks, setup = shard.chunks(CHUNK), cohort.setup
+    chunks, setup = list(shard.chunks()), cohort.setup
     pools = derive_pools(combine_pools([pool_sums(chunk, setup) for chunk in chunks]), setup)
     if setup.with_trees:
         pools = taught(pools, [lessons(chunk, setup) for chunk in chunks], setup)
@@ -171,7 +170,9 @@ def _rows(parts: Sequence[Part], selection: Selection, spreads: Spreads, bounds:
 
 def _of_all(part: Part) -> dict[str, Floats]:
     """Constants of the judged series in the place of all series of a part."""
-    out = {name: np.zeros((len(part.segment), own.shape[1])) for name, own in part.backtest.constants.items()}
+    out: dict[str, Floats] = {
+        name: np.zeros((len(part.segment), own.shape[1])) for name, own in part.backtest.constants.items()
+    }
     for name, own in part.backtest.constants.items():
         out[name][part.backtest.rows] = own
     return out

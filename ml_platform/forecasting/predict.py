@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from ml_platform.forecasting import adapted, boosted, lags, ridge
 from ml_platform.forecasting.adapted import Texts, rows_of
-from ml_platform.forecasting.arrays import Bools, Shard
+from ml_platform.forecasting.arrays import CHUNK, Bools, Shard
 from ml_platform.forecasting.backtest import WALKS, clip_forecasts, family_forecasts, outspoken, standstill
 from ml_platform.forecasting.bounds import Law, least_amount, quantile_levels
 from ml_platform.forecasting.calendar import Floats, Ints, Plan, plan_folds
@@ -55,7 +55,11 @@ def predict_and_tell(fleet: Fleet, shard: Shard) -> tuple[pa.Table, list[str]]:
     """
     at, states = fleet_places(fleet, shard)
     rows = cohort_rows(fleet, shard, states)
-    told = [_predict(of_cohort(fleet, number), shard.take(own), at[own]) for number, own in rows.items()]
+    own = (
+        (number, shard if len(places) == len(shard) else shard.take(places), at[places])
+        for number, places in rows.items()
+    )
+    told = [_predict(of_cohort(fleet, number), some, their) for number, some, their in own]
     order = np.concatenate(list(rows.values()))
     failed = rows_of(order, len(shard), np.concatenate([texts for _, texts in told]))
     return in_order([table for table, _ in told], order, fleet.config.horizon), failed
@@ -63,9 +67,12 @@ def predict_and_tell(fleet: Fleet, shard: Shard) -> tuple[pa.Table, list[str]]:
 
 def _predict(fleet: Fleet, shard: Shard, at: Ints) -> tuple[pa.Table, Texts]:
     """See predict_and_tell, for series of one cohort whose rows in the fleet are `at`."""
-    known = Known(fleet, shard, at)
-    constants = known.constants()
-    return forecast_table(known, Standing.of(shard, known.setup, constants), constants)
+    known, told = Known(fleet, shard, at), list[tuple[pa.Table, Texts]]()
+    for start in range(0, max(len(shard), 1), CHUNK):
+        some = known.take(slice(start, start + CHUNK))
+        constants = some.constants()
+        told.append(forecast_table(some, Standing.of(some.shard, some.setup, constants), constants))
+    return pa.concat_tables([table for table, _ in told]), np.concatenate([texts for _, texts in told])
 
 
 def forecast_table(known: "Known", standing: Standing, constants: Mapping[str, Floats]) -> tuple[pa.Table, Texts]:
@@ -133,11 +140,11 @@ class Known:
         later.setup = replace(self.setup, plan=later._plan(standing.running.steps))  # noqa: SLF001
         return later
 
-    def take(self, rows: Bools) -> "Known":
+    def take(self, rows: Bools | slice) -> "Known":
         """Of some of the series, with the same families."""
         some = copy(self)
-        some.shard, some.at, some.weights = self.shard.take(rows), self.at[rows], self.weights[rows]
-        some.own = [own for own, kept in zip(self.own, rows.tolist(), strict=True) if kept]
+        some.shard, some.at, some.weights = self.shard.take(rows).working(), self.at[rows], self.weights[rows]
+        some.own = [self.own[place] for place in np.arange(len(self.own))[rows].tolist()]
         return some
 
     def _plan(self, steps: int) -> Plan:
@@ -209,13 +216,11 @@ def _families(known: Known, standing: Standing, constants: Mapping[str, Floats])
 
 
 def _ridge(known: Known, standing: Standing, constants: Floats, mean: Floats) -> Floats:
-    """Forecasts (S, H) of ridge; slopes of a segment are relative, those of a series are not."""
+    """Forecasts (S, H) of ridge."""
     setup, shard = known.setup, standing.shard
-    relative = np.where(known.owns(ridge.NAME), 1.0, standing.moments.scale(setup.kind))
-    slopes = constants * relative[:, None]
     ahead = ridge.features(shard, setup.plan, shard.steps, shard.steps + setup.plan.horizon)
-    level = standing.moments.level(slopes, standstill(mean, setup))
-    return outspoken(ridge.forecast(ahead, slopes, level), setup)
+    said = standing.moments.forecast(ahead, constants, standstill(mean, setup), setup.kind)
+    return outspoken(said, setup)
 
 
 def _adapted(known: Known, standing: Standing, out: Floats) -> dict[str, list[str]]:

@@ -5,7 +5,7 @@ Belongs here: its rows, what they add up to, slopes, levels, forecasts. Does not
 
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -13,13 +13,15 @@ import numpy as np
 from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.calendar import Floats, Ints, Plan, drift_window
 from ml_platform.forecasting.features import calendar_features, calendar_width, covariate_features
-from ml_platform.forecasting.grams import faded, solve, solve_series
+from ml_platform.forecasting.grams import solve, solve_series
 from ml_platform.forecasting.levels import History, responses
 
 NAME = "ridge"
 STEPS = 128  # whose rows are made at once
-RECENT = 0.75  # share of the recent mean in the level, the rest is the mean of all steps
+SLOW = 16  # times as long as the recent mean looks back, the slow one does
+RECENT = 0.75  # share of the recent mean in the level, the rest is the slow mean
 CONSTANT = 1e-9  # of a column's mean square: with less variance it is the same all the time
+LEAST = 0.25  # of a count that features leave, whatever slopes say of a mean
 
 
 def width(plan: Plan, shard: Shard) -> int:
@@ -38,41 +40,49 @@ def features(shard: Shard, plan: Plan, start: int, end: int) -> Floats:
 class Moments:
     """Products of 1, features and response, summed over the observed steps of S series up to `last` (S,), -1 where there is none.
 
-    gram (S, F + 2, F + 2), or its first row alone (S, 1, F + 2), fades by `decay` with every step between a row and the last one; recent (S, F + 2),
-    the products with 1, by `rate`. Rows are added in place.
+    gram (S, F + 2, F + 2), or its first row alone (S, 1, F + 2), fades by `decay` with every step between a row and the last one; moving
+    (S, 2, F + 2), the products with 1 twice, by `rates`, a slow and a recent one. Rows are added in place.
     """
 
     gram: Floats
-    recent: Floats
+    moving: Floats
     last: Ints
     decay: float
-    rate: float
+    rates: tuple[float, float]
 
     @classmethod
     def empty(cls, shard: Shard, plan: Plan, decay: float, teaches: bool) -> Self:
         """Without rows; one that does not teach holds the first row of grams alone."""
-        size, columns = len(shard), width(plan, shard) + 2
-        gram = np.zeros((size, columns if teaches else 1, columns))
-        rate = 2.0 / (drift_window(plan.season) + 1.0)
-        return cls(gram, np.zeros((size, columns)), np.full(size, -1, dtype=np.int64), decay, rate)
+        size, columns, window = len(shard), width(plan, shard) + 2, drift_window(plan.season)
+        gram, moving = np.zeros((size, columns if teaches else 1, columns)), np.zeros((size, 2, columns))
+        rates = (2.0 / (SLOW * window + 1.0), 2.0 / (window + 1.0))
+        return cls(gram, moving, np.full(size, -1, dtype=np.int64), decay, rates)
 
     @classmethod
     def none(cls, size: int) -> Self:
         """Of series that no ridge forecasts."""
-        return cls(np.zeros((size, 0, 0)), np.zeros((size, 0)), np.full(size, -1, dtype=np.int64), 0.0, 0.0)
+        return cls(np.zeros((size, 0, 0)), np.zeros((size, 2, 0)), np.full(size, -1, dtype=np.int64), 0.0, (0.0, 0.0))
 
     def add(self, x: Floats, z: Floats, first: int) -> None:
         """Take in features (S, n, F) and responses (S, n), NaN where not observed, of steps of which the first has the number `first`."""
         seen = ~np.isnan(z)
         columns = np.concatenate([np.ones((*z.shape, 1)), x, np.where(seen, z, 0.0)[:, :, None]], axis=2)
-        keep, weight, last = faded(seen, first, self.last, self.decay)
-        left = columns[:, :, : self.gram.shape[1]] * weight[:, :, None]
-        self.gram *= keep[:, None, None]
-        self.gram += left.transpose(0, 2, 1) @ columns
-        keep, weight, last = faded(seen, first, self.last, self.rate)
-        self.recent *= keep[:, None]
-        self.recent += (weight[:, None, :] @ columns)[:, 0]
-        self.last = last
+        if not seen.all():
+            columns *= seen[:, :, None]
+        back, there = np.arange(z.shape[1])[::-1], seen.any(axis=1)  # steps from a row to the last of these
+        gap = np.where(there, seen[:, ::-1].argmax(axis=1), 0)
+        newest = np.where(there, first + z.shape[1] - 1 - gap, self.last)
+        decays = 1.0 - np.asarray([self.decay, *self.rates])
+        kept, grown = decays ** (newest - self.last)[:, None], decays ** -gap[:, None]
+        weights = decays[:, None] ** back
+        left = columns[:, :, : self.gram.shape[1]]
+        if self.decay:
+            left = left * weights[0, :, None]
+        self.gram *= kept[:, :1, None]
+        self.gram += left.transpose(0, 2, 1) @ columns * grown[:, :1, None]
+        self.moving *= kept[:, 1:, None]
+        self.moving += weights[1:] @ columns * grown[:, 1:, None]
+        self.last = newest
 
     def kept(self, origin: int) -> Floats:
         """How much of the products is left at the last step before an origin, (S,), for sums over series."""
@@ -80,12 +90,13 @@ class Moments:
 
     def take(self, rows: np.ndarray) -> "Moments":
         """Of some of the series."""
-        return Moments(self.gram[rows], self.recent[rows], self.last[rows], self.decay, self.rate)
+        return replace(self, gram=self.gram[rows], moving=self.moving[rows], last=self.last[rows])
 
-    def means(self) -> tuple[Floats, Floats]:
-        """Means of features and response over all steps and recent ones, (S, F + 1) each; 0 of a series without any."""
-        slow, recent = (one[:, 1:] / np.maximum(one[:, :1], 1e-300) for one in (self.gram[:, 0], self.recent))
-        return slow, recent
+    def means(self) -> tuple[Floats, Floats, Floats]:
+        """Means of features and response over all steps, slow and recent ones, (S, F + 1) each; 0 of a series without any."""
+        sums = np.stack([self.gram[:, 0], self.moving[:, 0], self.moving[:, 1]])
+        usual, slow, recent = sums[:, :, 1:] / np.maximum(sums[:, :, :1], 1e-300)
+        return usual, slow, recent
 
     def centred(self) -> Floats:
         """Products of deviations of features and response from their means, (S, F + 1, F + 1); a constant column has none."""
@@ -96,13 +107,16 @@ class Moments:
         return np.asarray(out * moves[:, :, None] * moves[:, None, :])
 
     def scale(self, kind: str) -> Floats:
-        """What slopes are relative to (S,): the root of the mean square of real values, the mean of counts, 1 in logs; 0 where all values are."""
+        """What slopes are relative to (S,): the root of the mean square of real values, the mean of counts, 1 in logs; 0 where all values are.
+
+        Real values take whole grams.
+        """
         if kind == "positive":
             return np.ones(len(self.gram))
         cells = np.maximum(self.gram[:, 0, 0], 1e-300)
-        teaches = self.gram.shape[1] > 1
-        mean = np.abs(self.gram[:, 0, -1]) / cells
-        return np.sqrt(np.maximum(self.gram[:, -1, -1], 0.0) / cells) if kind == "real" and teaches else mean
+        if kind == "real":
+            return np.asarray(np.sqrt(np.maximum(self.gram[:, -1, -1], 0.0) / cells))
+        return np.asarray(np.abs(self.gram[:, 0, -1]) / cells)
 
     def relative(self, kind: str) -> tuple[Floats, Floats]:
         """Centred products of responses relative to their scale, and how much all rows weigh (S,): counts vary with their mean."""
@@ -114,19 +128,32 @@ class Moments:
         return gram * weight[:, None, None], weight * self.gram[:, 0, 0]
 
     def slopes(self, prior: Floats, prior_gram: Floats, strength: Floats, kind: str) -> Floats:
-        """Slopes (S, F) in the units of the series, drawn by `strength` (S,) units of weight to prior ones (S, F), which are relative."""
-        return solve_series(self.relative(kind)[0], prior, prior_gram, strength) * self.scale(kind)[:, None]
+        """Slopes (S, F) relative to the scale of a series, drawn by `strength` (S,) units of weight to prior ones (S, F)."""
+        return solve_series(self.relative(kind)[0], prior, prior_gram, strength)
 
-    def level(self, slopes: Floats, otherwise: Floats) -> Floats:
-        """Where a series stands without its features, (S,), given slopes (S, F) in its own units; `otherwise` (S,) where it has no row."""
-        slow, recent = (_rest(sums, slopes) for sums in (self.gram[:, 0], self.recent))
-        return np.where(self.last < 0, otherwise, slow + RECENT * (recent - slow))
+    def forecast(self, x: Floats, slopes: Floats, otherwise: Floats, kind: str) -> Floats:
+        """Responses (S, H) to features (S, H, F), given relative slopes (S, F); `otherwise` (S,) where a series has no row.
+
+        The level of a series is what slopes leave of its means: of counts they say factors, else differences.
+        """
+        usual, *means = self.means()
+        if kind == "counts":
+            centre = _effect(usual[:, None, :-1], slopes)
+            factors = (1.0 + _effect(one[:, None, :-1], slopes) - centre for one in means)
+            slow, recent = (one[:, -1] / np.maximum(by[:, 0], LEAST) for one, by in zip(means, factors, strict=True))
+            level = slow + RECENT * (recent - slow)
+            said = level[:, None] * (1.0 + _effect(x, slopes) - centre)
+        else:
+            own = slopes * self.scale(kind)[:, None]
+            slow, recent = (one[:, -1] - _effect(one[:, None, :-1], own)[:, 0] for one in means)
+            level = slow + RECENT * (recent - slow)
+            said = level[:, None] + _effect(x, own)
+        return np.where(self.last[:, None] < 0, otherwise[:, None], said)
 
 
-def _rest(sums: Floats, slopes: Floats) -> Floats:
-    """Mean of the response without what slopes explain, (S,), from sums (S, F + 2)."""
-    rest = sums[:, -1] - (sums[:, 1:-1] * slopes).sum(axis=1)
-    return np.asarray(rest / np.maximum(sums[:, 0], 1e-300))
+def _effect(x: Floats, slopes: Floats) -> Floats:
+    """What slopes (S, F) say of features (S, n, F): (S, n)."""
+    return np.asarray((x @ slopes[:, :, None])[:, :, 0])
 
 
 def walk(history: History, plan: Plan, log: bool, moments: Moments, origins: Sequence[int]) -> Iterator[Moments]:
@@ -156,8 +183,3 @@ def solve_prior(gram: Floats, weight: Floats, strength: float) -> tuple[Floats, 
     joined = gram.copy()
     joined[:, place, place] += strength * gram[:, place, place] / np.maximum(weight, 1e-300)[:, None]
     return solve(joined), joined[:, :-1, :-1] / (weight + strength)[:, None, None]
-
-
-def forecast(x: Floats, slopes: Floats, level: Floats) -> Floats:
-    """Responses (S, H) to features (S, H, F)."""
-    return np.asarray(level[:, None] + (x @ slopes[:, :, None])[:, :, 0])

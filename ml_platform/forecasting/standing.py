@@ -57,12 +57,14 @@ class Standing:
         history, season, running = History(shard, setup.config.missing), setup.plan.season, Running.begun(len(shard))
         level_array(history, [shard.steps], season, running)
         sums = np.stack(SeasonSums(history, season).at(shard.steps))
-        walks = {name: np.zeros((len(shard), WALKS[name].width(season))) for name in constants if name in WALKS}
+        walks: dict[str, Floats] = {
+            name: np.zeros((len(shard), WALKS[name].width(season))) for name in constants if name in WALKS
+        }
         for name, states in walks.items():
             walks[name] = WALKS[name].advance(states, 0, responses(history, setup.log), constants[name], season)
         moments = Moments.none(len(shard))
         if setup.with_moments:
-            begun = Moments.empty(shard, setup.plan, DECAY[setup.kind], teaches or setup.with_trees)
+            begun = Moments.empty(shard, setup.plan, DECAY[setup.kind], teaches or setup.kind == "real")
             (moments,) = ridge.walk(history, setup.plan, setup.log, begun, [shard.steps])
         squares = np.diff(shard.y, axis=1) ** 2
         known = ~np.isnan(squares)

@@ -32,7 +32,7 @@ CLOCK = b"ml_platform.statistics"  # schema metadata: steps so far, number of th
 FIRST = ("series_id", "segment", "cohort", "digest")
 LISTS = (
     "y", "known", "before", "running", "seasons", "largest", "squares", "tally",
-    "moments", "recent", "recent_last", "ridge",
+    "moments", "moving", "moved", "ridge",
     "gram", "gram_weight", "gram_last", "block", "ridge_lags",
 )  # fmt: skip
 WALK_LISTS = tuple(f"walk_{name}" for name in WALKS)
@@ -86,8 +86,8 @@ def _arrays(statistics: CohortStatistics) -> dict[str, Floats]:
         "squares": standing.squares.T,
         "tally": standing.tally.rows(),
         "moments": upper_triangle(moments.gram),
-        "recent": moments.recent,
-        "recent_last": moments.last.astype(np.float64),
+        "moving": moments.moving,
+        "moved": moments.last.astype(np.float64),
         **{name: statistics.constants.get(name, np.zeros((len(statistics), 0))) for name in REGRESSIONS},
         "gram": upper_triangle(grams.gram),
         "gram_weight": grams.weight,
@@ -146,10 +146,8 @@ def _moments(shard: Shard, values: dict[str, Floats], setup: Setup) -> Moments:
     if not setup.with_moments:
         return Moments.none(len(shard))
     empty = Moments.empty(shard, setup.plan, DECAY[setup.kind], teaches=True)
-    last = values["recent_last"][:, 0].astype(np.int64)
-    return replace(
-        empty, gram=symmetric(values["moments"], values["recent"].shape[1]), recent=values["recent"], last=last
-    )
+    moving, last = values["moving"].reshape(empty.moving.shape), values["moved"][:, 0].astype(np.int64)
+    return replace(empty, gram=symmetric(values["moments"], empty.gram.shape[-1]), moving=moving, last=last)
 
 
 def _shard(table: pa.Table, values: dict[str, Floats], clock: dict[str, Any], fleet: Fleet) -> Shard:

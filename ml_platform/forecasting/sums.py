@@ -11,11 +11,9 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from ml_platform.forecasting.arrays import Shard, first_observed, sum_by
+from ml_platform.forecasting.arrays import CHUNK, Shard, first_observed, sum_by
 from ml_platform.forecasting.calendar import Floats, Ints
 from ml_platform.forecasting.screening import factorize
-
-CHUNK = 2048  # series that are added up at once, which bounds memory
 
 
 def level_name(columns: Sequence[str]) -> str:
@@ -64,7 +62,7 @@ class Sums:
         out = np.zeros((len(self), *values.shape[1:]))
         for start in range(0, len(values), CHUNK):
             some = slice(start, start + CHUNK)
-            out += sum_by(np.nan_to_num(values[some]), self.codes[some], len(self))
+            out += sum_by(np.nan_to_num(values[some].astype(np.float64, copy=False)), self.codes[some], len(self))
         return out
 
     def take(self, rows: Ints) -> "Sums":
@@ -81,7 +79,7 @@ def summed(shard: Shard, sums: Sums) -> Shard:
     seen = ~np.isnan(shard.y)
     last = np.where(seen.any(axis=1), shard.steps - 1 - seen[:, ::-1].argmax(axis=1), -1)
     missing = ~seen & (steps >= shard.first[:, None]) & (steps <= last[:, None])
-    usual = np.nansum(shard.y, axis=1) / np.maximum(seen.sum(axis=1), 1)
+    usual = np.nansum(shard.y, axis=1, dtype=np.float64) / np.maximum(seen.sum(axis=1), 1)
     observed = sums.add(seen.astype(float))
     there = (observed > 0) & (observed >= sums.add(missing.astype(float)))
     y = np.where(there, sums.add(np.where(missing, usual[:, None], shard.y)), np.nan)

@@ -93,7 +93,7 @@ class WorkFolder:
         arrays = self._read(f"shard_{number}")
         ids, segments = arrays.pop("series_id").astype(object), tuple(arrays.pop("segments").tolist())
         position = int(arrays.pop("position"))
-        return Shard(series_id=ids, segments=segments, position=position, **arrays)  # type: ignore[arg-type]
+        return Shard(series_id=ids, segments=segments, position=position, **arrays).working()  # type: ignore[arg-type]
 
     def write_pools(self, name: str, sums: PoolSums) -> None:
         """Store pool sums: of one shard under its number, of all of a cohort under `all_` and its number."""

@@ -19,7 +19,7 @@ from ml_platform.forecasting.hierarchy import Level, reconciled
 from ml_platform.forecasting.lags import LagData, running_grams, training_origins
 from ml_platform.forecasting.levels import History, LevelTable, responses
 from ml_platform.forecasting.pools import DECAY, Setup, block_levels, derive_pools, pool_sums
-from ml_platform.forecasting.ridge import RECENT, Moments
+from ml_platform.forecasting.ridge import RECENT, SLOW, Moments
 from ml_platform.forecasting.walk import Walk
 
 SEASON, HORIZON = 7, 14
@@ -130,8 +130,8 @@ def peer_coefficients(
 
 
 @pytest.mark.parametrize("kind", ["counts", "real", "positive"])
-def test_ridge_has_the_slopes_and_levels_of_scikit_learn(shard: Shard, make, kind: str) -> None:
-    """Slopes of what is left of features and response without their weighted means; the level is the mean of what slopes leave."""
+def test_ridge_has_the_slopes_of_scikit_learn_and_levels_of_what_they_leave(shard: Shard, make, kind: str) -> None:
+    """Slopes of what is left of features and response without their weighted means; of counts they say factors on the level."""
     found: Setup = cohorts([shard], make.config(families=["ridge"]), judging=False)[0].setup
     setup = replace(found, kind=kind)
     decay, plan, history = DECAY[kind], setup.plan, History(shard, "zero")
@@ -140,20 +140,31 @@ def test_ridge_has_the_slopes_and_levels_of_scikit_learn(shard: Shard, make, kin
     begun = Moments.empty(shard, plan, decay, teaches=True)
     (moments,) = ridge.walk(history, plan, setup.log, begun, [plan.steps])
     slopes, z = moments.slopes(prior, pull, np.full(len(shard), 40.0), kind), responses(history, setup.log)
-    level, x = moments.level(slopes, np.zeros(len(shard))), ridge.features(shard, plan, 0, plan.steps)
+    x, window = ridge.features(shard, plan, 0, plan.steps + plan.horizon), 4 * plan.season
+    said = moments.forecast(x[:, plan.steps :], slopes, np.zeros(len(shard)), kind)
     for s in range(len(shard)):
         seen = np.flatnonzero(~np.isnan(z[s]))
         fading = (seen[-1] - seen).astype(float)
-        weight, recent = (1.0 - decay) ** fading, (1.0 - 2.0 / (4 * plan.season + 1)) ** fading
+        weight, *means = ((1.0 - one) ** fading for one in (decay, 2 / (SLOW * window + 1), 2 / (window + 1)))
         own, response = x[s, seen], z[s, seen]
         mean = np.average(response, weights=weight)
         scale = {"counts": mean, "real": np.sqrt(np.average(response**2, weights=weight)), "positive": 1.0}[kind]
         rows = weight * (1.0 if kind == "positive" else scale)
         centred, rest = own - np.average(own, axis=0, weights=weight), (response - mean) / scale
-        peer = peer_coefficients(centred, rest, rows, 40.0 * pull[s], prior[s]) * scale
+        peer = peer_coefficients(centred, rest, rows, 40.0 * pull[s], prior[s])
         np.testing.assert_allclose(slopes[s], peer, rtol=1e-7, atol=1e-8)
-        slow, fast = (np.average(response - own @ peer, weights=one) for one in (weight, recent))
-        np.testing.assert_allclose(level[s], slow + RECENT * (fast - slow), rtol=1e-7)
+        ahead = x[s, plan.steps :] @ peer
+        if kind == "counts":
+            centre = np.average(own, axis=0, weights=weight) @ peer
+            slow, fast = (
+                np.average(response, weights=one) / (1 + np.average(own, axis=0, weights=one) @ peer - centre)
+                for one in means
+            )
+            expected = (slow + RECENT * (fast - slow)) * (1 + ahead - centre)
+        else:
+            slow, fast = (np.average(response - scale * own @ peer, weights=one) for one in means)
+            expected = slow + RECENT * (fast - slow) + scale * ahead
+        np.testing.assert_allclose(said[s], expected, rtol=1e-6, atol=1e-8)
 
 
 STORES, ITEMS = 4, 6
