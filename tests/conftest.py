@@ -6,6 +6,7 @@ Belongs here: fixtures and hooks that tests of more than one room need. Does not
 import os
 import signal
 import socket
+import sqlite3
 import sys
 import tempfile
 import warnings
@@ -18,6 +19,7 @@ from typing import Any
 import psutil
 import pytest
 from coverage import Coverage
+from sqlalchemy import Engine, event
 
 from ml_platform.emulation.azurite import Azurite, azurite
 from ml_platform.settings import Settings
@@ -53,9 +55,15 @@ os.environ |= {
 }
 
 
-os.fsync = lambda _descriptor: (
-    None
-)  # tests kill processes, never the machine: a quarter of their time was spent waiting for disks
+# tests kill processes, never the machine: a quarter of their time was spent waiting for disks
+os.fsync = lambda _descriptor: None
+
+
+@event.listens_for(Engine, "connect")
+def _no_waiting_for_disks(connection: object, _record: object) -> None:
+    """Of Dagster's and MLflow's databases, likewise."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous=OFF")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
