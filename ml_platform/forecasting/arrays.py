@@ -13,7 +13,6 @@ from ml_platform.forecasting.calendar import Floats, Ints, Times
 
 Bools = npt.NDArray[np.bool_]
 
-
 CHUNK = 1024  # series whose arrays are worked on at once: bounds memory, changes no result beyond the last digits
 
 

@@ -55,11 +55,10 @@ def predict_and_tell(fleet: Fleet, shard: Shard) -> tuple[pa.Table, list[str]]:
     """
     at, states = fleet_places(fleet, shard)
     rows = cohort_rows(fleet, shard, states)
-    own = (
-        (number, shard if len(places) == len(shard) else shard.take(places), at[places])
-        for number, places in rows.items()
-    )
-    told = [_predict(of_cohort(fleet, number), some, their) for number, some, their in own]
+    told = list[tuple[pa.Table, Texts]]()
+    for number, places in rows.items():
+        own = shard if len(places) == len(shard) else shard.take(places)  # one cohort, most often: no copy of all
+        told.append(_predict(of_cohort(fleet, number), own, at[places]))
     order = np.concatenate(list(rows.values()))
     failed = rows_of(order, len(shard), np.concatenate([texts for _, texts in told]))
     return in_order([table for table, _ in told], order, fleet.config.horizon), failed

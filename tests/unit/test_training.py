@@ -363,6 +363,7 @@ def test_a_work_folder_gives_back_what_it_was_given(tmp_path: Path, lake: Lake) 
     work = WorkFolder(tmp_path)
     work.write_shard(3, shard)
     again = work.read_shard(3)
+    assert (shard.y.dtype, shard.known.dtype, again.y.dtype) == (np.float32, np.float32, np.float64)
     for field in dataclasses.fields(shard):
         np.testing.assert_array_equal(np.asarray(getattr(again, field.name)), np.asarray(getattr(shard, field.name)))
 

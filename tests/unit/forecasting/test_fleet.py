@@ -1,5 +1,6 @@
 """Shards, stored fleets and later days: the same numbers whatever the cut of the work."""
 
+import importlib
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -52,6 +53,16 @@ def test_one_sixteen_and_sixty_four_shards_forecast_the_same(shard: Shard, confi
         many = train_in(count, shard, config)[1]
         np.testing.assert_allclose(many[NUMBERS], one[NUMBERS], rtol=1e-9, atol=1e-9)
         assert many["family"].equals(one["family"])
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_how_many_series_are_forecast_at_once_does_not_matter(
+    shard: Shard, config: ForecastConfig, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    fleet = train(shard, config)[0]
+    whole = predict(fleet, shard)
+    monkeypatch.setattr(importlib.import_module("ml_platform.forecasting.predict"), "CHUNK", size)
+    assert predict(fleet, shard).equals(whole)
 
 
 def test_the_same_training_twice_is_equal_bit_for_bit(shard: Shard, config: ForecastConfig) -> None:
