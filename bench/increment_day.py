@@ -26,8 +26,6 @@ from ml_platform.forecasting.layout import Cells, lay_out
 from ml_platform.forecasting.pipeline import train
 from ml_platform.forecasting.statistics_table import from_table, joined, to_table
 
-CHUNK = 1000
-
 
 def world(profile: Profile, config: ForecastConfig) -> Shard:
     """The generator's sales as arrays, in one piece."""

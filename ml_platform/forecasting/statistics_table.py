@@ -32,7 +32,7 @@ CLOCK = b"ml_platform.statistics"  # schema metadata: steps so far, number of th
 FIRST = ("series_id", "segment", "cohort", "digest")
 LISTS = (
     "y", "known", "before", "running", "seasons", "largest", "squares", "tally",
-    "moments", "moving", "moved", "ridge",
+    "moments", "moving", "moments_last", "ridge",
     "gram", "gram_weight", "gram_last", "block", "ridge_lags",
 )  # fmt: skip
 WALK_LISTS = tuple(f"walk_{name}" for name in WALKS)
@@ -87,7 +87,7 @@ def _arrays(statistics: CohortStatistics) -> dict[str, Floats]:
         "tally": standing.tally.rows(),
         "moments": upper_triangle(moments.gram),
         "moving": moments.moving,
-        "moved": moments.last.astype(np.float64),
+        "moments_last": moments.last.astype(np.float64),
         **{name: statistics.constants.get(name, np.zeros((len(statistics), 0))) for name in REGRESSIONS},
         "gram": upper_triangle(grams.gram),
         "gram_weight": grams.weight,
@@ -146,7 +146,7 @@ def _moments(shard: Shard, values: dict[str, Floats], setup: Setup) -> Moments:
     if not setup.with_moments:
         return Moments.none(len(shard))
     empty = Moments.empty(shard, setup.plan, DECAY[setup.kind], teaches=True)
-    moving, last = values["moving"].reshape(empty.moving.shape), values["moved"][:, 0].astype(np.int64)
+    moving, last = values["moving"].reshape(empty.moving.shape), values["moments_last"][:, 0].astype(np.int64)
     return replace(empty, gram=symmetric(values["moments"], empty.gram.shape[-1]), moving=moving, last=last)
 
 
