@@ -15,7 +15,9 @@ import pandas as pd
 
 from bench import own
 from bench.generator import HORIZON
-from bench.series_ridge import COVARIATES, Design, Prior, coefficients, design, forecast
+from bench.series_lags import Design
+from bench.series_lags import design as lag_design
+from bench.series_ridge import COVARIATES, Prior, coefficients, design, forecast
 
 SEASON = 7
 
@@ -128,14 +130,14 @@ def _lagged(task: Task, model: object) -> Work:
     return lambda: work(task.rows)
 
 
-def each_series(task: Task, fit: Callable[[Design, Prior], Callable[[np.ndarray], np.ndarray]]) -> Work:
-    """A loop over series: features of series_ridge, any regression on them."""
+def each_series(task: Task, fit: Callable[[Design], Callable[[np.ndarray], np.ndarray]]) -> Work:
+    """A loop over series: features of series_lags, any regression on them."""
 
     def work(rows: Path) -> pd.DataFrame:
         ids, means = list[str](), list[np.ndarray]()
         for name, series in _series(rows):
-            found = design(series, task.days, HORIZON)
-            mean = found.scale * fit(found, task.priors[series["product"].iloc[0]])(found.ahead)
+            found = lag_design(series, task.days, HORIZON)
+            mean = found.scale * fit(found)(found.ahead)
             ids.append(name)
             means.append(np.clip(mean, 0.0, 3.0 * series["y"].max()))
         return output(np.repeat(ids, HORIZON), np.concatenate(means))
@@ -154,14 +156,14 @@ def sklearn_loop(task: Task) -> Work:
     """A ridge per series, which knows nothing of its segment."""
     from sklearn.linear_model import Ridge
 
-    return each_series(task, lambda d, _: Ridge(alpha=1.0).fit(d.x, d.z, sample_weight=d.weight).predict)
+    return each_series(task, lambda d: Ridge(alpha=1.0).fit(d.x, d.z, sample_weight=d.weight).predict)
 
 
 def lightgbm_each(task: Task) -> Work:
     """A forest of boosted trees per series."""
     from lightgbm import LGBMRegressor
 
-    def fit(found: Design, _: Prior) -> Callable[[np.ndarray], np.ndarray]:
+    def fit(found: Design) -> Callable[[np.ndarray], np.ndarray]:
         model = LGBMRegressor(n_estimators=100, num_leaves=31, n_jobs=1, verbose=-1, deterministic=True)
         fitted = model.fit(found.x, found.z, sample_weight=found.weight)
         return lambda x: np.asarray(fitted.booster_.predict(x))
@@ -205,13 +207,13 @@ def spark_sail(task: Task) -> Work:
 def _spark(task: Task, engine: str) -> Work:
     from ml_platform.spark import session
 
-    running, days, priors = session(engine), task.days, task.priors
+    running, priors = session(engine), task.priors
 
     def one(series: pd.DataFrame) -> pd.DataFrame:
         series = series.sort_values("ds")
-        found = design(series, days, HORIZON)
+        found = design(series, HORIZON)
         beta = coefficients(found, priors[series["product"].iloc[0]])
-        made = output(np.repeat(series["unique_id"].iloc[0], HORIZON), forecast(found, beta, series["y"].to_numpy()))
+        made = output(np.repeat(series["unique_id"].iloc[0], HORIZON), forecast(found, beta))
         return made.assign(coefficients=[beta.tolist()] * HORIZON)
 
     def work(rows: Path) -> pd.DataFrame:

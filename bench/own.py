@@ -3,7 +3,6 @@
 Belongs here: the kernel behind the form that all contenders have. Does not belong here: peers (contenders), measuring.
 """
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +12,13 @@ import pyarrow.parquet as pq
 from bench.generator import HORIZON
 from bench.series_ridge import COVARIATES, Prior
 from ml_platform.forecasting import ForecastConfig, forecast
+from ml_platform.forecasting import ridge as kernel
 from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.backtest import RIDGE_ROWS, clip_forecasts, largest_value, ridge_strength
 from ml_platform.forecasting.calendar import plan_folds
 from ml_platform.forecasting.frames import prepare
-from ml_platform.forecasting.grams import solve_series
-from ml_platform.forecasting.lags import LagData, respond, running_grams
 from ml_platform.forecasting.levels import History
-from ml_platform.forecasting.pools import DECAY, Pools, Setup, block_levels, combine_pools, derive_pools, pool_sums
+from ml_platform.forecasting.pools import DECAY, Pools, Setup, combine_pools, derive_pools, pool_sums
 
 
 def configuration(families: tuple[str, ...] | str) -> ForecastConfig:
@@ -55,8 +53,8 @@ def whole(path: Path) -> pd.DataFrame:
 def frozen(path: Path) -> tuple[Setup, Pools]:
     """Priors of every product, from a whole file of rows."""
     history, future = read(path)
-    shard = prepare(history, future, None, None, configuration(("ridge_lags",))).shard
-    chunks, config = list(shard.chunks()), configuration(("ridge_lags",))
+    shard = prepare(history, future, None, None, configuration((kernel.NAME,))).shard
+    chunks, config = list(shard.chunks()), configuration((kernel.NAME,))
     setup = Setup(config, plan_folds(config, shard.steps, False), "counts", len(shard.segments))
     return setup, derive_pools(combine_pools([pool_sums(chunk, setup) for chunk in chunks]), setup)
 
@@ -65,7 +63,7 @@ def priors(setup: Setup, pools: Pools, segments: tuple[str, ...]) -> dict[str, P
     """What each segment says at the end of the history, for those who fit one series at a time."""
     return {
         name: Prior(
-            pools.prior[g, -1], pools.prior_gram[g, -1], RIDGE_ROWS[setup.kind] * float(pools.dispersion[g, -1])
+            pools.slopes[g, -1], pools.slope_gram[g, -1], RIDGE_ROWS[setup.kind] * float(pools.dispersion[g, -1])
         )
         for g, name in enumerate(segments)
     }
@@ -83,11 +81,11 @@ def ridge(path: Path, setup: Setup, pools: Pools) -> tuple[pd.DataFrame, np.ndar
 
 
 def _chunk(shard: Shard, setup: Setup, pools: Pools) -> tuple[np.ndarray, np.ndarray]:
-    plan, history, own = replace(setup.plan, refit=(0,)), History(shard, setup.config.missing), shard.segment
-    data, levels = LagData(history, plan, setup.log), block_levels(history, plan)
-    ((_, grams),) = running_grams(data, levels, DECAY[setup.kind])
+    plan, history, own = setup.plan, History.of(shard, setup.config.missing), shard.segment
+    begun = kernel.Moments.empty(shard, plan, DECAY[setup.kind], teaches=True)
+    (moments,) = kernel.walk(history, plan, setup.log, begun, [plan.steps])
     strength = ridge_strength(pools.dispersion[own, -1], setup)
-    betas = solve_series(grams.gram, pools.prior[own, -1], pools.prior_gram[own, -1], strength)
-    block = data.block(0, levels.at(plan.steps))
-    mean = respond(block.x, betas, block.scale, setup.log)
-    return clip_forecasts(mean, largest_value(shard.y), setup.kind), betas
+    slopes = moments.slopes(pools.slopes[own, -1], pools.slope_gram[own, -1], strength, setup.kind)
+    ahead = kernel.features(shard, plan, plan.steps, plan.steps + plan.horizon)
+    mean = moments.forecast(ahead, slopes, pools.mean[own, -1], setup.kind)
+    return clip_forecasts(mean, largest_value(shard.y), setup.kind), slopes

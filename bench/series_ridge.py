@@ -1,7 +1,7 @@
-"""Ridge of one series at a time, as one writes it with pandas and numpy: the kernel's features and penalty, none of its code.
+"""Ridge of one series at a time, as one writes it with pandas and numpy: the kernel's features, penalty and level, none of its code.
 
 Belongs here: the features of one series, its coefficients at a given prior, its forecast. Does not belong here: the kernel, which
-does the same for all series at once (ml_platform/forecasting/lags.py), and running this for many series (contenders).
+does the same for all series at once (ml_platform/forecasting/ridge.py), and running this for many series (contenders).
 """
 
 from dataclasses import dataclass
@@ -12,14 +12,12 @@ import pandas as pd
 
 Floats = npt.NDArray[np.float64]
 
-SEASON, LONG, EMPTY = (
-    7,
-    182,
-    10.0,
-)  # days of a week; of the mean that values are relative to; empty days before the first
-SMOOTHING = (0.05, 0.2)
-JITTER = 1e-6
 COVARIATES = ("price", "promotion", "holiday")
+SEASON = 7  # days of a week
+WINDOWS = (16 * 28, 28)  # days that the slow and the recent mean look back
+RECENT = 0.75  # share of the recent mean in the level
+LEAST = 0.25  # of a day's sales that features leave
+CONSTANT, JITTER = 1e-9, 1e-6
 
 
 @dataclass(frozen=True)
@@ -33,89 +31,35 @@ class Prior:
 
 @dataclass(frozen=True)
 class Design:
-    """Features x (N, F) of past days, their response z (N,) and weight (N,), features of the days ahead (H, F), their scale."""
+    """Features x (N, F) and sales y (N,) of past days, features of the days ahead (H, F)."""
 
     x: Floats
-    z: Floats
-    weight: Floats
+    y: Floats
     ahead: Floats
-    scale: float
 
 
-def design(series: pd.DataFrame, steps: int, horizon: int) -> Design:
-    """Features of a series in order of day; y is missing in the last `horizon` rows, steps is the length of the longest history.
-
-    Features are what was known at an origin, the rows are the days from it to the next one.
-    """
-    y = series["y"].to_numpy()[:-horizon]
-    first = steps - len(y)
-    origins = _origins(steps, horizon)
-    origins = origins[origins > first]
-    levels = _levels(pd.Series(y), origins, first)
-    scale, size = np.where(levels["long"] > 0, levels["long"], 1.0), horizon
-    lags, known = _lags(y, origins, first, levels, scale, size), _known(series, origins - first, size)
-    x = np.concatenate([lags, known], axis=2) * (levels["long"] > 0)[:, None, None]
-    own = np.arange(size) < np.diff(origins)[:, None]
-    past = ((origins[:-1] - first)[:, None] + np.arange(size))[own]
-    held = np.repeat(scale[:-1], np.diff(origins))
-    weight = np.repeat(scale[:-1] * (levels["long"][:-1] > 0), np.diff(origins))
-    return Design(x[:-1][own], y[past] / held, weight, x[-1, :horizon], float(scale[-1]))
-
-
-def _days(series: pd.DataFrame) -> npt.NDArray[np.int64]:
-    """Days since 1970."""
-    return series["ds"].to_numpy().astype("datetime64[D]").astype(np.int64)
-
-
-def _origins(steps: int, horizon: int) -> npt.NDArray[np.int64]:
-    """Days at which rows begin, whole horizons before the end of the history, and that end."""
-    return np.arange(steps, max(1, min(SEASON, steps // 4)) - 1, -horizon)[::-1]
-
-
-def _levels(y: pd.Series, origins: npt.NDArray[np.int64], first: int) -> dict[str, Floats]:
-    """Long mean, last value and smoothed values as they stood at each origin, (B,) each."""
-    seen = origins - first
-    total = y.rolling(LONG, min_periods=1).sum().to_numpy()[seen - 1]
-    days = np.minimum(np.minimum(seen, LONG) + EMPTY, np.minimum(origins, LONG))
-    found = {"long": total / days, "last": y.to_numpy()[seen - 1]}
-    begun = pd.concat([pd.Series([0.0]), y], ignore_index=True)
-    for rate in SMOOTHING:
-        smooth = begun.ewm(alpha=rate, adjust=False).mean().to_numpy()[seen]
-        whole = 1.0 - (1.0 - rate) ** origins
-        found[str(rate)] = smooth / np.minimum(1.0 - (1.0 - rate) ** seen + EMPTY * rate, whole)
-    return found
-
-
-def _lags(
-    y: Floats, origins: npt.NDArray[np.int64], first: int, levels: dict[str, Floats], scale: Floats, horizon: int
-) -> Floats:
-    """One, levels and the same weekday of the last two weeks, relative to the long level: (B, H, 6)."""
-    last, turn = levels["last"][:, None], np.arange(horizon) % SEASON
-    out = np.ones((len(origins), horizon, 6))
-    for column, level in enumerate([*(levels[str(rate)] for rate in SMOOTHING), levels["last"]], start=1):
-        out[:, :, column] = (level / scale - 1.0)[:, None]
-    for column, start in ((4, origins), (5, np.maximum(0, origins - SEASON))):
-        at = start[:, None] - SEASON + turn - first
-        value = np.where((at >= 0) & (start[:, None] - SEASON + turn >= 0), y[np.maximum(at, 0)], last)
-        out[:, :, column] = (value - last) / scale[:, None]
-    return out
-
-
-def _known(series: pd.DataFrame, starts: npt.NDArray[np.int64], horizon: int) -> Floats:
-    """Centred weekday dummies, covariates and whether they are known, of the days after each origin: (B, H, 12)."""
-    days = np.minimum(starts[:, None] + np.arange(horizon), len(series) - 1)
-    weekday = (_days(series) % SEASON)[days]
-    dummies = (weekday[:, :, None] == np.arange(SEASON - 1)) - 1.0 / SEASON
-    values = series[list(COVARIATES)].to_numpy(dtype=float)[days]
+def design(series: pd.DataFrame, horizon: int) -> Design:
+    """Centred weekday dummies, covariates and whether they are known, of a series in order of day; y is missing in the last `horizon` rows."""
+    weekday = series["ds"].to_numpy().astype("datetime64[D]").astype(np.int64) % SEASON
+    values = series[list(COVARIATES)].to_numpy(dtype=float)
     there = ~np.isnan(values)
-    return np.concatenate([dummies, np.where(there, values, 0.0), there.astype(float)], axis=2)
+    dummies = (weekday[:, None] == np.arange(SEASON - 1)) - 1.0 / SEASON
+    x = np.concatenate([dummies, np.where(there, values, 0.0), there], axis=1)
+    return Design(x[:-horizon], series["y"].to_numpy()[:-horizon], x[-horizon:])
+
+
+def deviations(rows: Design) -> tuple[Floats, Floats, float]:
+    """Features less their means (N, F), 0 where they never change; sales as a share above their mean (N,); the mean, which is the weight of a row."""
+    x, mean = rows.x - rows.x.mean(axis=0), float(rows.y.mean())
+    x[:, (x**2).mean(axis=0) <= CONSTANT * (rows.x**2).mean(axis=0)] = 0.0
+    return x, (rows.y - mean) / (mean or 1.0), mean
 
 
 def coefficients(rows: Design, prior: Prior) -> Floats:
     """Least squares with `prior.rows` more rows that say what the segment says, (F,)."""
-    weighted = rows.x * rows.weight[:, None]
-    gram = weighted.T @ rows.x + prior.rows * prior.gram
-    target = weighted.T @ rows.z + prior.rows * prior.gram @ prior.coefficients
+    x, z, weight = deviations(rows)
+    gram = weight * x.T @ x + prior.rows * prior.gram
+    target = weight * x.T @ z + prior.rows * prior.gram @ prior.coefficients
     return np.asarray(np.linalg.solve(gram + np.diag(jitter(gram)), target))
 
 
@@ -125,6 +69,13 @@ def jitter(gram: Floats) -> Floats:
     return np.asarray(np.where(diagonal > 0, JITTER * diagonal, 1.0))
 
 
-def forecast(rows: Design, beta: Floats, y: Floats) -> Floats:
-    """Means (H,) of the days ahead: never negative, at most three times the largest value."""
-    return np.clip(rows.scale * (rows.ahead @ beta), 0.0, 3.0 * np.nanmax(y, initial=0.0))
+def forecast(rows: Design, beta: Floats) -> Floats:
+    """Means (H,) of the days ahead, the level times what features say: never negative, at most three times the largest value."""
+    usual, levels = rows.x.mean(axis=0) @ beta, []
+    for window in WINDOWS:
+        weight = (1.0 - 2.0 / (window + 1.0)) ** np.arange(len(rows.y))[::-1]
+        factor = 1.0 + np.average(rows.x, axis=0, weights=weight) @ beta - usual
+        levels.append(np.average(rows.y, weights=weight) / max(factor, LEAST))
+    slow, recent = levels
+    said = (slow + RECENT * (recent - slow)) * (1.0 + rows.ahead @ beta - usual)
+    return np.asarray(np.clip(said, 0.0, 3.0 * rows.y.max()))

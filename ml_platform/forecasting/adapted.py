@@ -103,7 +103,7 @@ def from_features(
     progress, parts = _Progress(adapter, len(shard)), [Told.nothing(0, len(backs), setup.plan.horizon)]
     for start in range(0, len(shard), GROUP):
         rows = slice(start, start + GROUP)
-        data = LagData(History(shard.take(rows), setup.config.missing), setup.plan, setup.log)
+        data = LagData(History.of(shard.take(rows), setup.config.missing), setup.plan, setup.log)
         parts.append(_Learner(adapter, data, levels.take(rows)).told(backs, refits, progress))
     return Told(np.concatenate([one.forecasts for one in parts]), np.concatenate([one.why for one in parts]))
 

@@ -60,7 +60,7 @@ def fit_shard(shard: Shard, pools: Pools, setup: Setup) -> Backtest:
     """Pass two over a shard: every family at every evaluated past origin, and the newest ridge coefficients."""
     plan, rows = setup.plan, np.flatnonzero(usable(shard, setup.config))
     judged = shard.take(rows)
-    history = History(judged, setup.config.missing)
+    history = History.of(judged, setup.config.missing)
     origins = [plan.origin(back) for back in plan.evaluated[:-1]]
     past = np.zeros((len(rows), len(origins), plan.horizon, len(setup.config.family_names)))
     actual = np.zeros(past.shape[:3])

@@ -108,7 +108,7 @@ def _fold(rows: Ints, shard: Shard, trained: Trained, back: int) -> Fold:
     plan, e = setup.plan, setup.plan.evaluated.index(back)
     for part in trained.parts:
         own = shard.take(rows[start:][part.backtest.rows])
-        history, start = History(own, setup.config.missing), start + len(part.segment)
+        history, start = History.of(own, setup.config.missing), start + len(part.segment)
         origin = plan.origin(back)
         said = [plain_floor(history, name, origin, plan.horizon, plan.season) for name in FLOORS]
         largest = np.abs(history.y[:, :origin]).max(axis=1, initial=0.0)

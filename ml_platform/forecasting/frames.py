@@ -3,6 +3,7 @@
 Belongs here: reading history, future and static; checking them. Does not belong here: lake tables (training) and models.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TypeAlias
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ml_platform.forecasting.arrays import Shard, carry_forward, numbered, scatter
+from ml_platform.forecasting.arrays import Bools, Shard, carry_forward, numbered, scatter
 from ml_platform.forecasting.calendar import Floats, Ints, step_times, wall_times
 from ml_platform.forecasting.config import ForecastConfig
 from ml_platform.forecasting.layout import Cells, lay_out, segment_codes
@@ -20,6 +21,7 @@ from ml_platform.forecasting.screening import (
     Faults,
     InputError,
     Rows,
+    Stamps,
     factorize,
     lenient_times,
     refuse_strays,
@@ -48,11 +50,11 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Later:
-    """Rows of `future`: the series (R,) and naive times of each, and its covariates (R, K)."""
+    """Rows of `future`: the series (R,), the times and each covariate (R,) of them."""
 
     codes: Ints
-    times: pd.DatetimeIndex
-    covariates: Floats
+    stamps: Stamps
+    covariates: tuple[Floats, ...]
 
 
 def to_pandas(table: Table, name: str, columns: list[str]) -> pd.DataFrame:
@@ -80,17 +82,16 @@ def prepare(
     faults, end = Faults(len(keys)), _as_of(as_of, config)
     rows = _History(Rows("history", past, codes, faults), end, config)
     later, attributes = _later(future, keys, faults, config), _attributes(static, keys, faults, config)
-    sound = ~faults.any & (np.bincount(codes[rows.seen], minlength=len(keys)) > 0)
+    sound = ~faults.any & (rows.counts > 0)
     if not sound.any():
         raise InputError(_nothing_left(faults, end, config))
-    place, own = np.where(sound, np.cumsum(sound) - 1, -1), np.flatnonzero(rows.seen & sound[codes])
-    times, kept = rows.times.iloc[own], keys[sound].reset_index(drop=True)
-    end = _newest(times, place[codes[own]], kept, config) if end is None else end
-    grid = step_times(times.min(), end, config.horizon, config.frequency)
-    cells = _Cells(
-        len(kept), grid, config, place[codes[own]], _places(times, grid[: len(grid) - config.horizon], config)
-    )
-    known = cells.covariates(rows.known[own], later, place)
+    own, place, kept = rows.of(sound), np.where(sound, np.cumsum(sound) - 1, -1), keys[sound].reset_index(drop=True)
+    mine, at, times = place[codes[own]], rows.stamps.places[own], rows.stamps.times
+    end = _newest(at, mine, times, kept, config) if end is None else end
+    grid = step_times(times[at.min()], end, config.horizon, config.frequency)
+    steps = _steps(at, times, grid[: len(grid) - config.horizon], config)
+    cells = _Cells(len(kept), grid, config, mine, steps)
+    known = cells.covariates([column[own] for column in rows.known], later, place)
     marks = _filled(known, len(grid) - config.horizon)
     attributes = attributes[sound].reset_index(drop=True)
     segments = segment_codes([attributes.get(name) for name in config.segments], len(kept))
@@ -101,20 +102,27 @@ def prepare(
 
 
 class _History:
-    """The history's columns as numbers and times, its faults named; `seen` (R,): rows up to the origin that have a time."""
+    """The history's columns as numbers and times, its faults named; counts (S,): rows of each series up to the origin."""
 
     def __init__(self, rows: Rows, end: pd.Timestamp | None, config: ForecastConfig) -> None:
-        self.times = rows.times(config)
-        later = np.zeros(len(self.times), dtype=bool) if end is None else (self.times > end).to_numpy()
-        self.unseen = int(later.sum())
-        rows.seen &= ~later
-        refuse_strays(rows, self.times, config)
-        rows.refuse_doubles(pd.factorize(self.times)[0], config.time)
+        self.codes, self.stamps = rows.codes, rows.times(config)
+        self.unseen = 0
+        if end is not None:
+            later = np.append(self.stamps.times > end, False)[self.stamps.places]
+            self.unseen = int(later.sum())
+            rows.seen &= ~later
+        refuse_strays(rows, self.stamps, config)
+        rows.refuse_doubles(self.stamps.places, config.time)
         self.target = rows.numbers(config.target)
         refuse_targets(rows, self.target, config)
         self.weight = rows.numbers(config.weight) if config.weight else None
-        self.known = rows.matrix(config.known_future)
-        self.seen = rows.seen
+        self.known = [rows.numbers(name) for name in config.known_future]
+        self.seen, self.counts = rows.seen, rows.count()
+
+    def of(self, series: Bools) -> Ints | slice:
+        """Rows of some series (S,) up to the origin."""
+        own = self.seen & series[self.codes]
+        return slice(None) if own.all() else np.flatnonzero(own)
 
 
 def _past(history: Table, config: ForecastConfig) -> pd.DataFrame:
@@ -134,9 +142,10 @@ def _nothing_left(faults: Faults, end: pd.Timestamp | None, config: ForecastConf
     return f"no series of the history can be used ({reasons}), for example {first}: see docs/forecasting.md"
 
 
-def _newest(times: pd.Series, codes: Ints, keys: pd.DataFrame, config: ForecastConfig) -> pd.Timestamp:
-    require_company(times.groupby(codes).max(), keys, config)
-    return pd.Timestamp(times.max())
+def _newest(at: Ints, codes: Ints, times: pd.DatetimeIndex, keys: pd.DataFrame, config: ForecastConfig) -> pd.Timestamp:
+    newest = pd.Series(at).groupby(codes).max()
+    require_company(pd.Series(times[newest], index=newest.index), keys, config)
+    return times[newest.max()]
 
 
 def read_times(column: pd.Series, place: str, frequency: str) -> pd.Series:
@@ -162,15 +171,14 @@ def _as_of(as_of: object, config: ForecastConfig) -> pd.Timestamp | None:
     return pd.Timestamp(wall_times(wanted, config.frequency).iloc[0])
 
 
-def _places(times: pd.Series, grid: pd.DatetimeIndex, config: ForecastConfig) -> Ints:
-    unique, values = pd.factorize(times)
-    places = grid.get_indexer(pd.DatetimeIndex(values))
-    if (places < 0).any():
-        example = pd.DatetimeIndex(values)[places < 0][0]
+def _steps(at: Ints, times: pd.DatetimeIndex, grid: pd.DatetimeIndex, config: ForecastConfig) -> Ints:
+    """The step of each row, whose time is `at` (R,) among these."""
+    steps: Ints = grid.get_indexer(times).astype(np.int64)[at]
+    if steps.min() < 0:
         raise InputError(
-            f"history: {example} is no step of frequency {config.frequency} counted from {grid[0]}: round '{config.time}'"
+            f"history: {times[at[steps.argmin()]]} is no step of frequency {config.frequency} counted from {grid[0]}: round '{config.time}'"
         )
-    return places.astype(np.int64)[unique]
+    return steps
 
 
 def _later(future: Table | None, keys: pd.DataFrame, faults: Faults, config: ForecastConfig) -> Later | None:
@@ -179,9 +187,9 @@ def _later(future: Table | None, keys: pd.DataFrame, faults: Faults, config: For
         return None
     frame = to_pandas(future, "future", [*config.series, config.time, *config.known_future])
     rows = Rows("future", frame, match(frame, keys, config.series), faults)
-    times = rows.times(config)
-    rows.refuse_doubles(pd.factorize(times)[0], config.time)
-    return Later(rows.codes, pd.DatetimeIndex(times), rows.matrix(config.known_future))
+    stamps = rows.times(config)
+    rows.refuse_doubles(stamps.places, config.time)
+    return Later(rows.codes, stamps, tuple(rows.numbers(name) for name in config.known_future))
 
 
 def _attributes(static: Table | None, keys: pd.DataFrame, faults: Faults, config: ForecastConfig) -> pd.DataFrame:
@@ -222,16 +230,17 @@ class _Cells:
     codes: Ints
     at: Ints
 
-    def covariates(self, values: Floats, later: Later | None, place: Ints) -> Floats:
-        """Known-future covariates (S, K, T + H), NaN where unknown; values (R, K); `place` is the series of each code of `later`."""
-        known = np.full((self.size, len(self.config.known_future), len(self.grid)), np.nan)
-        known[self.codes, :, self.at] = values
+    def covariates(self, values: Sequence[Floats], later: Later | None, place: Ints) -> Floats:
+        """Known-future covariates (S, K, T + H), NaN where unknown; each of R values; `place` is the series of each code of `later`."""
+        known = np.full((self.size, len(values), len(self.grid)), np.nan)
+        for column, each in enumerate(values):
+            known[self.codes, column, self.at] = _measured(each)
         if later is not None:
-            rows = np.where(later.codes >= 0, place[later.codes], -1)
-            step = self.grid.get_indexer(later.times)
+            rows = np.append(place, -1)[later.codes]
+            step = np.append(self.grid.get_indexer(later.stamps.times), -1)[later.stamps.places]
             inside = (rows >= 0) & (step >= len(self.grid) - self.config.horizon)
-            known[rows[inside], :, step[inside]] = later.covariates[inside]
-        known[~np.isfinite(known) | (np.abs(known) > LIMIT)] = np.nan
+            for column, each in enumerate(later.covariates):
+                known[rows[inside], column, step[inside]] = _measured(each[inside])
         return known
 
     def lay(self, target: Floats, weight: Floats | None, known: Floats) -> Cells:
@@ -244,6 +253,12 @@ class _Cells:
             weight=None if weights is None else scatter(shape, self.codes, self.at, weights),
             active=np.bincount(self.codes[~np.isnan(target)], minlength=self.size).astype(np.int64),
         )
+
+
+def _measured(values: Floats) -> Floats:
+    """Values of a covariate (R,), NaN where one is no measurement."""
+    usable = np.abs(values) <= LIMIT
+    return values if usable.all() else np.where(usable, values, np.nan)
 
 
 def give_back_times(times: pd.Series, like: pd.Series, frequency: str) -> pd.Series:

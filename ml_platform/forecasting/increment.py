@@ -184,7 +184,7 @@ class CohortStatistics:
     @property
     def counts(self) -> Ints:
         """Observed steps of each series, (S,)."""
-        return self.standing.history.counts[:, -1].astype(np.int64)
+        return self.standing.history.until(self.standing.shard.steps)[:, 1].astype(np.int64)
 
     def rows(self) -> list[dict[str, str | None]]:
         """Rows of the fleet after these steps, one per series: refreshed coefficients of regressions, everything else as it was.

@@ -4,8 +4,8 @@ Belongs here: trailing means, seasonal naive, plain floors, all levels by origin
 """
 
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -18,34 +18,59 @@ LEVELS = (*MEANS, *SMOOTHING, *SPARSE)
 LEAST = 0.02  # smallest value in logs, as a share of the series' mean
 
 
+@dataclass(frozen=True)
 class History:
-    """Running sums of a shard that every level shares: `sums` and `counts` (S, T + 1) over time, `seen` (S, T).
+    """What every level reads of a shard: its values `y` (S, T), 0 where not observed, and `seen` (S, T); gap: whether a step without a value is no zero.
 
     `before` (S, 2): sum and count of observed steps that are older than the shard.
     """
 
-    def __init__(self, shard: Shard, missing: str, before: Floats | None = None) -> None:
-        self.shard, self.gap = shard, missing == "gap"
-        self.seen = ~np.isnan(shard.y)
-        self.y = np.where(self.seen, shard.y, 0.0)
-        self.sums = _running(self.y, None if before is None else before[:, 0])
-        self.counts = _running(self.seen, None if before is None else before[:, 1])
+    shard: Shard
+    gap: bool
+    y: Floats
+    seen: Bools
+    before: Floats
+
+    @classmethod
+    def of(cls, shard: Shard, missing: str, before: Floats | None = None) -> "History":
+        """Of a shard in double precision."""
+        seen = ~np.isnan(shard.y)
+        y = np.where(seen, shard.y, 0.0)
+        return cls(shard, missing == "gap", y, seen, np.zeros((len(y), 2)) if before is None else before)
 
     def later(self, shard: Shard, drop: int) -> "History":
         """With the last step of `shard` added, which holds the same steps but the first `drop`."""
-        newest, following = shard.y[:, -1:], copy(self)
+        newest = shard.y[:, -1:]
         seen = ~np.isnan(newest)
-        y = np.where(seen, newest, 0.0)
-        following.shard = shard
-        following.seen = np.concatenate([self.seen[:, drop:], seen], axis=1)
-        following.y = np.concatenate([self.y[:, drop:], y], axis=1)
-        following.sums = np.concatenate([self.sums[:, drop:], self.sums[:, -1:] + y], axis=1)
-        following.counts = np.concatenate([self.counts[:, drop:], self.counts[:, -1:] + seen], axis=1)
-        return following
+        return History(
+            shard,
+            self.gap,
+            np.concatenate([self.y[:, drop:], np.where(seen, newest, 0.0)], axis=1),
+            np.concatenate([self.seen[:, drop:], seen], axis=1),
+            self.until(drop),
+        )
+
+    def take(self, rows: Bools) -> "History":
+        """Of some of the series."""
+        return History(self.shard.take(rows), self.gap, self.y[rows], self.seen[rows], self.before[rows])
 
     def between(self, start: int, end: int) -> tuple[Floats, Floats]:
         """Sum and count of observed steps in [start, end), each (S,)."""
-        return self.sums[:, end] - self.sums[:, start], self.counts[:, end] - self.counts[:, start]
+        return self.y[:, start:end].sum(axis=1), self.seen[:, start:end].sum(axis=1, dtype=np.float64)
+
+    def until(self, end: int) -> Floats:
+        """Sum and count of all observed steps before `end`, (S, 2)."""
+        return self.before + np.stack(self.between(0, end), axis=1)
+
+    @cached_property
+    def sums(self) -> Floats:
+        """Sum of all observed steps before each one and the end, (S, T + 1)."""
+        return _running(self.y, self.before[:, 0])
+
+    @cached_property
+    def counts(self) -> Floats:
+        """How many they are, (S, T + 1)."""
+        return _running(self.seen, self.before[:, 1])
 
 
 def responses(history: History, log: bool, first: int = 0) -> Floats:
@@ -61,12 +86,10 @@ def responses(history: History, log: bool, first: int = 0) -> Floats:
     return np.asarray(np.log(np.maximum(y, LEAST * np.maximum(mean, 1e-12))))
 
 
-def _running(values: Floats | Bools, before: Floats | None) -> Floats:
-    out = np.zeros((values.shape[0], values.shape[1] + 1))
-    np.cumsum(values, axis=1, out=out[:, 1:])
-    if before is not None:
-        out += before[:, None]
-    return out
+def _running(values: Floats | Bools, before: Floats) -> Floats:
+    out = np.empty((values.shape[0], values.shape[1] + 1))
+    out[:, 0], out[:, 1:] = before, values
+    return np.cumsum(out, axis=1, out=out)
 
 
 def trailing_mean(history: History, origin: int, width: int) -> Floats:

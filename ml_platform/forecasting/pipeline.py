@@ -85,7 +85,7 @@ def _judged_floors(shard: Shard, setup: Setup) -> Floats:
     plan = setup.plan
     if not plan.judging:
         return np.zeros((len(shard), plan.horizon, 0))
-    history, origin = History(shard, setup.config.missing), plan.origin(plan.judging)
+    history, origin = History.of(shard, setup.config.missing), plan.origin(plan.judging)
     return np.stack([plain_floor(history, name, origin, plan.horizon, plan.season) for name in FLOORS], axis=2)
 
 

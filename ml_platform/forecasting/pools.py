@@ -108,7 +108,7 @@ def usable(shard: Shard, config: ForecastConfig) -> np.ndarray[tuple[int], np.dt
 def pool_sums(shard: Shard, setup: Setup) -> PoolSums:
     """Pass one over a shard."""
     plan, groups = setup.plan, setup.segments
-    history = History(shard, setup.config.missing)
+    history = History.of(shard, setup.config.missing)
     known = needed_levels(history, setup)
     origins = [plan.origin(back) for back in plan.evaluated]
     levels = np.nan_to_num(np.stack([known.at(origin) for origin in origins], axis=1))
@@ -131,7 +131,7 @@ def pool_sums(shard: Shard, setup: Setup) -> PoolSums:
 
 
 def _spread(history: History, squares: Floats, origin: int) -> Floats:
-    total, count = history.between(0, origin)
+    total, count = history.sums[:, origin], history.counts[:, origin]
     return np.maximum(squares[:, origin - 1] - total**2 / np.maximum(count, 1.0), 0.0)
 
 
@@ -141,7 +141,7 @@ def _moment_sums(shard: Shard, setup: Setup) -> tuple[Floats, Floats]:
     gram, weight = np.zeros((groups, len(plan.refit), width, width)), np.zeros((groups, len(plan.refit)))
     if setup.with_ridge and len(shard):
         begun = Moments.empty(shard, plan, DECAY[setup.kind], teaches=True)
-        history, origins = History(shard, setup.config.missing), [plan.origin(back) for back in plan.refit]
+        history, origins = History.of(shard, setup.config.missing), [plan.origin(back) for back in plan.refit]
         for at, moments in enumerate(ridge.walk(history, plan, setup.log, begun, origins)):
             own, rows = moments.relative(setup.kind)
             kept = moments.kept(origins[at])
@@ -152,7 +152,7 @@ def _moment_sums(shard: Shard, setup: Setup) -> tuple[Floats, Floats]:
 
 def _lag_sums(shard: Shard, levels: LevelTable, setup: Setup) -> tuple[Floats, Floats]:
     plan, groups = setup.plan, setup.segments
-    data = LagData(History(shard, setup.config.missing), plan, setup.log)
+    data = LagData(History.of(shard, setup.config.missing), plan, setup.log)
     width = data.width() + 1 if setup.with_lags else 0
     gram, weight = np.zeros((groups, len(plan.refit), width, width)), np.zeros((groups, len(plan.refit)))
     if setup.with_lags and len(shard):
@@ -165,7 +165,7 @@ def _lag_sums(shard: Shard, levels: LevelTable, setup: Setup) -> tuple[Floats, F
 def lessons(shard: Shard, setup: Setup) -> boosted.Lessons:
     """What a shard teaches the model of all series, in pass one."""
     teachers = boosted.sample(shard.take(usable(shard, setup.config)), setup.cells)
-    history = History(teachers, setup.config.missing)
+    history = History.of(teachers, setup.config.missing)
     return boosted.lessons(history, setup.plan, setup.kind, DECAY[setup.kind])
 
 

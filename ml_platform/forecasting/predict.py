@@ -228,7 +228,7 @@ def _adapted(known: Known, standing: Standing, out: Floats) -> dict[str, list[st
     for adapter in setup.config.adapters:
         column = setup.config.family_names.index(adapter.name)
         weighs = np.flatnonzero(known.weights[:, column] > 0)
-        history = History(standing.shard.take(weighs), setup.config.missing)
+        history = History.of(standing.shard.take(weighs), setup.config.missing)
         told = adapted.run(adapter, history, block_levels(history, setup.plan), [0], setup)
         out[weighs, :, column] = told.forecasts[:, 0]
         words = np.asarray(told.failures(adapter.name), dtype=np.str_)

@@ -5,6 +5,7 @@ Belongs here: what is wrong with a row, and whose it is. Does not belong here: l
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -42,11 +43,21 @@ class Faults:
 
     def add(self, codes: Ints, bad: Bools, reason: str, words: Callable[[int], str]) -> None:
         """Rows of series `codes` (R,), -1 for none of them, that are `bad` (R,); `words` describes one of them."""
+        if not bad.any():
+            return
         rows = np.flatnonzero(bad & (codes >= 0))
         series, first = np.unique(codes[rows], return_index=True)
         for one, row in zip(series.tolist(), rows[first].tolist(), strict=True):
             if self.reasons[one] is None:
                 self.reasons[one], self.details[one] = reason, words(row)
+
+
+@dataclass(frozen=True)
+class Stamps:
+    """Naive times (ns) of R rows: which of the different ones, which are in order, each row has (R,), -1 where it has none."""
+
+    places: Ints
+    times: pd.DatetimeIndex
 
 
 class Rows:
@@ -62,13 +73,16 @@ class Rows:
         words = lambda row: f"{self.name} row {row + 1}: {column} is {_shown(values.iloc[row])}"  # noqa: E731
         self.faults.add(self.codes, bad & self.seen, reason, words)
 
-    def times(self, config: ForecastConfig) -> pd.Series:
-        """The time column as naive times (ns); where it holds none, the series is refused and the row counts no more."""
-        found = wall_times(lenient_times(self.frame[config.time], config.frequency), config.frequency)
-        missing = found.isna().to_numpy()
+    def times(self, config: ForecastConfig) -> Stamps:
+        """The time column; where it holds no time, the series is refused and the row counts no more."""
+        given, values = pd.factorize(self.frame[config.time])
+        found = wall_times(lenient_times(pd.Series(values, dtype=values.dtype), config.frequency), config.frequency)
+        order, different = pd.factorize(found, sort=True)
+        places = np.append(order, -1)[given]
+        missing = places < 0
         self.refuse(missing, "no_time", config.time)
         self.seen &= ~missing
-        return found
+        return Stamps(places, pd.DatetimeIndex(different))
 
     def numbers(self, column: str) -> Floats:
         """A column as numbers, NaN where it is missing; what is there and is none refuses its series."""
@@ -76,27 +90,27 @@ class Rows:
         self.refuse(texts, "not_a_number", column)
         return values
 
-    def matrix(self, columns: Sequence[str]) -> Floats:
-        """Some columns as numbers, (R, K)."""
-        out = np.zeros((len(self.frame), len(columns)))
-        for place, name in enumerate(columns):
-            out[:, place] = self.numbers(name)
-        return out
+    def count(self, among: Bools | None = None) -> Ints:
+        """How many rows that count, and are `among` some (R,), each series has."""
+        mine = self.seen if among is None else self.seen & among
+        codes = self.codes if mine.all() else self.codes[mine]
+        return np.bincount(codes, minlength=len(self.faults.reasons))
 
     def refuse_doubles(self, places: Ints, column: str) -> None:
         """Rows of the series and place (R,) of an earlier row."""
-        cells = self.codes * (int(places.max(initial=0)) + 1) + places
+        width = int(places.max(initial=0)) + 1
         mine = self.seen & (self.codes >= 0)
-        ordered = np.sort(cells[mine])
-        if (ordered[1:] == ordered[:-1]).any():
-            again = pd.Series(np.where(mine, cells, -1)).duplicated().to_numpy() & mine
-            self.refuse(again, "doubled", column)
+        cells = np.where(mine, self.codes * width + places, -1)
+        taken = np.zeros(len(self.faults.reasons) * width + 1, dtype=bool)
+        taken[cells] = True
+        if taken[:-1].sum() < mine.sum():
+            self.refuse(pd.Series(cells).duplicated().to_numpy() & mine, "doubled", column)
 
 
 def as_numbers(column: pd.Series) -> tuple[Floats, Bools]:
     """Numbers of a column, NaN where there is none, and which values are there and are no numbers."""
     try:
-        return np.asarray(column.astype("float64"), dtype=np.float64), np.zeros(len(column), dtype=bool)
+        return column.astype("float64", copy=False).to_numpy(), np.zeros(len(column), dtype=bool)
     except (ValueError, TypeError):
         values = np.asarray([_number(value) for value in column], dtype=np.float64)
         return values, np.isnan(values) & column.notna().to_numpy()
@@ -138,22 +152,22 @@ def _parsed(values: Sequence[object], frequency: str) -> pd.Series:
 
 def refuse_targets(rows: Rows, target: Floats, config: ForecastConfig) -> None:
     """Values (R,) that are infinite, beyond LIMIT or, where no gap is allowed, missing; and series without any."""
-    finite = np.isfinite(target)
-    missing = np.isnan(target) if config.missing == "zero" else np.zeros(len(target), dtype=bool)
-    rows.refuse(np.isinf(target) | missing, "non_finite", config.target)
-    rows.refuse(finite & (np.abs(target) > LIMIT), "out_of_range", config.target)
-    nothing = np.bincount(rows.codes[rows.seen & finite], minlength=len(rows.faults.reasons)) == 0
-    rows.refuse(nothing[rows.codes], "no_value", config.target)
+    inside, missing = np.abs(target) <= LIMIT, np.isnan(target)  # what is missing is not inside
+    infinite = np.isinf(target)
+    rows.refuse(infinite | missing if config.missing == "zero" else infinite, "non_finite", config.target)
+    rows.refuse(~inside & ~infinite & ~missing, "out_of_range", config.target)
+    nothing = rows.count(~missing & ~infinite) == 0
+    if nothing.any():
+        rows.refuse(nothing[rows.codes], "no_value", config.target)
 
 
-def refuse_strays(rows: Rows, times: pd.Series, config: ForecastConfig) -> None:
+def refuse_strays(rows: Rows, stamps: Stamps, config: ForecastConfig) -> None:
     """Times between the steps that most rows lie on."""
-    codes, distinct = pd.factorize(times)
-    kinds, kind = np.unique(phases(pd.DatetimeIndex(distinct), config.frequency), return_inverse=True)
-    counts = np.bincount(kind[codes[rows.seen]], minlength=len(kinds))
-    counts[kinds == ""] = -1  # no step, however many
+    kinds, kind = np.unique(phases(stamps.times, config.frequency), return_inverse=True)
     if len(kinds) > 1:
-        rows.refuse(kind[codes] != counts.argmax(), "off_calendar", config.time)
+        counts = np.bincount(kind[stamps.places[rows.seen]], minlength=len(kinds))
+        counts[kinds == ""] = -1  # no step, however many
+        rows.refuse(kind[stamps.places] != counts.argmax(), "off_calendar", config.time)
 
 
 def require_company(newest: pd.Series, keys: pd.DataFrame, config: ForecastConfig) -> None:
@@ -172,10 +186,17 @@ def require_company(newest: pd.Series, keys: pd.DataFrame, config: ForecastConfi
 
 def factorize(frame: pd.DataFrame, columns: tuple[str, ...]) -> tuple[pd.DataFrame, Ints]:
     """Distinct keys in sorted order (types as given, missing ones last) and the row of each key per row of the frame."""
-    code = np.zeros(len(frame), dtype=np.int64)
+    code, parts = np.zeros(len(frame), dtype=np.int64), []
     for column in columns:
         codes, values = pd.factorize(frame[column], sort=True, use_na_sentinel=False)
         code = code * len(values) + codes
-    _, first, inverse = np.unique(code, return_index=True, return_inverse=True)
-    keys = frame.loc[first, list(columns)].reset_index(drop=True)
-    return keys, inverse.astype(np.int64)
+        parts.append(values)
+    rows, found = pd.factorize(code)
+    order = np.argsort(found)
+    places, left = np.empty_like(order), found[order]
+    places[order] = np.arange(len(order))
+    keys: dict[str, pd.Series] = {}
+    for column, values in zip(reversed(columns), reversed(parts), strict=True):
+        left, own = np.divmod(left, max(len(values), 1))
+        keys[column] = pd.Series(values.take(own), dtype=values.dtype)
+    return pd.DataFrame(keys, columns=list(columns)), places[rows]

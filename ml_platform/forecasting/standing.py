@@ -54,7 +54,7 @@ class Standing:
     @classmethod
     def of(cls, shard: Shard, setup: Setup, constants: Mapping[str, Floats], teaches: bool = False) -> "Standing":
         """From a whole history; constants (S, C) of the families that walk. teaches: whether the slopes of ridge will be learned from it."""
-        history, season, running = History(shard, setup.config.missing), setup.plan.season, Running.begun(len(shard))
+        history, season, running = History.of(shard, setup.config.missing), setup.plan.season, Running.begun(len(shard))
         level_array(history, [shard.steps], season, running)
         sums = np.stack(SeasonSums(history, season).at(shard.steps))
         walks: dict[str, Floats] = {
@@ -102,14 +102,14 @@ class Standing:
             times=shard.times[gone:],
             position=shard.position + gone,
         )
-        before = np.stack([self.history.sums[:, gone], self.history.counts[:, gone]], axis=1)
-        return replace(self, history=History(tail, "gap" if self.history.gap else "zero", before))
+        history, held = self.history, slice(gone, None)
+        later = History(tail, history.gap, history.y[:, held].copy(), history.seen[:, held].copy(), history.until(gone))
+        return replace(self, history=later)
 
     def take(self, rows: Bools) -> "Standing":
         """Of some of the series."""
-        before = np.stack([self.history.sums[rows, 0], self.history.counts[rows, 0]], axis=1)
         return Standing(
-            History(self.shard.take(rows), "gap" if self.history.gap else "zero", before),
+            self.history.take(rows),
             Running(self.running.state[:, rows], self.running.steps),
             self.seasons[:, rows],
             {name: states[rows] for name, states in self.walks.items()},

@@ -78,7 +78,7 @@ def _arrays(statistics: CohortStatistics) -> dict[str, Floats]:
     return {
         "y": standing.shard.y,
         "known": standing.shard.known,
-        "before": np.stack([history.sums[:, 0], history.counts[:, 0]], axis=1),
+        "before": history.before,
         "running": standing.running.rows(),
         "seasons": np.moveaxis(standing.seasons, 1, 0),
         **{f"walk_{name}": states for name, states in standing.walks.items()},
@@ -118,7 +118,7 @@ def _part(table: pa.Table, cohort: int, clock: dict[str, Any], fleet: Fleet) -> 
             raise StatisticsError("the statistics belong to a fleet with other features: make them from the history")
         if name in constants:
             constants[name] = values[name]
-    history = History(shard, setup.config.missing, values["before"])
+    history = History.of(shard, setup.config.missing, values["before"])
     standing = Standing(
         history,
         Running.from_rows(values["running"], int(clock["steps"])),

@@ -16,7 +16,7 @@ from bench.generator import HORIZON, Profile
 from bench.judge import Incomplete, cells, judge, objection
 from bench.plan import Fleet, plan
 from bench.rows import Truth, write_rows
-from bench.series_ridge import Design, Prior, coefficients, design, forecast, jitter
+from bench.series_ridge import Design, Prior, coefficients, design, deviations, forecast, jitter
 from bench.watch import Watch
 
 SMALL = Profile(100, 300)
@@ -31,15 +31,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def by_scikit_learn(rows: Design, prior: Prior) -> np.ndarray:
     """The same penalty as a plain ridge: (b - t)'P(b - t) is the length of a turned b, drawn to nothing."""
+    x, z, weight = deviations(rows)
     penalty = prior.rows * prior.gram
-    whole = (rows.x * rows.weight[:, None]).T @ rows.x + penalty
-    penalty = penalty + np.diag(jitter(whole))
+    penalty = penalty + np.diag(jitter(weight * x.T @ x + penalty))
     target = np.linalg.solve(penalty, prior.rows * prior.gram @ prior.coefficients)
     turn = np.linalg.inv(np.linalg.cholesky(penalty)).T
     found = Ridge(alpha=1.0, fit_intercept=False, solver="cholesky", tol=1e-12).fit(
-        rows.x @ turn, rows.z - rows.x @ target, sample_weight=rows.weight
+        x @ turn, z - x @ target, sample_weight=np.full(len(z), weight)
     )
-    return target + turn @ found.coef_
+    return np.asarray(target + turn @ found.coef_)
 
 
 def test_kernel_series_by_series_and_scikit_learn_fit_the_same_ridge(world: Path) -> None:
@@ -51,12 +51,12 @@ def test_kernel_series_by_series_and_scikit_learn_fit_the_same_ridge(world: Path
     rows = pd.concat([history, ahead]).groupby("unique_id", observed=True)
     assert len(rows) == 12
     for name, series in rows:
-        prior, found = priors[series["product"].iloc[0]], design(series, SMALL.days, HORIZON)
+        prior, found = priors[series["product"].iloc[0]], design(series, HORIZON)
         beta = coefficients(found, prior)
         assert beta == pytest.approx(betas[ids.index(name)], abs=1e-8, rel=1e-8)
         assert beta == pytest.approx(by_scikit_learn(found, prior), abs=1e-5, rel=1e-5)
         said = made.loc[made["unique_id"] == name, "mean"].to_numpy()
-        assert forecast(found, beta, series["y"].to_numpy()) == pytest.approx(said, abs=1e-8)
+        assert forecast(found, beta) == pytest.approx(said, abs=1e-8)
 
 
 def test_rows_are_whole_series_and_samples_are_nested(world: Path) -> None:

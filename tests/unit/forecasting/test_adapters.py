@@ -113,7 +113,7 @@ def test_sklearn_learns_from_rows_before_each_refit_alone(make) -> None:
     shard = prepare(history, None, make.kinds(history), None, config).shard
     fleet, (trained,) = train(shard, config)
     parts, setup = trained.parts, trained.cohort.setup
-    plan, data = setup.plan, LagData(History(shard, "zero"), setup.plan, setup.log)
+    plan, data = setup.plan, LagData(History.of(shard, "zero"), setup.plan, setup.log)
     levels = block_levels(data.history, plan)
     blocks = {back: data.block(back, levels.at(plan.origin(back))) for back in plan.blocks}
     said = np.concatenate([parts[0].backtest.past[:, :, :, 0], _ahead(fleet, shard)[:, None]], axis=1)

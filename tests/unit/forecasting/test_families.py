@@ -88,7 +88,7 @@ def by_hand(name: str, y: np.ndarray, origin: int, gap: bool) -> float:
 def test_levels_equal_a_loop_over_each_series(name: str, gap: bool) -> None:
     y = sparse(gap)
     origins = [45, 70, STEPS]
-    got = level_array(History(shard_of(y), "gap" if gap else "zero"), origins, SEASON)[:, :, LEVELS.index(name)]
+    got = level_array(History.of(shard_of(y), "gap" if gap else "zero"), origins, SEASON)[:, :, LEVELS.index(name)]
     for row in range(len(y)):
         for column, origin in enumerate(origins):
             if np.isnan(y[row, :origin]).all():
@@ -98,8 +98,8 @@ def test_levels_equal_a_loop_over_each_series(name: str, gap: bool) -> None:
 
 def test_a_series_that_has_not_begun_has_level_zero_or_none() -> None:
     y = sparse(False)
-    zero = level_array(History(shard_of(y), "zero"), [45], SEASON)[3, 0]
-    gap = level_array(History(shard_of(y), "gap"), [45], SEASON)[3, 0]
+    zero = level_array(History.of(shard_of(y), "zero"), [45], SEASON)[3, 0]
+    gap = level_array(History.of(shard_of(y), "gap"), [45], SEASON)[3, 0]
     assert (zero == 0).all()
     assert np.isnan(gap[: LEVELS.index("tsb")]).all()
 
@@ -108,7 +108,7 @@ def test_a_series_that_has_not_begun_has_level_zero_or_none() -> None:
 def test_seasonal_naive_repeats_the_last_observed_season(gap: bool) -> None:
     y = sparse(gap)
     otherwise = np.full(len(y), -1.0)
-    got = seasonal_naive(History(shard_of(y), "gap" if gap else "zero"), 70, HORIZON, SEASON, otherwise)
+    got = seasonal_naive(History.of(shard_of(y), "gap" if gap else "zero"), 70, HORIZON, SEASON, otherwise)
     for row in range(3):
         for step in range(HORIZON):
             place = [70 - cycle * SEASON + step % SEASON for cycle in range(1, 5 if gap else 2)]
@@ -118,7 +118,7 @@ def test_seasonal_naive_repeats_the_last_observed_season(gap: bool) -> None:
 
 def test_floors_are_plain() -> None:
     y = sparse(False)
-    history = History(shard_of(y), "zero")
+    history = History.of(shard_of(y), "zero")
     assert not plain_floor(history, "zero", 70, HORIZON, SEASON).any()
     np.testing.assert_allclose(
         plain_floor(history, "mean_28", 70, HORIZON, SEASON)[:, 3], np.nansum(y[:, 42:70], axis=1) / 28
@@ -128,7 +128,7 @@ def test_floors_are_plain() -> None:
 
 def test_season_sums_count_by_position() -> None:
     y = sparse(True)
-    sums, counts = SeasonSums(History(shard_of(y), "gap"), SEASON).at(45)
+    sums, counts = SeasonSums(History.of(shard_of(y), "gap"), SEASON).at(45)
     for k in range(SEASON):
         cells = y[:, k:45:SEASON]
         np.testing.assert_allclose(sums[:, k], np.nansum(cells, axis=1))

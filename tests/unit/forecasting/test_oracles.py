@@ -104,7 +104,7 @@ def ridge_rows(data: LagData, levels: LevelTable, s: int, end: int, decay: float
 def test_a_ridge_on_lags_has_the_coefficients_of_scikit_learn(shard: Shard, make, decay: float) -> None:
     """Same rows, weights and penalty."""
     setup: Setup = cohorts([shard], make.config(families=["ridge_lags"]), judging=False)[0].setup
-    pools, history = derive_pools(pool_sums(shard, setup), setup), History(shard, "zero")
+    pools, history = derive_pools(pool_sums(shard, setup), setup), History.of(shard, "zero")
     data, levels = LagData(history, setup.plan, setup.log), block_levels(history, setup.plan)
     prior, prior_gram = pools.prior[shard.segment, -1], pools.prior_gram[shard.segment, -1]
     for back, grams in running_grams(data, levels, decay):
@@ -134,7 +134,7 @@ def test_ridge_has_the_slopes_of_scikit_learn_and_levels_of_what_they_leave(shar
     """Slopes of what is left of features and response without their weighted means; of counts they say factors on the level."""
     found: Setup = cohorts([shard], make.config(families=["ridge"]), judging=False)[0].setup
     setup = replace(found, kind=kind)
-    decay, plan, history = DECAY[kind], setup.plan, History(shard, "zero")
+    decay, plan, history = DECAY[kind], setup.plan, History.of(shard, "zero")
     pools = derive_pools(pool_sums(shard, setup), setup)
     prior, pull = pools.slopes[shard.segment, -1], pools.slope_gram[shard.segment, -1]
     begun = Moments.empty(shard, plan, decay, teaches=True)
