@@ -241,8 +241,8 @@ def _quiet() -> Iterator[None]:
 CONTENDERS = {
     "kernel": Contender("kernel, whole fleet", "all", kernel),
     "kernel_ridge": Contender("kernel, ridge at given priors", "all", kernel_ridge),
-    "spark_sail": Contender("PySpark applyInPandas ridge, sail", "many", spark_sail),
-    "spark_jvm": Contender("PySpark applyInPandas ridge, jvm", "many", spark_jvm),
+    "spark_sail": Contender("PySpark applyInPandas ridge, sail", "all", spark_sail),
+    "spark_jvm": Contender("PySpark applyInPandas ridge, jvm", "all", spark_jvm),
     "sklearn_loop": Contender("scikit-learn Ridge, loop", "many", sklearn_loop),
     "global_ridge": Contender("mlforecast, global Ridge", "many", global_ridge),
     "global_lightgbm": Contender("mlforecast, global LightGBM", "many", global_lightgbm),

@@ -18,7 +18,9 @@ from ml_platform.forecasting.backtest import RIDGE_ROWS, clip_forecasts, largest
 from ml_platform.forecasting.calendar import plan_folds
 from ml_platform.forecasting.frames import prepare
 from ml_platform.forecasting.levels import History
-from ml_platform.forecasting.pools import DECAY, Pools, Setup, combine_pools, derive_pools, pool_sums
+from ml_platform.forecasting.pools import Pools, Setup, combine_pools, derive_pools, pool_sums
+
+AT_ONCE = 256  # series whose rows stay in the cache of a core
 
 
 def configuration(families: tuple[str, ...] | str) -> ForecastConfig:
@@ -73,7 +75,7 @@ def ridge(path: Path, setup: Setup, pools: Pools) -> tuple[pd.DataFrame, np.ndar
     """Ridge at given priors, fitted once on the whole history: means by series and step, coefficients (S, F)."""
     history, future = read(path)
     prepared = prepare(history, future, None, None, setup.config)
-    made = [_chunk(chunk, setup, pools) for chunk in prepared.shard.chunks()]
+    made = [_chunk(chunk, setup, pools) for chunk in prepared.shard.chunks(AT_ONCE)]
     mean, betas = (np.concatenate(parts) for parts in zip(*made, strict=True))
     ids = np.repeat(prepared.keys["unique_id"].to_numpy(), HORIZON)
     steps = np.tile(np.arange(1, HORIZON + 1), len(mean))
@@ -82,7 +84,7 @@ def ridge(path: Path, setup: Setup, pools: Pools) -> tuple[pd.DataFrame, np.ndar
 
 def _chunk(shard: Shard, setup: Setup, pools: Pools) -> tuple[np.ndarray, np.ndarray]:
     plan, history, own = setup.plan, History.of(shard, setup.config.missing), shard.segment
-    begun = kernel.Moments.empty(shard, plan, DECAY[setup.kind], teaches=True)
+    begun = kernel.Moments.empty(shard, plan, setup.kind, teaches=True)
     (moments,) = kernel.walk(history, plan, setup.log, begun, [plan.steps])
     strength = ridge_strength(pools.dispersion[own, -1], setup)
     slopes = moments.slopes(pools.slopes[own, -1], pools.slope_gram[own, -1], strength, setup.kind)

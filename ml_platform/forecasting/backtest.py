@@ -12,11 +12,10 @@ from ml_platform.forecasting import adapted, boosted, ets, lags, ridge, sparse, 
 from ml_platform.forecasting.adapted import Texts
 from ml_platform.forecasting.arrays import Bools, Shard
 from ml_platform.forecasting.calendar import Floats, Ints
-from ml_platform.forecasting.grams import solve_series
+from ml_platform.forecasting.grams import DECAY, solve_series
 from ml_platform.forecasting.lags import LagData, respond, running_grams
 from ml_platform.forecasting.levels import LEVELS, History, LevelTable, SeasonSums, responses, seasonal_naive
 from ml_platform.forecasting.pools import (
-    DECAY,
     PROFILE_VARIANCE,
     Pools,
     Setup,
@@ -141,7 +140,7 @@ def _regressed(history: History, pools: Pools, setup: Setup, past: Floats) -> Fl
     """
     plan, shard, segment = setup.plan, history.shard, history.shard.segment
     names, origins = setup.config.family_names, [plan.origin(back) for back in plan.evaluated]
-    begun, read = Moments.empty(shard, plan, DECAY[setup.kind], teaches=True), dict[str | None, boosted.Trees]()
+    begun, read = Moments.empty(shard, plan, setup.kind, teaches=True), dict[str | None, boosted.Trees]()
     slopes: Floats = np.zeros((len(shard), 0))
     for e, moments in enumerate(ridge.walk(history, plan, setup.log, begun, origins)):
         still = standstill(pools.mean[segment, e], setup)

@@ -74,7 +74,7 @@ class View:
         usual, _, recent = moments.means()
         middle, unit = usual[:, -1], moments.scale(kind) * (moments.last >= 0)
         safe, log = np.where(unit > 0, unit, 1.0), kind == "positive"
-        here = ridge.features(shard, plan, origin, end)
+        here = ridge.features(shard, plan, origin, end).transpose(0, 2, 1)
         last = seasonal_naive(history, origin, plan.horizon, plan.season, np.full(len(shard), np.nan))
         last = np.log(np.maximum(last, LEAST * np.exp(middle)[:, None])) if log else last
         before = shard.covariates(max(0, origin - 1), max(1, origin))[:, :, 0]
@@ -92,11 +92,11 @@ class View:
         return cls(np.concatenate(features, axis=2), middle, unit)
 
 
-def lessons(history: History, plan: Plan, kind: str, decay: float) -> Lessons:
+def lessons(history: History, plan: Plan, kind: str) -> Lessons:
     """All cells of a shard after the origins of the plan's blocks."""
     shard, found = history.shard, list[tuple[np.ndarray, ...]]()
     backs = range(plan.train, -1, -1)  # the future, 0, has features and no row
-    begun, z = Moments.empty(shard, plan, decay, teaches=True), responses(history, kind == "positive")
+    begun, z = Moments.empty(shard, plan, kind, teaches=True), responses(history, kind == "positive")
     walked = ridge.walk(history, plan, kind == "positive", begun, [plan.origin(back) for back in backs])
     for back, moments in zip(backs, walked, strict=True):
         origin = plan.origin(back)

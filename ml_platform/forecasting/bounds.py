@@ -42,8 +42,9 @@ def least_amount(values: Floats, kind: str) -> Floats:
     and makes millions of any later mean that is ordinary.
     """
     sizes = np.diff(values, axis=1) ** 2 if kind == "real" else values
-    often, steps = (sizes > 0).sum(axis=1), (~np.isnan(sizes)).sum(axis=1)
-    least = np.nansum(sizes, axis=1) / np.maximum(often, 1) / np.maximum(steps, 1)
+    known = ~np.isnan(sizes)
+    often, steps = (sizes > 0).sum(axis=1), known.sum(axis=1)
+    least = sizes.sum(axis=1, where=known) / np.maximum(often, 1) / np.maximum(steps, 1)
     return np.asarray(np.sqrt(least) if kind == "real" else least)
 
 

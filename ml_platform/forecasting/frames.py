@@ -58,15 +58,14 @@ class Later:
 
 
 def to_pandas(table: Table, name: str, columns: list[str]) -> pd.DataFrame:
-    """The needed columns of a pandas or Arrow table. Raises InputError where one is missing."""
-    frame = table.to_pandas() if isinstance(table, pa.Table) else table
-    missing = [column for column in columns if column not in frame.columns]
+    """The needed columns, at least, of a pandas or Arrow table, under any index. Raises InputError where one is missing."""
+    present = table.column_names if isinstance(table, pa.Table) else table.columns
+    missing = [column for column in columns if column not in present]
     if missing:
         raise InputError(
-            f"{name} lacks the columns {missing}; it has {[str(c) for c in frame.columns]}: see the configuration"
+            f"{name} lacks the columns {missing}; it has {[str(c) for c in present]}: see the configuration"
         )
-    found: pd.DataFrame = frame[columns].reset_index(drop=True)
-    return found
+    return table.select(columns).to_pandas() if isinstance(table, pa.Table) else table
 
 
 def prepare(
@@ -130,7 +129,7 @@ def _past(history: Table, config: ForecastConfig) -> pd.DataFrame:
     past = to_pandas(history, "history", [*config.series, config.time, config.target, *weight, *config.known_future])
     if past.empty:
         raise InputError("history is empty: there is nothing to forecast from")
-    if past[list(config.series)].isna().any(axis=None):
+    if any(past[column].hasnans for column in config.series):
         raise InputError(f"history holds rows without a key in {list(config.series)}: drop or name them")
     return past
 
@@ -200,15 +199,18 @@ def _attributes(static: Table | None, keys: pd.DataFrame, faults: Faults, config
     frame = to_pandas(static, "static", [*config.series, *wanted])
     rows = Rows("static", frame, match(frame, keys, config.series), faults)
     rows.refuse_doubles(np.zeros(len(frame), dtype=np.int64), config.series[-1])
-    return keys.merge(
-        frame.drop_duplicates(list(config.series)), on=list(config.series), how="left", validate="one_to_one"
-    )
+    one_each = frame[[*config.series, *wanted]].reset_index(drop=True).drop_duplicates(list(config.series))
+    return keys.merge(one_each, on=list(config.series), how="left", validate="one_to_one")
 
 
 def match(frame: pd.DataFrame, keys: pd.DataFrame, columns: tuple[str, ...]) -> Ints:
     """Row of `keys` for each row of a frame, -1 where there is none."""
     numbered = keys[list(columns)].assign(__row=np.arange(len(keys)))
-    joined = frame[list(columns)].merge(numbered, on=list(columns), how="left", validate="many_to_one")
+    joined = (
+        frame[list(columns)]
+        .reset_index(drop=True)
+        .merge(numbered, on=list(columns), how="left", validate="many_to_one")
+    )
     return joined["__row"].fillna(-1).to_numpy(dtype=np.int64)
 
 

@@ -1,6 +1,6 @@
 """Grams: what rows of regressions add up to per series, row by row, and batched solves.
 
-Belongs here: rows with features and response, their running weighted products. Does not belong here: features (ridge, lags).
+Belongs here: rows with features and response, their running weighted products, how they fade. Does not belong here: features (ridge, lags).
 """
 
 from dataclasses import dataclass
@@ -8,9 +8,11 @@ from typing import Self
 
 import numpy as np
 
+from ml_platform.forecasting.arrays import Bools
 from ml_platform.forecasting.calendar import Floats, Ints
 
 JITTER = 1e-6
+DECAY = {"counts": 0.0, "real": 0.0, "positive": 0.01}  # of a row with every step after it, by kind of values
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,14 @@ class Grams:
 
     def add(self, block: Block, first: int) -> None:
         """Take in the rows of consecutive steps, the first of which is `first`."""
-        keep, rows, self.last = faded(block.rows, first, self.last, self.decay)
+        fading = Fading.of(block.rows > 0, first, self.last, np.asarray([self.decay]))
+        rows = block.rows * fading.weights[0] if self.decay else block.rows
         both = np.concatenate([block.x, block.z[:, :, None]], axis=2)
-        self.gram *= keep[:, None, None]
-        self.weight *= keep
-        self.gram += (both * rows[:, :, None]).transpose(0, 2, 1) @ both
-        self.weight += rows.sum(axis=1)
+        self.gram *= fading.kept[:, :1, None]
+        self.weight *= fading.kept[:, 0]
+        self.gram += (both * rows[:, :, None]).transpose(0, 2, 1) @ both * fading.grown[:, :1, None]
+        self.weight += rows.sum(axis=1) * fading.grown[:, 0]
+        self.last = fading.newest
 
     def until(self, origin: int) -> tuple[Floats, Floats]:
         """Gram and weight faded to the last step before an origin, for sums over series."""
@@ -58,16 +62,29 @@ class Grams:
         return self.gram * keep[:, None, None], self.weight * keep
 
 
-def faded(rows: Floats, first: int, last: Ints, decay: float) -> tuple[Floats, Floats, Ints]:
-    """How much is kept of older rows (S,), how much is left of these (S, n), whose steps begin with the number `first`, and the newest of all (S,).
+@dataclass(frozen=True)
+class Fading:
+    """How rows of S series fade at D rates by which some of n consecutive steps are added.
 
-    A row fades by 1 - `decay` with every step between it and the newest row of its series; last (S,): the newest older one, -1 without any.
+    A row fades by its rate with every step between it and the newest row of its series, newest (S,): weights (D, n) fade to the last of the
+    steps, times grown (S, D) to the newest row, and sums of older rows are left with kept (S, D).
     """
-    steps = first + np.arange(rows.shape[1])
-    newest = np.maximum(np.where(rows > 0, steps, -1).max(axis=1, initial=-1), last)
-    if not decay:
-        return np.ones(len(rows)), rows.astype(float), newest
-    return (1.0 - decay) ** (newest - last), rows * (1.0 - decay) ** np.maximum(newest[:, None] - steps, 0), newest
+
+    weights: Floats
+    grown: Floats
+    kept: Floats
+    newest: Ints
+
+    @classmethod
+    def of(cls, seen: Bools, first: int, last: Ints, rates: Floats) -> Self:
+        """Seen (S, n): which of the steps are rows; first: the number of the first step; last (S,): of the newest row before, -1 without any."""
+        there, steps = seen.any(axis=1), seen.shape[1]
+        after = np.where(there, seen[:, ::-1].argmax(axis=1), 0)  # steps after the newest row
+        newest = np.where(there, first + steps - 1 - after, last)
+        left = 1.0 - rates
+        return cls(
+            left[:, None] ** np.arange(steps)[::-1], left ** -after[:, None], left ** (newest - last)[:, None], newest
+        )
 
 
 def solve(gram: Floats) -> Floats:

@@ -28,10 +28,10 @@ from ml_platform.forecasting.fleet import (
     significant,
     triangle_items,
 )
-from ml_platform.forecasting.grams import Grams, solve_series, symmetric
+from ml_platform.forecasting.grams import DECAY, Grams, solve_series, symmetric
 from ml_platform.forecasting.lags import LagData, running_grams, training_origins
 from ml_platform.forecasting.levels import LEVELS, History, LevelTable
-from ml_platform.forecasting.pools import DECAY, Setup
+from ml_platform.forecasting.pools import Setup
 from ml_platform.forecasting.predict import Known, fleet_places, forecast_table
 from ml_platform.forecasting.recorded import Digests, row_digests
 from ml_platform.forecasting.standing import Standing, steps_held

@@ -78,7 +78,7 @@ def responses(history: History, log: bool, first: int = 0) -> Floats:
 
     A value counts for no less than a share of the mean up to it: later ones change nothing that was seen.
     """
-    y = np.where(history.seen, history.y, np.nan)[:, first:]
+    y = np.where(history.seen[:, first:], history.y[:, first:], np.nan)
     if not log:
         return y
     steps, sums = history.counts[:, first + 1 :], history.sums[:, first + 1 :]

@@ -15,6 +15,7 @@ from ml_platform.forecasting.arrays import Shard, sum_by
 from ml_platform.forecasting.calendar import Floats, Ints, Plan, drift_window
 from ml_platform.forecasting.choice import Choice
 from ml_platform.forecasting.config import ForecastConfig
+from ml_platform.forecasting.grams import DECAY
 from ml_platform.forecasting.lags import LagData, running_grams
 from ml_platform.forecasting.levels import History, LevelTable
 from ml_platform.forecasting.ridge import Moments
@@ -23,7 +24,6 @@ Kind = Literal["counts", "positive", "real"]
 PROFILE_VARIANCE = 1 / 12  # how much season profiles differ between the series of a segment, squared
 DRIFT_VARIANCE = 1 / 200  # how much a segment's level moves against its long mean, squared
 SEGMENT_ROWS = 50.0
-DECAY = {"counts": 0.0, "real": 0.0, "positive": 0.01}
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def _moment_sums(shard: Shard, setup: Setup) -> tuple[Floats, Floats]:
     width = ridge.width(plan, shard) + 1 if setup.with_ridge else 0
     gram, weight = np.zeros((groups, len(plan.refit), width, width)), np.zeros((groups, len(plan.refit)))
     if setup.with_ridge and len(shard):
-        begun = Moments.empty(shard, plan, DECAY[setup.kind], teaches=True)
+        begun = Moments.empty(shard, plan, setup.kind, teaches=True)
         history, origins = History.of(shard, setup.config.missing), [plan.origin(back) for back in plan.refit]
         for at, moments in enumerate(ridge.walk(history, plan, setup.log, begun, origins)):
             own, rows = moments.relative(setup.kind)
@@ -166,7 +166,7 @@ def lessons(shard: Shard, setup: Setup) -> boosted.Lessons:
     """What a shard teaches the model of all series, in pass one."""
     teachers = boosted.sample(shard.take(usable(shard, setup.config)), setup.cells)
     history = History.of(teachers, setup.config.missing)
-    return boosted.lessons(history, setup.plan, setup.kind, DECAY[setup.kind])
+    return boosted.lessons(history, setup.plan, setup.kind)
 
 
 def block_levels(history: History, plan: Plan) -> LevelTable:

@@ -12,12 +12,12 @@ import numpy as np
 
 from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.calendar import Floats, Ints, Plan, drift_window
-from ml_platform.forecasting.features import calendar_features, calendar_width, covariate_features
-from ml_platform.forecasting.grams import solve, solve_series
+from ml_platform.forecasting.features import calendar_features, calendar_width
+from ml_platform.forecasting.grams import DECAY, Fading, solve, solve_series
 from ml_platform.forecasting.levels import History, responses
 
 NAME = "ridge"
-STEPS = 128  # whose rows are made at once
+STEPS = 128  # whose rows are made at once, to stay in a cache
 SLOW = 16  # times as long as the recent mean looks back, the slow one does
 RECENT = 0.75  # share of the recent mean in the level, the rest is the slow mean
 CONSTANT = 1e-9  # of a column's mean square: with less variance it is the same all the time
@@ -30,15 +30,34 @@ def width(plan: Plan, shard: Shard) -> int:
 
 
 def features(shard: Shard, plan: Plan, start: int, end: int) -> Floats:
-    """Calendar, covariates and whether they are known, of steps [start, end): (S, n, F)."""
-    calendar = calendar_features(shard, plan, start, end)
-    known = covariate_features(shard, start, end)
-    return np.concatenate([np.broadcast_to(calendar, (len(shard), *calendar.shape)), known], axis=2)
+    """Calendar, covariates (0 where unknown) and whether they are known, of steps [start, end): (S, F, n)."""
+    out = np.empty((len(shard), width(plan, shard), end - start))
+    _describe(shard, plan, start, out)
+    return out
+
+
+def rows(shard: Shard, plan: Plan, start: int, z: Floats) -> Floats:
+    """1, features and response of steps from `start` on with responses z (S, n), (S, F + 2, n); all of them 0 where z is NaN."""
+    seen, out = ~np.isnan(z), np.empty((len(shard), width(plan, shard) + 2, z.shape[1]))
+    out[:, 0], out[:, -1] = 1.0, np.where(seen, z, 0.0)
+    _describe(shard, plan, start, out[:, 1:-1])
+    if not seen.all():
+        out *= seen[:, None]
+    return out
+
+
+def _describe(shard: Shard, plan: Plan, start: int, out: Floats) -> None:
+    end, covariates = start + out.shape[2], calendar_width(plan)
+    known = covariates + shard.known.shape[1]
+    values = shard.covariates(start, end)
+    there = ~np.isnan(values)
+    out[:, :covariates] = calendar_features(shard, plan, start, end).T
+    out[:, covariates:known], out[:, known:] = np.where(there, values, 0.0), there
 
 
 @dataclass
 class Moments:
-    """Products of 1, features and response, summed over the observed steps of S series up to `last` (S,), -1 where there is none.
+    """Products of rows, see `rows`, summed over the observed steps of S series up to `last` (S,), -1 where there is none.
 
     gram (S, F + 2, F + 2), or its first row alone (S, 1, F + 2), fades by `decay` with every step between a row and the last one; moving
     (S, 2, F + 2), the products with 1 twice, by `rates`, a slow and a recent one. Rows are added in place.
@@ -51,38 +70,30 @@ class Moments:
     rates: tuple[float, float]
 
     @classmethod
-    def empty(cls, shard: Shard, plan: Plan, decay: float, teaches: bool) -> Self:
-        """Without rows; one that does not teach holds the first row of grams alone."""
+    def empty(cls, shard: Shard, plan: Plan, kind: str, teaches: bool) -> Self:
+        """Without rows; of one that does not teach the first row of grams may be enough."""
         size, columns, window = len(shard), width(plan, shard) + 2, drift_window(plan.season)
-        gram, moving = np.zeros((size, columns if teaches else 1, columns)), np.zeros((size, 2, columns))
-        rates = (2.0 / (SLOW * window + 1.0), 2.0 / (window + 1.0))
-        return cls(gram, moving, np.full(size, -1, dtype=np.int64), decay, rates)
+        whole = teaches or kind == "real"
+        gram, moving = np.zeros((size, columns if whole else 1, columns)), np.zeros((size, 2, columns))
+        recent = (2.0 / (SLOW * window + 1.0), 2.0 / (window + 1.0))
+        return cls(gram, moving, np.full(size, -1, dtype=np.int64), DECAY[kind], recent)
 
     @classmethod
     def none(cls, size: int) -> Self:
         """Of series that no ridge forecasts."""
         return cls(np.zeros((size, 0, 0)), np.zeros((size, 2, 0)), np.full(size, -1, dtype=np.int64), 0.0, (0.0, 0.0))
 
-    def add(self, x: Floats, z: Floats, first: int) -> None:
-        """Take in features (S, n, F) and responses (S, n), NaN where not observed, of steps of which the first has the number `first`."""
-        seen = ~np.isnan(z)
-        columns = np.concatenate([np.ones((*z.shape, 1)), x, np.where(seen, z, 0.0)[:, :, None]], axis=2)
-        if not seen.all():
-            columns *= seen[:, :, None]
-        back, there = np.arange(z.shape[1])[::-1], seen.any(axis=1)  # steps from a row to the last of these
-        gap = np.where(there, seen[:, ::-1].argmax(axis=1), 0)
-        newest = np.where(there, first + z.shape[1] - 1 - gap, self.last)
-        decays = 1.0 - np.asarray([self.decay, *self.rates])
-        kept, grown = decays ** (newest - self.last)[:, None], decays ** -gap[:, None]
-        weights = decays[:, None] ** back
-        left = columns[:, :, : self.gram.shape[1]]
+    def add(self, rows: Floats, first: int) -> None:
+        """Take in rows (S, F + 2, n) of steps of which the first has the number `first`."""
+        fading = Fading.of(rows[:, 0] > 0, first, self.last, np.asarray([self.decay, *self.rates]))
+        left = rows[:, : self.gram.shape[1]]
         if self.decay:
-            left = left * weights[0, :, None]
-        self.gram *= kept[:, :1, None]
-        self.gram += left.transpose(0, 2, 1) @ columns * grown[:, :1, None]
-        self.moving *= kept[:, 1:, None]
-        self.moving += weights[1:] @ columns * grown[:, 1:, None]
-        self.last = newest
+            left = left * fading.weights[0]
+        self.gram *= fading.kept[:, :1, None]
+        self.gram += left @ rows.transpose(0, 2, 1) * fading.grown[:, :1, None]
+        self.moving *= fading.kept[:, 1:, None]
+        self.moving += (rows @ fading.weights[1:].T).transpose(0, 2, 1) * fading.grown[:, 1:, None]
+        self.last = fading.newest
 
     def kept(self, origin: int) -> Floats:
         """How much of the products is left at the last step before an origin, (S,), for sums over series."""
@@ -132,28 +143,28 @@ class Moments:
         return solve_series(self.relative(kind)[0], prior, prior_gram, strength)
 
     def forecast(self, x: Floats, slopes: Floats, otherwise: Floats, kind: str) -> Floats:
-        """Responses (S, H) to features (S, H, F), given relative slopes (S, F); `otherwise` (S,) where a series has no row.
+        """Responses (S, H) to features (S, F, H), given relative slopes (S, F); `otherwise` (S,) where a series has no row.
 
         The level of a series is what slopes leave of its means: of counts they say factors, else differences.
         """
         usual, *means = self.means()
         if kind == "counts":
-            centre = _effect(usual[:, None, :-1], slopes)
-            factors = (1.0 + _effect(one[:, None, :-1], slopes) - centre for one in means)
+            centre = _effect(usual[:, :-1, None], slopes)
+            factors = (1.0 + _effect(one[:, :-1, None], slopes) - centre for one in means)
             slow, recent = (one[:, -1] / np.maximum(by[:, 0], LEAST) for one, by in zip(means, factors, strict=True))
             level = slow + RECENT * (recent - slow)
             said = level[:, None] * (1.0 + _effect(x, slopes) - centre)
         else:
             own = slopes * self.scale(kind)[:, None]
-            slow, recent = (one[:, -1] - _effect(one[:, None, :-1], own)[:, 0] for one in means)
+            slow, recent = (one[:, -1] - _effect(one[:, :-1, None], own)[:, 0] for one in means)
             level = slow + RECENT * (recent - slow)
             said = level[:, None] + _effect(x, own)
         return np.where(self.last[:, None] < 0, otherwise[:, None], said)
 
 
 def _effect(x: Floats, slopes: Floats) -> Floats:
-    """What slopes (S, F) say of features (S, n, F): (S, n)."""
-    return np.asarray((x @ slopes[:, :, None])[:, :, 0])
+    """What slopes (S, F) say of features (S, F, n): (S, n)."""
+    return np.asarray((slopes[:, None] @ x)[:, 0])
 
 
 def walk(history: History, plan: Plan, log: bool, moments: Moments, origins: Sequence[int]) -> Iterator[Moments]:
@@ -162,15 +173,15 @@ def walk(history: History, plan: Plan, log: bool, moments: Moments, origins: Seq
     for origin in origins:
         while at < origin:
             end = min(at + STEPS, origin)
-            moments.add(features(history.shard, plan, at, end), z[:, at:end], at)
+            moments.add(rows(history.shard, plan, at, z[:, at:end]), at)
             at = end
         yield moments
 
 
 def later(moments: Moments, history: History, plan: Plan, log: bool, number: int) -> Moments:
     """The moments after the last step of a history, which has this number among all steps."""
-    steps, following = history.shard.steps, deepcopy(moments)
-    following.add(features(history.shard, plan, steps - 1, steps), responses(history, log, steps - 1), number)
+    last, following = history.shard.steps - 1, deepcopy(moments)
+    following.add(rows(history.shard, plan, last, responses(history, log, last)), number)
     return following
 
 

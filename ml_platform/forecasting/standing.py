@@ -15,7 +15,7 @@ from ml_platform.forecasting.arrays import Bools, Shard
 from ml_platform.forecasting.backtest import WALKS, largest_value
 from ml_platform.forecasting.calendar import Floats, Times, window
 from ml_platform.forecasting.levels import MEANS, History, SeasonSums, level_array, levels_at, responses
-from ml_platform.forecasting.pools import DECAY, Setup
+from ml_platform.forecasting.pools import Setup
 from ml_platform.forecasting.ridge import Moments
 from ml_platform.forecasting.running import Running
 from ml_platform.forecasting.sparse import Tally
@@ -64,7 +64,7 @@ class Standing:
             walks[name] = WALKS[name].advance(states, 0, responses(history, setup.log), constants[name], season)
         moments = Moments.none(len(shard))
         if setup.with_moments:
-            begun = Moments.empty(shard, setup.plan, DECAY[setup.kind], teaches or setup.kind == "real")
+            begun = Moments.empty(shard, setup.plan, setup.kind, teaches)
             (moments,) = ridge.walk(history, setup.plan, setup.log, begun, [shard.steps])
         squares = np.diff(shard.y, axis=1) ** 2
         known = ~np.isnan(squares)

@@ -17,10 +17,10 @@ from ml_platform.forecasting.backtest import WALKS
 from ml_platform.forecasting.calendar import Floats
 from ml_platform.forecasting.fleet import Fleet, of_cohort
 from ml_platform.forecasting.fleet_statistics import Statistics
-from ml_platform.forecasting.grams import Grams, symmetric, upper_triangle
+from ml_platform.forecasting.grams import DECAY, Grams, symmetric, upper_triangle
 from ml_platform.forecasting.increment import REGRESSIONS, CohortStatistics, Lessons
 from ml_platform.forecasting.levels import History
-from ml_platform.forecasting.pools import DECAY, Setup
+from ml_platform.forecasting.pools import Setup
 from ml_platform.forecasting.predict import Known, fleet_places
 from ml_platform.forecasting.ridge import Moments
 from ml_platform.forecasting.running import Running
@@ -145,7 +145,7 @@ def _part(table: pa.Table, cohort: int, clock: dict[str, Any], fleet: Fleet) -> 
 def _moments(shard: Shard, values: dict[str, Floats], setup: Setup) -> Moments:
     if not setup.with_moments:
         return Moments.none(len(shard))
-    empty = Moments.empty(shard, setup.plan, DECAY[setup.kind], teaches=True)
+    empty = Moments.empty(shard, setup.plan, setup.kind, teaches=True)
     moving, last = values["moving"].reshape(empty.moving.shape), values["moments_last"][:, 0].astype(np.int64)
     return replace(empty, gram=symmetric(values["moments"], empty.gram.shape[-1]), moving=moving, last=last)
 

@@ -14,11 +14,11 @@ from ml_platform.forecasting import ets, ridge, theta
 from ml_platform.forecasting.arrays import Shard, sum_by
 from ml_platform.forecasting.cohorts import cohorts
 from ml_platform.forecasting.frames import prepare
-from ml_platform.forecasting.grams import JITTER, solve_series
+from ml_platform.forecasting.grams import DECAY, JITTER, solve_series
 from ml_platform.forecasting.hierarchy import Level, reconciled
 from ml_platform.forecasting.lags import LagData, running_grams, training_origins
 from ml_platform.forecasting.levels import History, LevelTable, responses
-from ml_platform.forecasting.pools import DECAY, Setup, block_levels, derive_pools, pool_sums
+from ml_platform.forecasting.pools import Setup, block_levels, derive_pools, pool_sums
 from ml_platform.forecasting.ridge import RECENT, SLOW, Moments
 from ml_platform.forecasting.walk import Walk
 
@@ -137,23 +137,23 @@ def test_ridge_has_the_slopes_of_scikit_learn_and_levels_of_what_they_leave(shar
     decay, plan, history = DECAY[kind], setup.plan, History.of(shard, "zero")
     pools = derive_pools(pool_sums(shard, setup), setup)
     prior, pull = pools.slopes[shard.segment, -1], pools.slope_gram[shard.segment, -1]
-    begun = Moments.empty(shard, plan, decay, teaches=True)
+    begun = Moments.empty(shard, plan, kind, teaches=True)
     (moments,) = ridge.walk(history, plan, setup.log, begun, [plan.steps])
     slopes, z = moments.slopes(prior, pull, np.full(len(shard), 40.0), kind), responses(history, setup.log)
     x, window = ridge.features(shard, plan, 0, plan.steps + plan.horizon), 4 * plan.season
-    said = moments.forecast(x[:, plan.steps :], slopes, np.zeros(len(shard)), kind)
+    said = moments.forecast(x[:, :, plan.steps :], slopes, np.zeros(len(shard)), kind)
     for s in range(len(shard)):
         seen = np.flatnonzero(~np.isnan(z[s]))
         fading = (seen[-1] - seen).astype(float)
         weight, *means = ((1.0 - one) ** fading for one in (decay, 2 / (SLOW * window + 1), 2 / (window + 1)))
-        own, response = x[s, seen], z[s, seen]
+        own, response = x[s][:, seen].T, z[s, seen]
         mean = np.average(response, weights=weight)
         scale = {"counts": mean, "real": np.sqrt(np.average(response**2, weights=weight)), "positive": 1.0}[kind]
         rows = weight * (1.0 if kind == "positive" else scale)
         centred, rest = own - np.average(own, axis=0, weights=weight), (response - mean) / scale
         peer = peer_coefficients(centred, rest, rows, 40.0 * pull[s], prior[s])
         np.testing.assert_allclose(slopes[s], peer, rtol=1e-7, atol=1e-8)
-        ahead = x[s, plan.steps :] @ peer
+        ahead = peer @ x[s][:, plan.steps :]
         if kind == "counts":
             centre = np.average(own, axis=0, weights=weight) @ peer
             slow, fast = (
