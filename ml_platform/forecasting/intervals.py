@@ -20,6 +20,11 @@ CLASS_CELLS = 400.0  # residuals of the segment that a class counts for its own
 EVEN_CELLS = 20.0  # residuals of a bell that a segment counts for its own
 STEP_CELLS = 200.0  # residuals of all steps that a step counts for its own
 QUARTILES = 2 * NormalDist().inv_cdf(0.75)  # from quartile to quartile of a bell, in standard deviations
+ENOUGH = 16  # origins; with fewer, intervals are wider
+SHARED, SHARED_ORIGINS = (
+    0.25,
+    2.0,
+)  # share of an error's variance that all series of an origin have in common, and the origins it counts for
 CLASSES = 4  # series of a segment are compared with those of a like level
 BELL = {"counts": 1.0, "positive": 0.5, "real": 1.0}  # standard deviation of residuals where nothing is known, in units
 
@@ -102,7 +107,34 @@ def measure(told: Residuals, setup: Setup) -> Spreads:
     counts = _counts(
         np.maximum(mean, least[:, None, None]), told, segment * CLASSES + classes, groups, quantile_levels(setup.config)
     )
+    wider = _widening(residual, segment, groups)
+    series, group = _wider(series, wider[segment]), _wider(group, wider[:, None])
     return Spreads(series, group, steps, factor, point, group_point, edges, least, *counts)
+
+
+def _widening(residual: Floats, segment: Ints, groups: int) -> Floats:
+    """How much wider intervals of a segment are whose residuals (N, J, H) come from fewer than ENOUGH origins, (G,).
+
+    All errors of an origin have a part in common, whose spread J draws tell: Student's t of them asks for about 1 + 2 / J times the variance, at
+    80 %. How large a share of the variance that part is, the origins tell, drawn to SHARED.
+    """
+    seen = ~np.isnan(residual)
+    cells = sum_by(seen.sum(axis=2).astype(float), segment, groups)
+    total, squares = (sum_by(np.nan_to_num(one).sum(axis=2), segment, groups) for one in (residual, residual**2))
+    origins, everything = (cells > 0).sum(axis=1), np.maximum(cells.sum(axis=1), 1.0)
+    mean = total.sum(axis=1) / everything
+    variance = np.maximum(squares.sum(axis=1) / everything - mean**2, 1e-12)
+    by_chance = variance[:, None] / np.maximum(cells, 1.0)
+    apart = np.where(cells > 0, (total / np.maximum(cells, 1.0) - mean[:, None]) ** 2 - by_chance, 0.0)
+    shared = np.clip(apart.sum(axis=1) / variance, 0.0, origins)
+    drawn = (shared + SHARED_ORIGINS * SHARED) / (origins + SHARED_ORIGINS)
+    return np.sqrt((1.0 + 2.0 * drawn / np.clip(origins, 1, ENOUGH)) / (1.0 + 2.0 * drawn / ENOUGH))
+
+
+def _wider(quantiles: Floats, factor: Floats) -> Floats:
+    """Quantiles (..., Q), the median last, so much farther from it (...)."""
+    middle = quantiles[..., -1:]
+    return middle + (quantiles - middle) * factor[..., None]
 
 
 def _flat(values: Floats) -> Floats:

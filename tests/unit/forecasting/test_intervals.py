@@ -58,6 +58,39 @@ def test_bounds_cover_fresh_draws(kind: Kind) -> None:
     assert 0.75 < inside.mean() < 0.85
 
 
+def drawn(rng: np.random.Generator, origins: int, shared: float) -> tuple[np.ndarray, np.ndarray]:
+    """Means (120, J, 6), and actual values whose errors of an origin have so much of their variance in common."""
+    mean = np.full((120, origins, 6), 30.0)
+    common = rng.normal(size=(1, origins, 1)) * np.sqrt(shared)
+    return mean, mean + 5.0 * (common + rng.normal(size=mean.shape) * np.sqrt(1.0 - shared))
+
+
+def test_fewer_origins_make_wider_intervals_the_more_their_errors_have_in_common() -> None:
+    setup = setup_of("real")
+
+    def widths(origins: int, shared: float) -> tuple[float, float]:
+        """Mean width of the 80 % interval over what the residuals alone say, and how often it holds what the next origin brings."""
+        ratios, held = [], []
+        for seed in range(60):
+            rng = np.random.default_rng([seed, origins])
+            mean, actual = drawn(rng, origins, shared)
+            known = told(mean, actual)
+            bounds = measure(known, setup).law(known, np.full(120, 100.0)).bounds(mean[:, 0], setup)
+            alone = np.subtract(*np.quantile((actual - mean).ravel(), (0.9, 0.1)))
+            _, fresh = drawn(rng, 1, shared)
+            ratios.append(float((bounds[:, :, 2] - bounds[:, :, 1]).mean() / alone))
+            held.append(float(((bounds[:, :, 1] <= fresh[:, 0]) & (fresh[:, 0] <= bounds[:, :, 2])).mean()))
+        return float(np.mean(ratios)), float(np.mean(held))
+
+    (many, covers_many), (few, covers_few) = widths(16, 0.6), widths(3, 0.6)
+    assert few > 1.05 * many
+    assert covers_few > 0.70
+    apart, covers_apart = widths(3, 0.0)
+    assert apart < 1.02 * widths(16, 0.0)[0]
+    assert all(0.76 < one < 0.84 for one in (covers_many, covers_apart))
+    assert widths(1, 0.0)[0] > 1.05 * apart  # one origin does not tell what it has in common
+
+
 def test_later_steps_are_wider_where_errors_grow() -> None:
     rng = np.random.default_rng(2)
     mean = np.full((300, 10, 6), 20.0)
@@ -77,10 +110,12 @@ def test_the_point_for_mape_has_the_least_percentage_error() -> None:
     assert spreads.point[0] < 1.0
 
 
-def test_without_residuals_bounds_are_those_of_a_bell() -> None:
+def test_without_residuals_bounds_are_those_of_a_bell_and_as_wide_as_with_one_origin() -> None:
     empty, setup = np.zeros((3, 0, 6)), setup_of("counts")
     spreads = spreads_of(empty, empty, setup)
-    assert spreads.series[0].tolist() == pytest.approx([-1.960, -1.282, 1.282, 1.960, 0.0], abs=0.001)
+    wider = np.sqrt(1.5 / (1.0 + 0.5 / 16))  # a quarter of the variance is held to be common
+    bell = np.array([-1.960, -1.282, 1.282, 1.960, 0.0])
+    assert spreads.series[0].tolist() == pytest.approx((wider * bell).tolist(), abs=0.002)
     assert (spreads.steps == 1).all()
 
 
