@@ -77,7 +77,7 @@ class Fading:
 
     @classmethod
     def of(cls, seen: Bools, first: int, last: Ints, rates: Floats) -> Self:
-        """Seen (S, n): which of the steps are rows; first: the number of the first step; last (S,): of the newest row before, -1 without any."""
+        """Of steps that are rows where `seen` (S, n); first: number of the first step; last (S,): that of the newest row before, -1 without any."""
         there, steps = seen.any(axis=1), seen.shape[1]
         after = np.where(there, seen[:, ::-1].argmax(axis=1), 0)  # steps after the newest row
         newest = np.where(there, first + steps - 1 - after, last)

@@ -21,10 +21,8 @@ EVEN_CELLS = 20.0  # residuals of a bell that a segment counts for its own
 STEP_CELLS = 200.0  # residuals of all steps that a step counts for its own
 QUARTILES = 2 * NormalDist().inv_cdf(0.75)  # from quartile to quartile of a bell, in standard deviations
 ENOUGH = 16  # origins; with fewer, intervals are wider
-SHARED, SHARED_ORIGINS = (
-    0.25,
-    2.0,
-)  # share of an error's variance that all series of an origin have in common, and the origins it counts for
+SHARED = 0.25  # share of an error's variance that all series of an origin have in common, where nothing is known
+SHARED_ORIGINS = 2.0  # that say so
 CLASSES = 4  # series of a segment are compared with those of a like level
 BELL = {"counts": 1.0, "positive": 0.5, "real": 1.0}  # standard deviation of residuals where nothing is known, in units
 
