@@ -41,7 +41,7 @@ def world(profile: Profile, config: ForecastConfig) -> Shard:
     times = np.asarray(pd.date_range(FIRST, periods=profile.days + HORIZON))
     ids = np.asarray([f"{number:06d}" for number in range(profile.series)], dtype=object)
     segments = tuple(f"{product:02d}" for product in range(PRODUCTS))
-    cells = Cells(y, known, None, (~np.isnan(y)).sum(axis=1))
+    cells = Cells(y, known, None, (~np.isnan(y)).sum(axis=1), np.zeros((profile.series, 0)))
     return lay_out(ids, cells, (whole["product"].astype(np.int64), segments), times, config)
 
 

@@ -15,7 +15,7 @@ import pyarrow.dataset as ds
 from ml_platform.forecasting.arrays import Shard, carry_forward
 from ml_platform.forecasting.calendar import last_whole_day, step_times
 from ml_platform.forecasting.config import ForecastConfig
-from ml_platform.forecasting.layout import Cells, lay_out, segment_codes
+from ml_platform.forecasting.layout import Cells, attribute_numbers, lay_out, segment_codes
 from ml_platform.forecasting.screening import LIMIT
 from ml_platform.lake import Lake
 from ml_platform.lake.names import SERIES_PANEL
@@ -118,7 +118,8 @@ def _panel(series: pa.Table, cells: PanelRows, grid: pd.DatetimeIndex, config: F
     frame = series.to_pandas()[sound].reset_index(drop=True)
     known[~np.isfinite(known)] = np.nan
     carry_forward(known)
-    layout = Cells(y, known, weight, frame["active_days"].to_numpy(dtype=np.int64))
+    static = attribute_numbers([frame.get(name) for name in config.attributes], len(frame))
+    layout = Cells(y, known, weight, frame["active_days"].to_numpy(dtype=np.int64), static)
     segments = segment_codes([frame.get(name) for name in config.segments], len(frame))
     shard = lay_out(ids[sound], layout, segments, np.asarray(grid.values), config)
     return Panel(shard, tuple(ids[~sound].tolist()))

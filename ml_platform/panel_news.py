@@ -16,7 +16,7 @@ from ml_platform.forecasting.arrays import Bools, carry_forward
 from ml_platform.forecasting.calendar import Floats, first_position
 from ml_platform.forecasting.config import ForecastConfig
 from ml_platform.forecasting.fleet_statistics import Statistics
-from ml_platform.forecasting.layout import segment_codes
+from ml_platform.forecasting.layout import attribute_numbers, segment_codes
 from ml_platform.forecasting.screening import LIMIT
 from ml_platform.lake import Lake
 from ml_platform.lake.errors import GoneError
@@ -139,11 +139,12 @@ def _known_late(
 
 
 def _still_listed(series: pa.Table, old: Statistics, config: ForecastConfig, grid: pd.DatetimeIndex) -> Bools:
-    """Whether series are expected, of the segment that they were of, and begin where they did, (S,)."""
+    """Whether series are expected, of the segment and attributes that they were of, and begin where they did, (S,)."""
     place = pd.Index(series["series_id"].to_pandas()).get_indexer(pd.Index(old.series_id))
     frame = series.to_pandas().iloc[np.maximum(place, 0)].reset_index(drop=True)
     codes, names = segment_codes([frame.get(name) for name in config.segments], len(frame))
-    listed = (place >= 0) & (np.asarray(names, dtype=object)[codes] == old.segment)
+    static = attribute_numbers([frame.get(name) for name in config.attributes], len(frame))
+    listed = (place >= 0) & (np.asarray(names, dtype=object)[codes] == old.segment) & _equal(static, old.static)
     if config.missing != "zero":
         return np.asarray(listed)
     days, begin = pd.DatetimeIndex(frame["first_date"]), old.steps - old.counts

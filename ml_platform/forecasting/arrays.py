@@ -23,6 +23,7 @@ class Shard:
     y (S, T): NaN = not observed, also before the first step of a series. known (S, K, T + H): NaN = unknown; the oldest may be left out.
     first (S,): first observed step, T where there is none. active (S,): observed dates with a row.
     weight (S, back + 1): fleet weight at the origin `back` horizons before the end. segment (S,): code into `segments`.
+    static (S, A): attributes as numbers, NaN where unknown.
     times (T + H,): naive times of the steps. position: number of step 0 since the epoch, which ties seasons and blocks to the calendar.
     """
 
@@ -32,6 +33,7 @@ class Shard:
     first: Ints
     active: Ints
     weight: Floats
+    static: Floats
     segment: Ints
     segments: tuple[str, ...]
     times: Times
@@ -51,7 +53,7 @@ class Shard:
 
     def take(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_] | slice) -> "Shard":
         """The same shard with some of its series."""
-        parts = ("series_id", "y", "known", "first", "active", "weight", "segment")
+        parts = ("series_id", "y", "known", "first", "active", "weight", "static", "segment")
         return replace(self, **{name: getattr(self, name)[rows] for name in parts})
 
     def working(self) -> "Shard":

@@ -79,7 +79,7 @@ class View:
         last = np.log(np.maximum(last, LEAST * np.exp(middle)[:, None])) if log else last
         before = shard.covariates(max(0, origin - 1), max(1, origin))[:, :, 0]
         level = middle if log else np.log(safe)
-        by_series = np.column_stack([(recent[:, -1] - middle) / safe, level, segment, before])
+        by_series = np.column_stack([(recent[:, -1] - middle) / safe, level, segment, before, shard.static])
         by_step = np.stack([steps, (shard.position + origin + steps) % plan.season * plan.seasonal], axis=1)
         calendar = here.shape[2] - 2 * shard.known.shape[1]
         features = [

@@ -74,7 +74,9 @@ class ForecastConfig(BaseModel):
     min_active_days: int = Field(default=10, ge=1, description="fewer: not judged, forecast by segment fallback")
     weight: Name | None = Field(default=None, description="column that weighs series in fleet metrics")
     known_future: Names = Field(default=(), description="covariates whose future values are known")
-    static: Names = Field(default=(), description="attributes per series")
+    static: Names = Field(
+        default=(), description="attributes per series: segments and sums may name them, boosted trees see the others"
+    )
     segments: Names = Field(default=(), description="key columns or static attributes whose values share priors")
     sums: Levels = Field(
         default=(), description="key columns or static attributes to sum by; an empty list is the total"
@@ -177,6 +179,11 @@ class ForecastConfig(BaseModel):
         """The same configuration with some of its families alone."""
         plain = tuple(name for name in FAMILIES if name in names)
         return self.model_copy(update={"families": (*plain, *(one for one in self.adapters if one.name in names))})
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """The static attributes that tell series of a segment apart."""
+        return tuple(name for name in self.static if name not in self.segments)
 
     @property
     def sum_columns(self) -> tuple[str, ...]:

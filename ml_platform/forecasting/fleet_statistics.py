@@ -80,6 +80,11 @@ class Statistics:
         return self._whole([np.asarray(one.segments, dtype=object)[one.segment] for one in self._shards])
 
     @property
+    def static(self) -> Floats:
+        """Attributes of each series, (S, A)."""
+        return self._whole([one.static for one in self._shards])
+
+    @property
     def digests(self) -> Digests:
         return np.asarray(self._whole([one.digests for one in self.parts]))
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 from ml_platform.forecasting.arrays import Bools, Shard, carry_forward, numbered, scatter
 from ml_platform.forecasting.calendar import Floats, Ints, step_times, wall_times
 from ml_platform.forecasting.config import ForecastConfig
-from ml_platform.forecasting.layout import Cells, lay_out, segment_codes
+from ml_platform.forecasting.layout import Cells, attribute_numbers, lay_out, segment_codes
 from ml_platform.forecasting.screening import (
     LIMIT,
     Faults,
@@ -36,7 +36,7 @@ Table: TypeAlias = pd.DataFrame | pa.Table
 class Prepared:
     """Arrays of the series that can be used, whose keys are `keys` (row s is series s), and how their covariates were filled.
 
-    attributes: keys with the static attributes that segments and sums ask for, in the same order. refused: key columns, reason and detail of
+    attributes: keys with the static attributes, in the same order. refused: key columns, reason and detail of
     the others. unseen: rows after the origin, which nothing was made of.
     """
 
@@ -94,7 +94,8 @@ def prepare(
     marks = _filled(known, len(grid) - config.horizon)
     attributes = attributes[sound].reset_index(drop=True)
     segments = segment_codes([attributes.get(name) for name in config.segments], len(kept))
-    laid = cells.lay(rows.target[own], None if rows.weight is None else rows.weight[own], known)
+    static = attribute_numbers([attributes.get(name) for name in config.attributes], len(kept))
+    laid = cells.lay(rows.target[own], None if rows.weight is None else rows.weight[own], known, static)
     shard = lay_out(numbered(len(kept)), laid, segments, np.asarray(grid), config)
     refused = keys.assign(reason=faults.reasons, detail=faults.details)[faults.any].reset_index(drop=True)
     return Prepared(shard, kept, attributes, marks, refused, rows.unseen)
@@ -192,8 +193,8 @@ def _later(future: Table | None, keys: pd.DataFrame, faults: Faults, config: For
 
 
 def _attributes(static: Table | None, keys: pd.DataFrame, faults: Faults, config: ForecastConfig) -> pd.DataFrame:
-    """Keys with the attributes that segments and sums ask for, missing where `static` lacks a series."""
-    wanted = [name for name in config.static if any(name in names for names in (config.segments, *config.sums))]
+    """Keys with the static attributes, missing where `static` lacks a series."""
+    wanted = list(config.static)
     if static is None or not wanted:
         return keys.assign(**dict.fromkeys(wanted))
     frame = to_pandas(static, "static", [*config.series, *wanted])
@@ -245,7 +246,7 @@ class _Cells:
                 known[rows[inside], column, step[inside]] = _measured(each[inside])
         return known
 
-    def lay(self, target: Floats, weight: Floats | None, known: Floats) -> Cells:
+    def lay(self, target: Floats, weight: Floats | None, known: Floats, static: Floats) -> Cells:
         """The history as dense arrays."""
         shape = (self.size, len(self.grid) - self.config.horizon)
         weights = None if weight is None else np.nan_to_num(weight, posinf=0.0, neginf=0.0)
@@ -254,6 +255,7 @@ class _Cells:
             known=known,
             weight=None if weights is None else scatter(shape, self.codes, self.at, weights),
             active=np.bincount(self.codes[~np.isnan(target)], minlength=self.size).astype(np.int64),
+            static=static,
         )
 
 

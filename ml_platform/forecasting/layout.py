@@ -1,8 +1,9 @@
-"""Dense arrays become a Shard: first steps, missing rule, fleet weights, segments.
+"""Dense arrays become a Shard: first steps, missing rule, fleet weights, segments, attributes.
 
 Belongs here: what reading tables (frames) and reading the lake's panel share. Does not belong here: either table.
 """
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,15 +20,16 @@ MISSING_ATTRIBUTE = "none"
 
 @dataclass(frozen=True)
 class Cells:
-    """Values of S series, T observed steps, K covariates, H steps of horizon.
+    """Values of S series, T observed steps, K covariates, H steps of horizon, A attributes.
 
-    y (S, T) and weight (S, T): NaN where there is no row. known (S, K, T + H): NaN = unknown. active (S,): dates with a row.
+    y (S, T) and weight (S, T): NaN where there is no row. known (S, K, T + H): NaN = unknown. active (S,): dates with a row. static (S, A).
     """
 
     y: Floats
     known: Floats
     weight: Floats | None
     active: Ints
+    static: Floats
 
 
 def lay_out(
@@ -43,7 +45,18 @@ def lay_out(
         begin = np.where(cells.active < config.min_active_days, 0, first)
         fill_zero(y, begin)
     position = first_position(pd.Timestamp(times[0]), config.frequency)
-    return Shard(ids, y, cells.known, first, cells.active, _fleet_weights(cells, config), *segments, times, position)
+    return Shard(
+        ids,
+        y,
+        cells.known,
+        first,
+        cells.active,
+        _fleet_weights(cells, config),
+        cells.static,
+        *segments,
+        times,
+        position,
+    )
 
 
 def _fleet_weights(cells: Cells, config: ForecastConfig) -> Floats:
@@ -67,3 +80,19 @@ def segment_codes(columns: Sequence[pd.Series | None], size: int) -> tuple[Ints,
         labels = text.astype(str) if place == 0 else labels + " / " + text.astype(str)
     codes, names = pd.factorize(labels.where(labels != "", "all"), sort=True)
     return codes.astype(np.int64), tuple(str(name) for name in names)
+
+
+def attribute_numbers(columns: Sequence[pd.Series | None], size: int) -> Floats:
+    """Attributes (S, A) as trees split them, NaN where missing: numbers as they are, all else by a hash that needs no list of what there is."""
+    out = np.full((size, len(columns)), np.nan)
+    for place, column in enumerate(columns):
+        if column is not None:
+            out[:, place] = _numbers(column)
+    return out
+
+
+def _numbers(column: pd.Series) -> Floats:
+    if pd.api.types.is_numeric_dtype(column):
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    texts = column.astype(object)
+    return texts.map(lambda one: zlib.crc32(str(one).encode()) / 2**32, na_action="ignore").to_numpy(dtype=np.float64)

@@ -31,7 +31,7 @@ CLOCK = b"ml_platform.statistics"  # schema metadata: steps so far, number of th
 
 FIRST = ("series_id", "segment", "cohort", "digest")
 LISTS = (
-    "y", "known", "before", "running", "seasons", "largest", "squares", "tally",
+    "y", "known", "static", "before", "running", "seasons", "largest", "squares", "tally",
     "moments", "moving", "moments_last", "ridge",
     "gram", "gram_weight", "gram_last", "block", "ridge_lags",
 )  # fmt: skip
@@ -78,6 +78,7 @@ def _arrays(statistics: CohortStatistics) -> dict[str, Floats]:
     return {
         "y": standing.shard.y,
         "known": standing.shard.known,
+        "static": standing.shard.static,
         "before": history.before,
         "running": standing.running.rows(),
         "seasons": np.moveaxis(standing.seasons, 1, 0),
@@ -165,6 +166,7 @@ def _shard(table: pa.Table, values: dict[str, Floats], clock: dict[str, Any], fl
         first=np.zeros(size, dtype=np.int64),
         active=counts,
         weight=np.ones((size, 1)),
+        static=values["static"],
         segment=codes.astype(np.int64),
         segments=tuple(segments.tolist()),
         times=np.asarray(past.append(later)),

@@ -91,6 +91,7 @@ def summed(shard: Shard, sums: Sums) -> Shard:
         first=first_observed(y),
         active=(~np.isnan(y)).sum(axis=1).astype(np.int64),
         weight=np.ones((size, shard.weight.shape[1])),
+        static=np.zeros((size, 0)),
         segment=np.zeros(size, dtype=np.int64),
         segments=("all",),
     )

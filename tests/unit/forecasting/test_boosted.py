@@ -12,6 +12,7 @@ from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.choice import Traits, choose
 from ml_platform.forecasting.cohorts import cohorts
 from ml_platform.forecasting.frames import prepare
+from ml_platform.forecasting.layout import attribute_numbers
 from ml_platform.forecasting.pipeline import fit_part, train
 from ml_platform.forecasting.pools import Pools, Setup, combine_pools, derive_pools, lessons, pool_sums, taught
 
@@ -52,6 +53,40 @@ def kinds(shops: int = 30) -> pd.DataFrame:
 
 def shard_of(history: pd.DataFrame, future: pd.DataFrame | None = None) -> Shard:
     return prepare(history, future, kinds(), None, CONFIG).shard
+
+
+def test_it_knows_what_tells_series_of_a_segment_apart() -> None:
+    """In half of the shops the price matters the other way round; an attribute says which."""
+    history, future = tables()
+    other = history["shop"].isin(range(1, 30, 3))
+    history.loc[other, "units"] = np.round(9000.0 / history.loc[other, "units"].clip(lower=1.0))
+    errors = {}
+    for name, format_ in (("told", np.where(np.arange(30) % 3 == 1, "corner", "city")), ("untold", ["city"] * 30)):
+        static = pd.DataFrame({"shop": np.arange(30), "format": format_})
+        config = CONFIG.model_copy(update={"static": ("format",), "segments": (), "families": ("lightgbm",)})
+        shard = prepare(history, future, static, None, config).shard
+        assert shard.static.shape == (30, 1)
+        until = history["day"].max() - pd.Timedelta(days=7)
+        made = forecast(history[history["day"] <= until], history[history["day"] > until], static, config=config)
+        both = made.forecasts.rename(columns={"date": "day"}).merge(history, on=["shop", "day"])
+        errors[name] = (both["mean"] - both["units"]).abs().sum() / both["units"].sum()
+    assert errors["told"] < 0.8 * errors["untold"]
+
+
+def test_attributes_are_numbers_whatever_they_are() -> None:
+    """Numbers as they are, texts by a hash that is the same in any process, what is missing stays so."""
+    columns = [
+        pd.Series([1, 2]),
+        pd.Series(["a", None]),
+        None,
+        pd.Series([True, False]),
+        pd.Series(pd.Categorical(["b", "a"])),
+    ]
+    got = attribute_numbers(columns, 2)
+    assert got[:, 0].tolist() == [1.0, 2.0]
+    assert got[0, 1] == got[1, 4] == 0xE8B7BE43 / 2**32
+    assert np.isnan(got[[1, 0, 1], [1, 2, 2]]).all()
+    assert got[:, 3].tolist() == [1.0, 0.0]
 
 
 def test_it_finds_what_a_line_cannot() -> None:

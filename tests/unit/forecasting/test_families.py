@@ -34,6 +34,7 @@ def shard_of(y: np.ndarray) -> Shard:
         first=np.where(seen.any(axis=1), seen.argmax(axis=1), steps),
         active=seen.sum(axis=1),
         weight=np.ones((size, 6)),
+        static=np.zeros((size, 0)),
         segment=np.zeros(size, dtype=np.int64),
         segments=("all",),
         times=np.arange(steps + HORIZON).astype("datetime64[D]").astype("datetime64[ns]"),

@@ -60,7 +60,7 @@ def world(kind: str, missing: str, seed: int = 0) -> Shard:
     known = (rng.random((SERIES, 1, steps + HORIZON)) < 0.2).astype(float)
     known[3, :, 40:50] = np.nan
     times = np.asarray(pd.date_range("2022-03-04", periods=steps + HORIZON))
-    cells = Cells(y, known, None, (~np.isnan(y)).sum(axis=1))
+    cells = Cells(y, known, None, (~np.isnan(y)).sum(axis=1), np.arange(SERIES)[:, None] % 3.0)
     ids = np.asarray([f"series {number}" for number in range(SERIES)], dtype=object)
     return lay_out(ids, cells, (np.arange(SERIES) % 2, ("even", "odd")), times, config_of(missing))
 
