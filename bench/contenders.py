@@ -15,9 +15,10 @@ import pandas as pd
 
 from bench import own
 from bench.generator import HORIZON
+from bench.rows import COVARIATES
 from bench.series_lags import Design
 from bench.series_lags import design as lag_design
-from bench.series_ridge import COVARIATES, Prior, coefficients, design, forecast
+from bench.series_ridge import Prior, coefficients, design, forecast
 
 SEASON = 7
 

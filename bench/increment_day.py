@@ -37,7 +37,9 @@ def world(profile: Profile, config: ForecastConfig) -> Shard:
             object.__setattr__(one, name, None)
     y = whole.pop("units")[:, : profile.days].astype(np.float64)
     y[y < 0] = np.nan
-    known = np.stack([whole.pop(name).astype(np.float64) for name in COVARIATES], axis=1)
+    known = np.full((profile.series, 2 * len(COVARIATES), profile.days + HORIZON), np.nan)
+    for place, name in enumerate(COVARIATES):
+        known[:, place] = whole.pop(name)
     times = np.asarray(pd.date_range(FIRST, periods=profile.days + HORIZON))
     ids = np.asarray([f"{number:06d}" for number in range(profile.series)], dtype=object)
     segments = tuple(f"{product:02d}" for product in range(PRODUCTS))

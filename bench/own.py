@@ -10,7 +10,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from bench.generator import HORIZON
-from bench.series_ridge import COVARIATES, Prior
+from bench.rows import COVARIATES
+from bench.series_ridge import Prior
 from ml_platform.forecasting import ForecastConfig, forecast
 from ml_platform.forecasting import ridge as kernel
 from ml_platform.forecasting.arrays import Shard
@@ -41,7 +42,8 @@ def configuration(families: tuple[str, ...] | str) -> ForecastConfig:
 
 def read(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """History and the days ahead of a file of rows; ids are categories, which saves a Python text per row."""
-    frame = pq.read_table(path, read_dictionary=["unique_id", "product"]).to_pandas()
+    columns = ["unique_id", "product", "ds", "y", *COVARIATES]
+    frame = pq.read_table(path, columns=columns, read_dictionary=["unique_id", "product"]).to_pandas()
     ahead = frame["y"].isna()
     return frame[~ahead], frame[ahead]
 

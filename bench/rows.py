@@ -13,16 +13,18 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.generator import FIRST, HORIZON, Profile, World, blocks
+from bench.generator import FIRST, HORIZON, PRODUCTS, Profile, World, blocks
 
 SEASON, RECENT = 7, 28
+COVARIATES = ("price", "promotion", "holiday")
+MEANS = tuple(f"{name}_mean" for name in COVARIATES)  # over all series of a product that have begun
 SCHEMA = pa.schema(
     [
         ("unique_id", pa.string()),
         ("product", pa.string()),
         ("ds", pa.timestamp("us")),
         ("y", pa.float64()),
-        *((name, pa.float64()) for name in ("price", "promotion", "holiday")),
+        *((name, pa.float64()) for name in (*COVARIATES, *MEANS)),
     ]
 )
 
@@ -62,12 +64,13 @@ def write_rows(folder: Path, profile: Profile, samples: dict[str, int], seed: in
     Every series has a row per day from its first one on; y is missing in the days ahead, whose covariates are known.
     """
     order = np.random.default_rng([seed, 9]).permutation(profile.series)
+    means = _means(profile, seed)
     writers = {name: pq.ParquetWriter(folder / f"{name}.parquet", SCHEMA) for name in samples}
     truths, start = list[Truth](), 0
     for world in blocks(profile, seed):
         own = order.argsort()[start : start + len(world.store)]
         for name, size in samples.items():
-            for table in _tables(world, profile.days, np.flatnonzero(own < size)):
+            for table in _tables(world, means, profile.days, np.flatnonzero(own < size)):
                 writers[name].write_table(table)
         truths.append(_truth(world, profile.days))
         start += len(world.store)
@@ -82,10 +85,26 @@ def _ids(world: World) -> npt.NDArray[np.str_]:
     return np.asarray([f"{s:04d}/{p:02d}" for s, p in zip(world.store, world.product, strict=True)])
 
 
-def _tables(world: World, days: int, rows: npt.NDArray[np.int64]) -> Iterator[pa.Table]:
+def _begun(world: World) -> npt.NDArray[np.bool_]:
+    return np.maximum.accumulate(world.units >= 0, axis=1)
+
+
+def _means(profile: Profile, seed: int) -> npt.NDArray[np.float64]:
+    """Mean of each covariate by product and day, (P, K, T + H)."""
+    shape = (PRODUCTS, profile.days + HORIZON)
+    total, count = np.zeros((len(COVARIATES), *shape)), np.zeros(shape)
+    for world in blocks(profile, seed):
+        begun = _begun(world)
+        np.add.at(count, world.product, begun)
+        for place, name in enumerate(COVARIATES):
+            np.add.at(total[place], world.product, np.where(begun, getattr(world, name), 0.0))
+    return (total / np.maximum(count, 1.0)).transpose(1, 0, 2)
+
+
+def _tables(world: World, means: npt.NDArray[np.float64], days: int, rows: npt.NDArray[np.int64]) -> Iterator[pa.Table]:
     if not len(rows):
         return
-    begun = np.maximum.accumulate(world.units[rows] >= 0, axis=1)
+    begun = _begun(world)[rows]
     series, day = np.nonzero(begun)
     ahead = day >= days
     yield pa.table(
@@ -94,10 +113,8 @@ def _tables(world: World, days: int, rows: npt.NDArray[np.int64]) -> Iterator[pa
             "product": np.char.mod("%02d", world.product[rows])[series],
             "ds": (np.datetime64(FIRST) + day).astype("datetime64[us]"),
             "y": pa.array(np.maximum(world.units[rows][series, day], 0).astype(float), mask=ahead),
-            **{
-                name: getattr(world, name)[rows][series, day].astype(float)
-                for name in ("price", "promotion", "holiday")
-            },
+            **{name: getattr(world, name)[rows][series, day].astype(float) for name in COVARIATES},
+            **{name: means[world.product[rows][series], place, day] for place, name in enumerate(MEANS)},
         },
         SCHEMA,
     )

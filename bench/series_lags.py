@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench.series_ridge import COVARIATES
+from bench.rows import COVARIATES
 
 Floats = npt.NDArray[np.float64]
 

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from bench.rows import COVARIATES, MEANS
+
 Floats = npt.NDArray[np.float64]
 
-COVARIATES = ("price", "promotion", "holiday")
 SEASON = 7  # days of a week
 WINDOWS = (16 * 28, 28)  # days that the slow and the recent mean look back
 RECENT = 0.75  # share of the recent mean in the level
@@ -39,12 +40,17 @@ class Design:
 
 
 def design(series: pd.DataFrame, horizon: int) -> Design:
-    """Centred weekday dummies, covariates and whether they are known, of a series in order of day; y is missing in the last `horizon` rows."""
+    """Centred weekday dummies, covariates, whether they are known and their means over the segment, of a series in order of day.
+
+    y is missing in the last `horizon` rows.
+    """
     weekday = series["ds"].to_numpy().astype("datetime64[D]").astype(np.int64) % SEASON
     values = series[list(COVARIATES)].to_numpy(dtype=float)
     there = ~np.isnan(values)
     dummies = (weekday[:, None] == np.arange(SEASON - 1)) - 1.0 / SEASON
-    x = np.concatenate([dummies, np.where(there, values, 0.0), there], axis=1)
+    x = np.concatenate(
+        [dummies, np.where(there, values, 0.0), there, series[list(MEANS)].to_numpy(dtype=float)], axis=1
+    )
     return Design(x[:-horizon], series["y"].to_numpy()[:-horizon], x[-horizon:])
 
 
@@ -56,11 +62,13 @@ def deviations(rows: Design) -> tuple[Floats, Floats, float]:
 
 
 def coefficients(rows: Design, prior: Prior) -> Floats:
-    """Least squares with `prior.rows` more rows that say what the segment says, (F,)."""
+    """Least squares with `prior.rows` more rows that say what the segment says, (F,); those of means are the segment's."""
     x, z, weight = deviations(rows)
-    gram = weight * x.T @ x + prior.rows * prior.gram
-    target = weight * x.T @ z + prior.rows * prior.gram @ prior.coefficients
-    return np.asarray(np.linalg.solve(gram + np.diag(jitter(gram)), target))
+    own, shared = slice(0, -len(MEANS)), prior.coefficients[-len(MEANS) :]
+    left, free, pull = z - x[:, -len(MEANS) :] @ shared, x[:, own], prior.gram[own, own]
+    gram = weight * free.T @ free + prior.rows * pull
+    target = weight * free.T @ left + prior.rows * pull @ prior.coefficients[own]
+    return np.append(np.linalg.solve(gram + np.diag(jitter(gram)), target), shared)
 
 
 def jitter(gram: Floats) -> Floats:

@@ -3,6 +3,7 @@
 Belongs here: reading gold/series_panel up to an as-of day into a Shard. Does not belong here: making the panel (features), models.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -12,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from ml_platform.forecasting.arrays import Shard, carry_forward
-from ml_platform.forecasting.calendar import last_whole_day, step_times
+from ml_platform.forecasting.arrays import Shard
+from ml_platform.forecasting.calendar import Ints, last_whole_day, step_times
 from ml_platform.forecasting.config import ForecastConfig
 from ml_platform.forecasting.layout import Cells, attribute_numbers, lay_out, segment_codes
 from ml_platform.forecasting.screening import LIMIT
@@ -22,6 +23,7 @@ from ml_platform.lake.names import SERIES_PANEL
 from ml_platform.panel_rows import PanelError, PanelRows
 
 NOT_SERIES = ("excluded", "quarantined")
+OUT_OF_RANGE = "out_of_range"  # why a series is refused
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,12 @@ class Panel:
 
     shard: Shard
     refused: tuple[str, ...]
+
+    def of(self, ids: Sequence[str]) -> "Panel":
+        """The same of some series."""
+        wanted = set(ids)
+        own = np.asarray([one in wanted for one in self.shard.series_id], dtype=bool)
+        return Panel(self.shard.take(own), tuple(one for one in self.refused if one in wanted))
 
 
 def read_panel(
@@ -49,12 +57,29 @@ def read_panel(
     series = expected_series(catalogue)
     grid, where = calendar_of(series, config, as_of), until(as_of, config)
     if only is not None:
-        series = series.filter(pc.is_in(series["series_id"], only))
+        series = _whole_segments(series, only, config)
         begin = _first_time(series, config, _end(as_of, config))
-        where &= pc.field("series_id").isin(only) & (pc.field("month") >= f"{begin:%Y-%m}")
+        where &= pc.field("series_id").isin(series["series_id"].combine_chunks()) & (
+            pc.field("month") >= f"{begin:%Y-%m}"
+        )
     cells = PanelRows(series["series_id"].combine_chunks(), grid, config, config.horizon)
     cells.scan(panel_at(lake, version), where, as_of)
-    return _panel(series, cells, grid, config)
+    panel = _panel(series, cells, grid, config)
+    return panel if only is None else panel.of(only.to_pylist())
+
+
+def _whole_segments(series: pa.Table, only: pa.Array, config: ForecastConfig) -> pa.Table:
+    """Rows of the catalogue that `only` some series need: those whose means of covariates are theirs, too."""
+    own = pc.is_in(series["series_id"], only)
+    if not config.known_future:
+        return series.filter(own)
+    codes, _ = series_segments(series.to_pandas(), config)
+    return series.filter(pa.array(np.isin(codes, codes[own.to_numpy()])))
+
+
+def series_segments(frame: pd.DataFrame, config: ForecastConfig) -> tuple[Ints, tuple[str, ...]]:
+    """Codes and names of the segments of rows of a catalogue."""
+    return segment_codes([frame.get(name) for name in config.segments], len(frame))
 
 
 def panel_at(lake: Lake, version: int | None) -> ds.Dataset:
@@ -117,9 +142,7 @@ def _panel(series: pa.Table, cells: PanelRows, grid: pd.DatetimeIndex, config: F
     y, known, weight = cells.y[own], cells.known[own], None if cells.weight is None else cells.weight[own]
     frame = series.to_pandas()[sound].reset_index(drop=True)
     known[~np.isfinite(known)] = np.nan
-    carry_forward(known)
     static = attribute_numbers([frame.get(name) for name in config.attributes], len(frame))
     layout = Cells(y, known, weight, frame["active_days"].to_numpy(dtype=np.int64), static)
-    segments = segment_codes([frame.get(name) for name in config.segments], len(frame))
-    shard = lay_out(ids[sound], layout, segments, np.asarray(grid.values), config)
+    shard = lay_out(ids[sound], layout, series_segments(frame, config), np.asarray(grid.values), config)
     return Panel(shard, tuple(ids[~sound].tolist()))

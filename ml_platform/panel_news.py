@@ -4,7 +4,7 @@ Belongs here: which months of the panel are read, comparing them with what they 
 steps in (forecasting).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
@@ -13,15 +13,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ml_platform.forecasting.arrays import Bools, carry_forward
-from ml_platform.forecasting.calendar import Floats, first_position
+from ml_platform.forecasting.calendar import Floats, Ints, first_position
 from ml_platform.forecasting.config import ForecastConfig
 from ml_platform.forecasting.fleet_statistics import Statistics
-from ml_platform.forecasting.layout import attribute_numbers, segment_codes
+from ml_platform.forecasting.layout import attribute_numbers, fill_means
 from ml_platform.forecasting.screening import LIMIT
 from ml_platform.lake import Lake
 from ml_platform.lake.errors import GoneError
 from ml_platform.lake.names import SERIES_PANEL
-from ml_platform.panel import calendar_of, expected_series, panel_at, until
+from ml_platform.panel import OUT_OF_RANGE, calendar_of, expected_series, panel_at, series_segments, until
 from ml_platform.panel_rows import PanelRows
 
 
@@ -37,7 +37,7 @@ class Stored:
 @dataclass(frozen=True)
 class News:
     """For S series of statistics: same (S,), whether all that was taken in still stands; y (S, n) of the steps since, NaN where not observed;
-    known (S, K, n + H), their covariates and those of the steps that are forecast.
+    known (S, 2 K, n + H), their covariates and those of the steps that are forecast, as a shard has them.
     """
 
     same: Bools
@@ -62,15 +62,64 @@ def read_news(
         )
         first = min(old.steps, int(grid.searchsorted(pd.Timestamp(months[0])))) if months else old.steps
         window = _Window(grid, first, old.steps, months, config)
-        now = window.read(lake, version, pa.array(old.series_id, pa.string()), as_of)
-        same = _still_listed(series, old, config, grid) & window.unchanged(lake, stored, now)
+        all_of_them = _Everyone.of(series, old, config, grid)
+        now = window.read(lake, version, all_of_them.ids, as_of)
+        all_of_them = all_of_them.without(np.asarray((np.abs(np.nan_to_num(now.y)) > LIMIT).any(axis=1)))
+        all_of_them.fill_means(now)
+        same = window.unchanged(lake, stored, now, all_of_them)
     except (GoneError, FileNotFoundError):
         return None
-    y, known = now.y[:, old.steps - first :], now.known[:, :, old.steps - first :]
-    sound = (np.abs(np.nan_to_num(y)) <= LIMIT).all(axis=1)
+    place = all_of_them.places(old)
+    same = _still_listed(series, old, config, grid) & (same & all_of_them.usable & ~all_of_them.odd)[place]
+    y, known = now.y[place, old.steps - first :], now.known[place, :, old.steps - first :]
     if config.missing == "zero":
         y = np.nan_to_num(y, nan=0.0)
-    return News(same & sound, y, _carried(old.latest_known, known))
+    return News(same, y, _carried(old.latest_known, known))
+
+
+@dataclass(frozen=True)
+class _Everyone:
+    """The series that are expected now: ids, their segments (S,), which are usable (S,), and `odd` (S,), those of a segment that other series
+    belong to than its statistics say: what its covariates were on average has to be learned anew. by_segment: whether there are covariates.
+    """
+
+    ids: pa.Array
+    codes: Ints
+    names: tuple[str, ...]
+    usable: Bools
+    odd: Bools
+    by_segment: bool
+
+    @classmethod
+    def of(cls, series: pa.Table, old: Statistics, config: ForecastConfig, grid: pd.DatetimeIndex) -> "_Everyone":
+        """As statistics see them: those in them, those that begin later, and those that their fleet quarantines."""
+        ids, (codes, names) = series["series_id"].combine_chunks(), series_segments(series.to_pandas(), config)
+        out = old.base.rows.filter(pc.equal(old.base.rows["state"], "quarantined"))
+        unusable = out.filter(pc.equal(out["reason"], OUT_OF_RANGE))["series_id"]
+        later = pc.greater(series["first_date"], pa.scalar(grid[old.steps - 1].date()))
+        known = pa.chunked_array([pa.array(old.series_id, pa.string()), *out["series_id"].chunks])
+        strange = ~np.asarray(pc.or_(pc.is_in(ids, known), later))
+        place = pd.Index(ids.to_pandas()).get_indexer(pd.Index(old.series_id))
+        left = (place < 0) | (np.asarray(names, dtype=object)[codes[place]] != old.segment)
+        strange[place[left & (place >= 0)]] = True
+        odd = np.isin(codes, codes[strange]) | np.isin(names, old.segment[left].astype(str))[codes]
+        by_segment = bool(config.known_future)
+        return cls(ids, codes, names, ~np.asarray(pc.is_in(ids, unusable)), odd & by_segment, by_segment)
+
+    def without(self, bad: Bools) -> "_Everyone":
+        """The same, some of which cannot be used, which their segments have to learn."""
+        odd = np.isin(self.codes, self.codes[bad & self.usable]) & self.by_segment
+        return replace(self, usable=self.usable & ~bad, odd=self.odd | odd)
+
+    def fill_means(self, rows: PanelRows) -> None:
+        """Write the means of covariates over usable series into theirs."""
+        known = rows.known[self.usable]
+        fill_means(known, self.codes[self.usable], self.names)
+        rows.known[self.usable] = known
+
+    def places(self, old: Statistics) -> Ints:
+        """Where the series of statistics are, 0 for those that are expected no more."""
+        return np.maximum(pd.Index(self.ids.to_pandas()).get_indexer(pd.Index(old.series_id)), 0)
 
 
 @dataclass(frozen=True)
@@ -92,7 +141,7 @@ class _Window:
         rows.scan(panel_at(lake, version), where, as_of)
         return rows
 
-    def unchanged(self, lake: Lake, stored: Stored, now: PanelRows) -> Bools:
+    def unchanged(self, lake: Lake, stored: Stored, now: PanelRows, everyone: _Everyone) -> Bools:
         """Whether the old steps of each series are what they were when they were taken in, (S,)."""
         old = self.steps - self.first
         if not old:
@@ -100,6 +149,7 @@ class _Window:
         then = PanelRows(now.ids, self.grid[self.first : self.steps], self.config, 0)
         where = (pc.field("date") <= self._last) & pc.field("month").isin(pa.array(self.months, pa.string()))
         then.scan(panel_at(lake, stored.panel), where, stored.as_of)
+        everyone.fill_means(then)
         return _equal(now.y[:, :old], then.y) & _equal(now.known[:, :, :old], then.known).all(axis=1)
 
     @property
@@ -142,7 +192,7 @@ def _still_listed(series: pa.Table, old: Statistics, config: ForecastConfig, gri
     """Whether series are expected, of the segment and attributes that they were of, and begin where they did, (S,)."""
     place = pd.Index(series["series_id"].to_pandas()).get_indexer(pd.Index(old.series_id))
     frame = series.to_pandas().iloc[np.maximum(place, 0)].reset_index(drop=True)
-    codes, names = segment_codes([frame.get(name) for name in config.segments], len(frame))
+    codes, names = series_segments(frame, config)
     static = attribute_numbers([frame.get(name) for name in config.attributes], len(frame))
     listed = (place >= 0) & (np.asarray(names, dtype=object)[codes] == old.segment) & _equal(static, old.static)
     if config.missing != "zero":
@@ -160,6 +210,6 @@ def _equal(one: Floats, other: Floats) -> Bools:
 
 
 def _carried(before: Floats, known: Floats) -> Floats:
-    """Covariates (S, K, n) of later steps, the unknown ones as the last known one; `before` (S, K) is that of the step before."""
+    """Covariates (S, 2 K, n) of later steps, the unknown ones as the last known one; `before` (S, 2 K) is that of the step before."""
     known[~np.isfinite(known)] = np.nan
     return carry_forward(np.concatenate([before[:, :, None], known], axis=2))[:, :, 1:]

@@ -23,7 +23,8 @@ class PanelError(ValueError):
 class PanelRows:
     """Dense arrays that panel rows are written into, batch by batch, in any order.
 
-    In single precision: y (S, T) and weight (S, T), NaN and 0 where there is no row; known (S, K, T + ahead), NaN where unknown. rows (S,): how
+    In single precision: y (S, T) and weight (S, T), NaN and 0 where there is no row; known (S, 2 K, T + ahead), NaN where unknown and in the second
+    half, which is for means. rows (S,): how
     many of each series.
     """
 
@@ -34,7 +35,7 @@ class PanelRows:
         self.times = np.asarray(grid.values, dtype="datetime64[ns]")
         self.y = np.full((size, self.steps), np.nan, dtype=np.float32)
         self.weight = np.zeros((size, self.steps), dtype=np.float32) if config.weight else None
-        self.known = np.full((size, len(config.known_future), width), np.nan, dtype=np.float32)
+        self.known = np.full((size, 2 * len(config.known_future), width), np.nan, dtype=np.float32)
         self.rows = np.zeros(size, dtype=np.int64)
 
     def scan(self, dataset: ds.Dataset, where: pc.Expression, as_of: date) -> None:
@@ -70,7 +71,7 @@ class PanelRows:
         if self.weight is not None:
             self.weight.ravel()[place] = np.nan_to_num(_floats(batch["weight"]))[past]
         early = (codes >= 0) & _known_by(batch["known_from"], as_of)
-        cells = (codes * len(self.config.known_future)) * len(self.times) + at
+        cells = (codes * self.known.shape[1]) * len(self.times) + at
         for k, name in enumerate(self.config.known_future):
             there = _chosen(early & np.asarray(batch[name].is_valid()))
             self.known.ravel()[cells[there] + k * len(self.times)] = _floats(batch[name])[there]

@@ -19,6 +19,7 @@ from ml_platform.forecasting.intervals import CLASSES
 from ml_platform.forecasting.pipeline import Part, Trained, residuals
 from ml_platform.forecasting.pools import Setup
 from ml_platform.lake import TableSpec, names
+from ml_platform.panel import OUT_OF_RANGE
 
 CANDIDATE_FLEET = TableSpec(
     names.CANDIDATE_FLEET,
@@ -103,7 +104,7 @@ def fleet_rows(
     updated_from: str | None = None,
 ) -> pa.Table:
     """Rows of gold/candidate_fleet: the series of the fleet, those whose values could not be used, and those that failed, with details."""
-    reasons = dict.fromkeys(refused, "out_of_range") | dict.fromkeys(failed, FAILED)
+    reasons = dict.fromkeys(refused, OUT_OF_RANGE) | dict.fromkeys(failed, FAILED)
     there = set(fleet.rows["series_id"].to_pylist())
     left_out = [
         {"series_id": one, "state": "quarantined", "reason": reason, "parameters": "{}"}

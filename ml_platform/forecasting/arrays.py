@@ -20,7 +20,8 @@ CHUNK = 1024  # series whose arrays are worked on at once: bounds memory, change
 class Shard:
     """Series as arrays (S series, T observed steps, K covariates, H steps of horizon), values of many series in single precision.
 
-    y (S, T): NaN = not observed, also before the first step of a series. known (S, K, T + H): NaN = unknown; the oldest may be left out.
+    y (S, T): NaN = not observed, also before the first step of a series. known (S, 2 K, T + H): covariates and, of each, the mean of the segment; NaN =
+    unknown; the oldest may be left out.
     first (S,): first observed step, T where there is none. active (S,): observed dates with a row.
     weight (S, back + 1): fleet weight at the origin `back` horizons before the end. segment (S,): code into `segments`.
     static (S, A): attributes as numbers, NaN where unknown.
@@ -46,8 +47,21 @@ class Shard:
     def steps(self) -> int:
         return int(self.y.shape[1])
 
+    @property
+    def width(self) -> int:
+        """Number of covariates."""
+        return int(self.known.shape[1]) // 2
+
     def covariates(self, start: int, end: int) -> Floats:
         """Covariates of the steps [start, end) in double precision, (S, K, end - start); they must not be older than those that are held."""
+        return self.both(start, end)[:, : self.width]
+
+    def means(self, start: int, end: int) -> Floats:
+        """Their means over the segment, (S, K, end - start)."""
+        return self.both(start, end)[:, self.width :]
+
+    def both(self, start: int, end: int) -> Floats:
+        """Covariates and means, (S, 2 K, end - start)."""
         gone = len(self.times) - self.known.shape[2]
         return self.known[:, :, start - gone : end - gone].astype(np.float64, copy=False)
 
@@ -104,6 +118,15 @@ def trailing_sums(values: Floats, ends: Sequence[int], width: int) -> Floats:
     """Sums of the `width` columns before each end, NaN as 0; shape (S, len(ends)). Adds in time order."""
     parts = (np.nan_to_num(values[:, max(0, end - width) : max(0, end)], nan=0.0) for end in ends)
     return np.stack([part.sum(axis=1, dtype=np.float64) for part in parts], axis=1)
+
+
+def add_up(values: np.ndarray, codes: Ints, groups: int) -> Floats:
+    """Rows (S, ...) added by code in double precision, (groups, ...); unknown ones count as nothing."""
+    out = np.zeros((groups, *values.shape[1:]))
+    for start in range(0, len(values), CHUNK):
+        some = slice(start, start + CHUNK)
+        out += sum_by(np.nan_to_num(values[some].astype(np.float64, copy=False)), codes[some], groups)
+    return out
 
 
 def sum_by(values: Floats, codes: Ints, groups: int) -> Floats:

@@ -81,7 +81,7 @@ class View:
         level = middle if log else np.log(safe)
         by_series = np.column_stack([(recent[:, -1] - middle) / safe, level, segment, before, shard.static])
         by_step = np.stack([steps, (shard.position + origin + steps) % plan.season * plan.seasonal], axis=1)
-        calendar = here.shape[2] - 2 * shard.known.shape[1]
+        calendar = here.shape[2] - 3 * shard.width
         features = [
             here,
             here[:, :, calendar:] - usual[:, None, calendar:-1],

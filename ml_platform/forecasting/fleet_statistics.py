@@ -42,7 +42,7 @@ class Statistics:
         return cls(fleet, parts, places_among(list(rows.values())))
 
     def advanced(self, y: Floats, known: Floats) -> "Statistics":
-        """After one more step with these values (S,), NaN where not observed, and covariates (S, K, 1 + H) of it and the steps after it."""
+        """After one more step with these values (S,), NaN where not observed, and covariates and means (S, 2 K, 1 + H) of it and the steps after it."""
         both = zip(self.parts, self.places, strict=True)
         return replace(self, parts=tuple(one.advanced(y[own], known[own]) for one, own in both))
 
@@ -105,7 +105,7 @@ class Statistics:
 
     @property
     def latest_known(self) -> Floats:
-        """Covariates of the last step, the unknown ones as last known, (S, K)."""
+        """Covariates of the last step, and their means, the unknown ones as last known, (S, 2 K)."""
         return np.asarray(self._whole([one.standing.shard.known[:, :, 0] for one in self.parts]))
 
     @property

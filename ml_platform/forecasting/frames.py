@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ml_platform.forecasting.arrays import Bools, Shard, carry_forward, numbered, scatter
+from ml_platform.forecasting.arrays import Bools, Shard, numbered, scatter
 from ml_platform.forecasting.calendar import Floats, Ints, step_times, wall_times
 from ml_platform.forecasting.config import ForecastConfig
 from ml_platform.forecasting.layout import Cells, attribute_numbers, lay_out, segment_codes
@@ -91,14 +91,14 @@ def prepare(
     steps = _steps(at, times, grid[: len(grid) - config.horizon], config)
     cells = _Cells(len(kept), grid, config, mine, steps)
     known = cells.covariates([column[own] for column in rows.known], later, place)
-    marks = _filled(known, len(grid) - config.horizon)
+    missing = np.asarray(np.isnan(known[:, : len(rows.known), len(grid) - config.horizon :]).any(axis=(1, 2)))
     attributes = attributes[sound].reset_index(drop=True)
     segments = segment_codes([attributes.get(name) for name in config.segments], len(kept))
     static = attribute_numbers([attributes.get(name) for name in config.attributes], len(kept))
     laid = cells.lay(rows.target[own], None if rows.weight is None else rows.weight[own], known, static)
     shard = lay_out(numbered(len(kept)), laid, segments, np.asarray(grid), config)
     refused = keys.assign(reason=faults.reasons, detail=faults.details)[faults.any].reset_index(drop=True)
-    return Prepared(shard, kept, attributes, marks, refused, rows.unseen)
+    return Prepared(shard, kept, attributes, _filled(missing, shard), refused, rows.unseen)
 
 
 class _History:
@@ -215,11 +215,9 @@ def match(frame: pd.DataFrame, keys: pd.DataFrame, columns: tuple[str, ...]) -> 
     return joined["__row"].fillna(-1).to_numpy(dtype=np.int64)
 
 
-def _filled(known: Floats, steps: int) -> tuple[str, ...]:
-    """Carry the covariates forward; says per series what was missing after the origin: '', carried or unknown."""
-    missing = np.isnan(known[:, :, steps:]).any(axis=(1, 2))
-    carry_forward(known)
-    unknown = np.isnan(known[:, :, steps:]).any(axis=(1, 2))
+def _filled(missing: Bools, shard: Shard) -> tuple[str, ...]:
+    """How covariates were filled where some were `missing` (S,) after the origin: '', carried_forward or unknown."""
+    unknown = np.isnan(shard.covariates(shard.steps, len(shard.times))).any(axis=(1, 2))
     return tuple(np.where(unknown, "unknown", np.where(missing, "carried_forward", "")).tolist())
 
 
@@ -234,8 +232,8 @@ class _Cells:
     at: Ints
 
     def covariates(self, values: Sequence[Floats], later: Later | None, place: Ints) -> Floats:
-        """Known-future covariates (S, K, T + H), NaN where unknown; each of R values; `place` is the series of each code of `later`."""
-        known = np.full((self.size, len(values), len(self.grid)), np.nan)
+        """Known-future covariates and room for their means (S, 2 K, T + H), NaN where unknown; each of R values; `place`: series of each code of `later`."""
+        known = np.full((self.size, 2 * len(values), len(self.grid)), np.nan)
         for column, each in enumerate(values):
             known[self.codes, column, self.at] = _measured(each)
         if later is not None:

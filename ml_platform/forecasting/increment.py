@@ -115,12 +115,12 @@ class CohortStatistics:
         standing = Standing.of(shard, setup, constants, teaches=True)
         lessons = Lessons.of(standing.history, setup)
         held = standing.trimmed(steps_held(setup))
-        digests = row_digests(shard.y, shard.covariates(0, shard.steps), shard.position)
+        digests = row_digests(shard.y, shard.both(0, shard.steps), shard.position)
         made = cls(cohort, known.on(held), held, lessons, constants, digests, np.ones(len(shard), dtype=bool))
         return replace(_refitted(made), touched=np.zeros(len(shard), dtype=bool))
 
     def advanced(self, y: Floats, known: Floats) -> "CohortStatistics":
-        """After one more step with these values (S,), NaN where not observed, and covariates (S, K, 1 + H) of it and the steps after it."""
+        """After one more step with these values (S,), NaN where not observed, and covariates and means (S, 2 K, 1 + H) of it and the steps after it."""
         standing = self.standing.advanced(y, known, self.known.setup, self.constants)
         later = self.known.on(standing)
         digests = self.digests + row_digests(

@@ -88,7 +88,7 @@ class LagData:
 
 def feature_width(plan: Plan, shard: Shard) -> int:
     """Number of features."""
-    return 6 + calendar_width(plan) + 2 * int(shard.known.shape[1])
+    return 6 + calendar_width(plan) + 2 * shard.width
 
 
 def running_grams(data: LagData, levels: LevelTable, decay: float) -> Iterator[tuple[int, Grams]]:

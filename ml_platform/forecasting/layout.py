@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ml_platform.forecasting.arrays import Shard, fill_zero, first_observed, trailing_sums
+from ml_platform.forecasting.arrays import CHUNK, Shard, add_up, carry_forward, fill_zero, first_observed, trailing_sums
 from ml_platform.forecasting.calendar import Floats, Ints, Times, days_per_step, first_position
 from ml_platform.forecasting.config import ForecastConfig
 
@@ -22,7 +22,7 @@ MISSING_ATTRIBUTE = "none"
 class Cells:
     """Values of S series, T observed steps, K covariates, H steps of horizon, A attributes.
 
-    y (S, T) and weight (S, T): NaN where there is no row. known (S, K, T + H): NaN = unknown. active (S,): dates with a row. static (S, A).
+    y (S, T) and weight (S, T): NaN where there is no row. known (S, 2 K, T + H): NaN = unknown, the second half is for the means. active (S,): dates with a row. static (S, A).
     """
 
     y: Floats
@@ -35,12 +35,14 @@ class Cells:
 def lay_out(
     ids: np.ndarray, cells: Cells, segments: tuple[Ints, tuple[str, ...]], times: Times, config: ForecastConfig
 ) -> Shard:
-    """A Shard from dense arrays, which it takes over; segments are codes and names, times (T + H,) naive.
+    """A Shard from dense arrays of whole segments, which it takes over; segments are codes and names, times (T + H,) naive.
 
     Series with few active dates count as begun with the calendar under the missing rule `zero`: their first value says
     when they were noticed, not when they began.
     """
     y, first = cells.y, first_observed(cells.y)
+    fill_means(cells.known, *segments)
+    carry_forward(cells.known)
     if config.missing == "zero":
         begin = np.where(cells.active < config.min_active_days, 0, first)
         fill_zero(y, begin)
@@ -66,6 +68,16 @@ def _fleet_weights(cells: Cells, config: ForecastConfig) -> Floats:
         return np.ones((len(cells.y), len(ends)))
     width = max(1, round(WEIGHT_DAYS / days_per_step(config.frequency)))
     return np.asarray(np.maximum(trailing_sums(cells.weight, ends, width), 0.0))
+
+
+def fill_means(known: Floats, codes: Ints, names: tuple[str, ...]) -> None:
+    """Write the second half of known (S, 2 K, n): the mean of each covariate over the series of the segment that know it, NaN where none does."""
+    width = known.shape[1] // 2
+    total = add_up(known[:, :width], codes, len(names))
+    count = add_up(~np.isnan(known[:, :width]), codes, len(names))
+    means = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0).astype(known.dtype)
+    for start in range(0, len(known), CHUNK):  # a copy of all would be as large as what it is written to
+        known[start : start + CHUNK, width:] = means[codes[start : start + CHUNK]]
 
 
 def segment_codes(columns: Sequence[pd.Series | None], size: int) -> tuple[Ints, tuple[str, ...]]:

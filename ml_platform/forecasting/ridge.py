@@ -1,5 +1,7 @@
 """Ridge: one small regression per series on calendar and known-future covariates, slopes drawn to its segment's, around a level that moves.
 
+What a covariate is in the whole segment has a slope, too, the segment's: a price that all stores lower works otherwise than one that a single store does.
+
 Belongs here: its rows, what they add up to, slopes, levels, forecasts. Does not belong here: regressions on lags (lags), when to fit (pools, backtest).
 """
 
@@ -26,11 +28,11 @@ LEAST = 0.25  # of a count that features leave, whatever slopes say of a mean
 
 def width(plan: Plan, shard: Shard) -> int:
     """Number of slopes."""
-    return calendar_width(plan) + 2 * int(shard.known.shape[1])
+    return calendar_width(plan) + 3 * shard.width
 
 
 def features(shard: Shard, plan: Plan, start: int, end: int) -> Floats:
-    """Calendar, covariates (0 where unknown) and whether they are known, of steps [start, end): (S, F, n)."""
+    """Calendar, covariates (0 where unknown), whether they are known, and their means, of steps [start, end): (S, F, n)."""
     out = np.empty((len(shard), width(plan, shard), end - start))
     _describe(shard, plan, start, out)
     return out
@@ -47,12 +49,13 @@ def rows(shard: Shard, plan: Plan, start: int, z: Floats) -> Floats:
 
 
 def _describe(shard: Shard, plan: Plan, start: int, out: Floats) -> None:
-    end, covariates = start + out.shape[2], calendar_width(plan)
-    known = covariates + shard.known.shape[1]
+    end, first = start + out.shape[2], calendar_width(plan)
+    calendar, own, known, means = np.split(out, [first, first + shard.width, first + 2 * shard.width], axis=1)
     values = shard.covariates(start, end)
     there = ~np.isnan(values)
-    out[:, :covariates] = calendar_features(shard, plan, start, end).T
-    out[:, covariates:known], out[:, known:] = np.where(there, values, 0.0), there
+    calendar[:] = calendar_features(shard, plan, start, end).T
+    own[:], known[:] = np.where(there, values, 0.0), there
+    means[:] = np.nan_to_num(shard.means(start, end))
 
 
 @dataclass
@@ -60,7 +63,8 @@ class Moments:
     """Products of rows, see `rows`, summed over the observed steps of S series up to `last` (S,), -1 where there is none.
 
     gram (S, F + 2, F + 2), or its first row alone (S, 1, F + 2), fades by `decay` with every step between a row and the last one; moving
-    (S, 2, F + 2), the products with 1 twice, by `rates`, a slow and a recent one. Rows are added in place.
+    (S, 2, F + 2), the products with 1 twice, by `rates`, a slow and a recent one. Of the last `shared` features slopes are the segment's. Rows are added
+    in place.
     """
 
     gram: Floats
@@ -68,6 +72,7 @@ class Moments:
     last: Ints
     decay: float
     rates: tuple[float, float]
+    shared: int
 
     @classmethod
     def empty(cls, shard: Shard, plan: Plan, kind: str, teaches: bool) -> Self:
@@ -76,12 +81,14 @@ class Moments:
         whole = teaches or kind == "real"
         gram, moving = np.zeros((size, columns if whole else 1, columns)), np.zeros((size, 2, columns))
         recent = (2.0 / (SLOW * window + 1.0), 2.0 / (window + 1.0))
-        return cls(gram, moving, np.full(size, -1, dtype=np.int64), DECAY[kind], recent)
+        return cls(gram, moving, np.full(size, -1, dtype=np.int64), DECAY[kind], recent, shard.width)
 
     @classmethod
     def none(cls, size: int) -> Self:
         """Of series that no ridge forecasts."""
-        return cls(np.zeros((size, 0, 0)), np.zeros((size, 2, 0)), np.full(size, -1, dtype=np.int64), 0.0, (0.0, 0.0))
+        return cls(
+            np.zeros((size, 0, 0)), np.zeros((size, 2, 0)), np.full(size, -1, dtype=np.int64), 0.0, (0.0, 0.0), 0
+        )
 
     def add(self, rows: Floats, first: int) -> None:
         """Take in rows (S, F + 2, n) of steps of which the first has the number `first`."""
@@ -140,7 +147,12 @@ class Moments:
 
     def slopes(self, prior: Floats, prior_gram: Floats, strength: Floats, kind: str) -> Floats:
         """Slopes (S, F) relative to the scale of a series, drawn by `strength` (S,) units of weight to prior ones (S, F)."""
-        return solve_series(self.relative(kind)[0], prior, prior_gram, strength)
+        gram, own = self.relative(kind)[0], prior.shape[1] - self.shared
+        place = np.append(np.arange(own), -1)
+        left = gram[:, place[:, None], place]
+        left[:, :-1, -1] -= (gram[:, :own, own:-1] @ prior[:, own:, None])[:, :, 0]
+        found = solve_series(left, prior[:, :own], prior_gram[:, :own, :own], strength)
+        return np.concatenate([found, prior[:, own:]], axis=1)
 
     def forecast(self, x: Floats, slopes: Floats, otherwise: Floats, kind: str) -> Floats:
         """Responses (S, H) to features (S, F, H), given relative slopes (S, F); `otherwise` (S,) where a series has no row.

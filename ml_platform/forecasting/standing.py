@@ -98,7 +98,7 @@ class Standing:
         tail = replace(
             shard,
             y=shard.y[:, gone:].copy(),
-            known=shard.covariates(shard.steps - 1, len(shard.times)).copy(),
+            known=shard.both(shard.steps - 1, len(shard.times)).copy(),
             times=shard.times[gone:],
             position=shard.position + gone,
         )
@@ -120,7 +120,7 @@ class Standing:
         )
 
     def advanced(self, y: Floats, known: Floats, setup: Setup, constants: Mapping[str, Floats]) -> "Standing":
-        """After one more step with these values (S,), and covariates (S, K, 1 + H) of it and the steps after it."""
+        """After one more step with these values (S,), and covariates and means (S, 2 K, 1 + H) of it and the steps after it."""
         history, season = self._history(y, known, steps_held(setup), setup.config.frequency), setup.plan.season
         newest, seen = history.y[:, -1], history.seen[:, -1]
         running, seasons = Running(self.running.state.copy(), self.running.steps), self.seasons.copy()

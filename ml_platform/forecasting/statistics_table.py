@@ -157,7 +157,7 @@ def _shard(table: pa.Table, values: dict[str, Floats], clock: dict[str, Any], fl
     past = pd.date_range(end=last, periods=held, freq=config.frequency)
     later = pd.date_range(last, periods=config.horizon + 1, freq=config.frequency)[1:]
     segments, codes = np.unique(table["segment"].to_numpy(zero_copy_only=False).astype(str), return_inverse=True)
-    covariates = values["known"].reshape(size, len(config.known_future), config.horizon + 1)
+    covariates = values["known"].reshape(size, 2 * len(config.known_future), config.horizon + 1)
     counts = values["before"][:, 1].astype(np.int64) + (~np.isnan(values["y"])).sum(axis=1)
     return Shard(
         series_id=table["series_id"].to_numpy(zero_copy_only=False),

@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from ml_platform.forecasting.arrays import CHUNK, Shard, first_observed, sum_by
+from ml_platform.forecasting.arrays import Shard, add_up, first_observed
 from ml_platform.forecasting.calendar import Floats, Ints
 from ml_platform.forecasting.screening import factorize
 
@@ -59,11 +59,7 @@ class Sums:
 
     def add(self, values: Floats) -> Floats:
         """Values of series (S, ...) added up, (G, ...); unknown ones count as nothing."""
-        out = np.zeros((len(self), *values.shape[1:]))
-        for start in range(0, len(values), CHUNK):
-            some = slice(start, start + CHUNK)
-            out += sum_by(np.nan_to_num(values[some].astype(np.float64, copy=False)), self.codes[some], len(self))
-        return out
+        return add_up(values, self.codes, len(self))
 
     def take(self, rows: Ints) -> "Sums":
         """The same sums of some of the series."""

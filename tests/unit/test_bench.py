@@ -15,7 +15,7 @@ from bench.__main__ import SCRIPTS
 from bench.generator import HORIZON, Profile
 from bench.judge import Incomplete, cells, judge, objection
 from bench.plan import Fleet, plan
-from bench.rows import Truth, write_rows
+from bench.rows import MEANS, Truth, write_rows
 from bench.series_ridge import Design, Prior, coefficients, design, deviations, forecast, jitter
 from bench.watch import Watch
 
@@ -32,23 +32,23 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def by_scikit_learn(rows: Design, prior: Prior) -> np.ndarray:
     """The same penalty as a plain ridge: (b - t)'P(b - t) is the length of a turned b, drawn to nothing."""
     x, z, weight = deviations(rows)
-    penalty = prior.rows * prior.gram
-    penalty = penalty + np.diag(jitter(weight * x.T @ x + penalty))
-    target = np.linalg.solve(penalty, prior.rows * prior.gram @ prior.coefficients)
+    own, shared = slice(0, -len(MEANS)), slice(-len(MEANS), None)
+    x, z, pull = x[:, own], z - x[:, shared] @ prior.coefficients[shared], prior.rows * prior.gram[own, own]
+    penalty = pull + np.diag(jitter(weight * x.T @ x + pull))
+    target = np.linalg.solve(penalty, pull @ prior.coefficients[own])
     turn = np.linalg.inv(np.linalg.cholesky(penalty)).T
     found = Ridge(alpha=1.0, fit_intercept=False, solver="cholesky", tol=1e-12).fit(
         x @ turn, z - x @ target, sample_weight=np.full(len(z), weight)
     )
-    return np.asarray(target + turn @ found.coef_)
+    return np.append(target + turn @ found.coef_, prior.coefficients[shared])
 
 
 def test_kernel_series_by_series_and_scikit_learn_fit_the_same_ridge(world: Path) -> None:
     setup, pools = own.frozen(world / "all.parquet")
     made, betas = own.ridge(world / "all.parquet", setup, pools)
     ids = made["unique_id"].unique().tolist()
-    history, ahead = own.read(world / "few.parquet")
     priors = own.priors(setup, pools, tuple(f"{n:02d}" for n in range(50)))
-    rows = pd.concat([history, ahead]).groupby("unique_id", observed=True)
+    rows = pd.read_parquet(world / "few.parquet").groupby("unique_id")
     assert len(rows) == 12
     for name, series in rows:
         prior, found = priors[series["product"].iloc[0]], design(series, HORIZON)

@@ -195,6 +195,12 @@ def test_a_correction_before_the_first_update_is_seen(home: Home) -> None:
     assert_as_from_history(home, day(1))
 
 
+def segment_of(home: Home, series: str) -> list[str]:
+    """The series of its segment on the second day."""
+    made = catalogue_of(home.rows, day(2)).to_pandas().set_index("series_id")["kind"]
+    return made.index[made == made[series]].tolist()
+
+
 def test_a_corrected_series_is_made_anew_and_no_other(home: Home, read: list[int]) -> None:
     home.update(1)
     assert states_of(home.lake, day(1))[SILENT] == ("carried_over", "no_new_row")
@@ -202,7 +208,10 @@ def test_a_corrected_series_is_made_anew_and_no_other(home: Home, read: list[int
     read.clear()
     report = home.update(2)
     assert (report.advanced, report.made_anew) == (8, 1)
-    assert read[-1] == int((home.rows["series_id"] == SILENT).sum()), "its whole history, and none but its own"
+    ahead = home.rows["date"].dt.date <= day(2 + CONFIG.horizon)
+    assert read[-1] == int((ahead & home.rows["series_id"].isin(segment_of(home, SILENT))).sum()), (
+        "its whole history, and that of its segment, whose covariates it needs"
+    )
     assert states_of(home.lake, day(2))[SILENT] == ("fitted", None)
     assert_as_from_history(home, day(2))
 
@@ -222,7 +231,9 @@ def test_a_covariate_that_changes_for_a_past_day_is_a_correction(home: Home, col
         home.rows = home.rows.assign(offer=home.rows["offer"].where(~one, 0.5))
         fill(home.lake, home.rows, f"{day(-3):%Y-%m}")
     report = home.update(2)
-    assert report.made_anew == (1 if column == "offer" else past[home.rows["date"].dt.date <= day(2)].sum())
+    assert report.made_anew == (len(segment_of(home, "001")) if column == "offer" else 9), (
+        "its segment's, too: they know what its covariates are on average"
+    )
     assert_as_from_history(home, day(2))
 
 
@@ -249,10 +260,11 @@ def test_zeros_of_series_that_were_noticed_late_are_those_of_training(tmp_path: 
 def test_values_beyond_all_measure_keep_a_series_out(home: Home) -> None:
     home.update(1)
     home.correct("005", day(2), 1e13)
-    assert home.update(2).advanced == 8
+    assert home.update(2).advanced == 9 - len(segment_of(home, "005"))
     assert states_of(home.lake, day(2))["005"] == ("quarantined", "out_of_range")
     home.update(3)
     assert states_of(home.lake, day(3))["005"] == ("quarantined", "out_of_range")
+    assert_as_from_history(home, day(3))
 
 
 def test_a_panel_whose_past_is_gone_is_read_anew(home: Home) -> None:
@@ -369,7 +381,7 @@ def test_training_renews_what_an_update_wrote(home: Home) -> None:
 def test_a_series_that_is_expected_no_more_leaves_the_fleet(home: Home) -> None:
     home.update(1)
     fewer = catalogue_of(home.rows, day(2)).slice(1)
-    assert home.update(2, fewer).advanced == 8
+    assert home.update(2, fewer).advanced == 9 - len(segment_of(home, "000"))
     assert sorted(states_of(home.lake, day(2))) == fewer["series_id"].to_pylist()
 
 
@@ -380,7 +392,7 @@ def test_a_series_of_another_segment_is_made_anew(home: Home) -> None:
         "even" if one == "001" else kind
         for one, kind in zip(made["item"].to_pylist(), made["kind"].to_pylist(), strict=True)
     ]
-    assert home.update(2, made.set_column(made.column_names.index("kind"), "kind", pa.array(kinds))).made_anew == 1
+    assert home.update(2, made.set_column(made.column_names.index("kind"), "kind", pa.array(kinds))).made_anew == 9
 
 
 def test_without_a_champion_there_is_nothing_to_update(home: Home, tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""Calendar features: several seasons, holidays, and what a fleet keeps of them on later days."""
+"""Calendar features: several seasons, holidays, and what a fleet keeps of them on later days; covariates and their means."""
+
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -9,6 +11,7 @@ from ml_platform.forecasting.calendar import WAVES, plan_folds
 from ml_platform.forecasting.config import parse_config
 from ml_platform.forecasting.features import calendar_features, calendar_width
 from ml_platform.forecasting.frames import prepare
+from ml_platform.forecasting.layout import fill_means
 from ml_platform.forecasting.pipeline import train
 
 BASE = {"series": ["meter"], "time": "at", "target": "load", "families": ["ridge"], "interval_origins": 6}
@@ -107,3 +110,56 @@ def test_an_unknown_country_is_named(wrong: str, words: str) -> None:
         parse_config(values, "forecast.yaml")
     assert "holidays" in str(told.value)
     assert "ISO 3166" in str(told.value)
+
+
+def test_means_are_those_of_the_series_of_a_segment_that_know_a_covariate() -> None:
+    rng, codes = np.random.default_rng(3), np.array([0, 1, 0, 1, 0])
+    known = np.full((5, 4, 6), np.nan)
+    known[:, :2] = rng.normal(size=(5, 2, 6))
+    known[0, 0, 2] = known[1, 1, 4] = known[3, 1, 4] = np.nan
+    own = known[:, :2].copy()
+    fill_means(known, codes, ("a", "b"))
+    np.testing.assert_array_equal(known[:, :2], own)
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of step 4 no series of b knows the second one
+        expected = np.stack([np.nanmean(own[codes == code], axis=0) for code in codes])
+    np.testing.assert_allclose(known[:, 2:], expected, rtol=1e-12)
+    assert np.isnan(known[[1, 3], 3, 4]).all()
+
+
+def test_a_price_of_all_works_otherwise_than_one_of_a_single_series() -> None:
+    """What all meters pay triples the load, what one alone pays does nothing; both move the covariate as much."""
+    rng, times = np.random.default_rng(5), pd.date_range("2021-01-04", periods=300)
+    common, own = rng.integers(0, 2, len(times)), rng.normal(0.0, 0.5, (20, len(times)))
+    frames = [
+        pd.DataFrame({"meter": m, "at": times, "tariff": common + own[m], "load": 10.0 * 3.0**common})
+        for m in range(20)
+    ]
+    rows = pd.concat(frames, ignore_index=True)
+    rows["load"] *= rng.uniform(0.97, 1.03, len(rows))
+    ahead = rows["at"] > times[-15]
+    given = config(known_future=["tariff"])
+    made = forecast(rows[~ahead], rows[ahead], config=given).forecasts.rename(columns={"date": "at"})
+    both = made.merge(rows, on=["meter", "at"])
+    assert (both["mean"] / both["load"] - 1).abs().mean() < 0.2  # 0.35 without the mean
+
+
+@pytest.mark.parametrize("others", [["north"] * 3, ["north", "south", "south"]])
+def test_who_else_is_in_a_segment_is_no_matter_of_another(others: list[str]) -> None:
+    """Means of covariates are a segment's: those of south change nothing in north."""
+    rng, times = np.random.default_rng(6), pd.date_range("2021-01-04", periods=120)
+    place = {0: "north", 1: "north", **dict(enumerate(others, start=2))}
+    rows = pd.concat(
+        [
+            pd.DataFrame(
+                {"meter": m, "at": times, "load": rng.poisson(20, len(times)), "tariff": rng.normal(size=len(times))}
+            )
+            for m in place
+        ]
+    )
+    given = config(known_future=["tariff"], static=["region"], segments=["region"])
+    static = pd.DataFrame({"meter": list(place), "region": list(place.values())})
+    kept = rows["meter"] != 4
+    made = [forecast(one, static=static, config=given).forecasts for one in (rows, rows[kept])]
+    north = [one[one["meter"] < 2]["mean"].to_numpy() for one in made]
+    assert np.array_equal(*north) == (others[-1] == "south")

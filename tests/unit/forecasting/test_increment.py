@@ -57,8 +57,9 @@ def world(kind: str, missing: str, seed: int = 0) -> Shard:
     if missing == "gap":
         y[rng.random(y.shape) < 0.2] = np.nan
         y[2, TRAINED:] = np.nan
-    known = (rng.random((SERIES, 1, steps + HORIZON)) < 0.2).astype(float)
-    known[3, :, 40:50] = np.nan
+    known = np.full((SERIES, 2, steps + HORIZON), np.nan)
+    known[:, 0] = rng.random((SERIES, steps + HORIZON)) < 0.2
+    known[3, 0, :50] = np.nan
     times = np.asarray(pd.date_range("2022-03-04", periods=steps + HORIZON))
     cells = Cells(y, known, None, (~np.isnan(y)).sum(axis=1), np.arange(SERIES)[:, None] % 3.0)
     ids = np.asarray([f"series {number}" for number in range(SERIES)], dtype=object)
