@@ -250,6 +250,9 @@ def forecast(
     out: Annotated[Path, typer.Option(help="Where the forecasts go, Parquet or CSV by the ending.")],
     future: Annotated[Path | None, typer.Option(help="Rows after the history with known-future covariates.")] = None,
     static: Annotated[Path | None, typer.Option(help="One row of attributes per series.")] = None,
+    as_of: Annotated[
+        str | None, typer.Option(help="The last time that is observed; by default the newest one.")
+    ] = None,
 ) -> None:
     """Forecast tables of yours with the kernel alone: no lake, no Dagster.
 
@@ -259,7 +262,7 @@ def forecast(
     from ml_platform.jobs.progress import show_progress
 
     show_progress()
-    report = run_forecast(config=config, history=history, future=future, static=static, out=out)
+    report = run_forecast(config=config, history=history, future=future, static=static, out=out, as_of=as_of)
     states = ", ".join(f"{count:,} {state}" for state, count in report.states.items())
     typer.echo(f"{report.rows:,} forecasts of {report.series:,} series ({states}) written to {report.out}")
     for what, texts in (("left out", report.refused), ("forecast without it", report.failed)):

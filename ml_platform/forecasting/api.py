@@ -3,7 +3,7 @@
 Belongs here: forecast() and the shape of its result. Does not belong here: lake, releases, orchestration.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,10 +13,10 @@ import pandas as pd
 import pyarrow as pa
 
 from ml_platform.forecasting.arrays import Shard
-from ml_platform.forecasting.config import ForecastConfig, load_config
+from ml_platform.forecasting.config import ForecastConfig, load_config, parse_config
 from ml_platform.forecasting.fleet import Fleet, failures, interval_origins
 from ml_platform.forecasting.folds import Past
-from ml_platform.forecasting.frames import Prepared, Table, give_back_times, prepare
+from ml_platform.forecasting.frames import Prepared, Table, give_back_times, prepare, time_type
 from ml_platform.forecasting.pipeline import Trained, train
 from ml_platform.forecasting.predict import predict_and_tell
 from ml_platform.forecasting.sum_forecasts import SumForecasts, forecast_sums
@@ -59,24 +59,30 @@ def forecast(
     static: Table | None = None,
     *,
     as_of: object = None,
-    config: ForecastConfig | str | Path,
+    config: ForecastConfig | Mapping[str, object] | str | Path,
 ) -> ForecastResult:
     """Forecast every series of `history` for the steps after `as_of`, or after the newest time of the whole history.
 
-    Tables are pandas or Arrow; `future` gives the known-future covariates of later steps, `static` attributes per series.
+    `config` is a configuration, its keys, or the path of its file. Tables are pandas or Arrow; `future` gives the known-future covariates of later steps, `static` attributes per series.
     Raises ConfigError for the configuration and InputError (both ValueError) for the tables.
     """
-    settings = config if isinstance(config, ForecastConfig) else load_config(config)
+    settings = _settings(config)
     prepared = prepare(history, future, static, as_of, settings)
     fleet, trained = train(prepared.shard, settings)
     levels = [Sums.of(columns, prepared.attributes) for columns in settings.sums]
     fleet = _with_sums(fleet, trained, levels, prepared.shard)
     made, failed = predict_and_tell(fleet, prepared.shard)
     made, of_sums = forecast_sums(fleet, prepared.shard, made, levels)
-    forecasts = _with_keys(made, prepared, _time_column(history, settings), settings)
+    forecasts = _with_keys(made, prepared, time_type(history, settings), settings)
     sums = _joined([_sum_table(one, forecasts["date"], settings) for one in of_sums], forecasts, settings)
     families, ledger = family_table(trained, prepared.shard.segments), _ledger(fleet, prepared, failed)
     return ForecastResult(forecasts, ledger, families, sums, prepared.unseen, Past(prepared.shard, trained))
+
+
+def _settings(config: ForecastConfig | Mapping[str, object] | str | Path) -> ForecastConfig:
+    if isinstance(config, ForecastConfig):
+        return config
+    return parse_config(dict(config), "config") if isinstance(config, Mapping) else load_config(config)
 
 
 def _with_sums(fleet: Fleet, trained: Sequence[Trained], levels: Sequence[Sums], shard: Shard) -> Fleet:
@@ -98,14 +104,10 @@ def _sum_table(said: SumForecasts, dates: pd.Series, config: ForecastConfig) -> 
 
 def _joined(sums: list[pd.DataFrame], forecasts: pd.DataFrame, config: ForecastConfig) -> pd.DataFrame:
     columns = ["sum_by", *config.sum_columns, *forecasts.columns.drop([*config.series, "family"])]
+    for one in sums:  # whole numbers stay so beside sums that have none
+        whole = [name for name in config.sum_columns if name in one and pd.api.types.is_integer_dtype(one[name])]
+        one[whole] = one[whole].astype("Int64")
     return pd.concat(sums, ignore_index=True).reindex(columns=columns) if sums else pd.DataFrame(columns=columns)
-
-
-def _time_column(history: Table, config: ForecastConfig) -> pd.Series:
-    column = (
-        history.slice(0, 1).to_pandas()[config.time] if isinstance(history, pa.Table) else history[config.time].iloc[:1]
-    )
-    return pd.Series(column)
 
 
 def _with_keys(table: pa.Table, prepared: Prepared, like: pd.Series, config: ForecastConfig) -> pd.DataFrame:

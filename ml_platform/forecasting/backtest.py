@@ -198,6 +198,8 @@ def difference_scale(y: Floats, origins: list[int]) -> Floats:
     both = started[:, :-1] & ~np.isnan(y[:, 1:]) & ~np.isnan(y[:, :-1])
     squares = np.cumsum(np.where(both, np.diff(y, axis=1) ** 2, 0.0), axis=1)
     counts = np.cumsum(both, axis=1)
+    if not both.shape[1]:
+        return np.full((len(y), len(origins)), np.nan)
     ends = np.asarray(origins, dtype=int) - 2
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(counts[:, ends] > 0, squares[:, ends] / counts[:, ends], np.nan)

@@ -21,6 +21,7 @@ from ml_platform.forecasting.ridge import Moments
 
 NAME = "lightgbm"
 CELLS = 1_000_000  # that teach, at most about: beyond, whole series are left out by their hash
+FEWEST = 100  # cells of a model: fewer make no two leaves
 TREES = 300
 SETTINGS: dict[str, Any] = {
     "objective": "regression",
@@ -139,7 +140,7 @@ def teach(known: Lessons, plan: Plan, decay: float) -> dict[int, str]:
         data = lightgbm.Dataset(known.features[old], known.response[old], weight=known.weight[old] * fading)
         return str(lightgbm.train(SETTINGS, data, TREES).model_to_string())
 
-    backs = [back for back in refits(plan) if (known.block > back).any()]
+    backs = [back for back in refits(plan) if (known.block > back).sum() >= FEWEST]
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:  # one thread each: they wait for nothing
         return dict(zip(backs, pool.map(model, backs), strict=True))
 

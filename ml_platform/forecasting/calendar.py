@@ -62,6 +62,9 @@ def phases(times: pd.DatetimeIndex, frequency: str) -> np.ndarray:
     if isinstance(offset, Tick):
         return np.asarray((times.to_numpy().astype(np.int64) % offset.nanos).astype(str))
     clock = (times - times.normalize()).to_numpy().astype(np.int64).astype(str)
+    if offset.n > 1:  # of every second Monday the ones between are others
+        steps = pd.date_range(EPOCH, max(times.max(), EPOCH), freq=offset.base)
+        clock = np.char.add(np.char.add(clock, "/"), (steps.searchsorted(times.normalize()) % offset.n).astype(str))
     return np.where([offset.is_on_offset(time) for time in times], clock, "")
 
 
@@ -76,7 +79,8 @@ def wall_times(column: pd.Series, frequency: str) -> pd.Series:
     if column.dt.tz is not None:
         there = column.dt.tz_convert("UTC") if step_is_subdaily(frequency) else column
         column = there.dt.tz_localize(None)
-    return column.astype("datetime64[ns]")
+    inside = (column > pd.Timestamp.min) & (column < pd.Timestamp.max)  # others are no times: years like 9999
+    return column.where(inside).astype("datetime64[ns]")
 
 
 def window(nominal: int, season: int) -> int:

@@ -38,7 +38,13 @@ def kind_of(traits: Traits) -> Kind:
 
 def cohorts(shards: Sequence[Shard], config: ForecastConfig, judging: bool) -> tuple[Cohort, ...]:
     """The cohorts of a fleet, in order of their first segment; what a segment is like depends on no other."""
-    cells = np.sum([_cells(shard) for shard in shards], axis=0)
+    plan = plan_folds(config, shards[0].steps, judging)
+    seen, everything = (
+        np.sum([_cells(shard, end) for shard in shards], axis=0) for end in (plan.origin(plan.judging), plan.steps)
+    )
+    cells = np.where(
+        seen[:, :1] > 0, seen, everything
+    )  # the fold that judges chooses nothing, but for who is in no other
     alike: dict[tuple[Kind, bool], list[int]] = {}
     for code, (observed, positive, negative) in enumerate(cells.astype(int).tolist()):
         traits = Traits(observed, positive, negative, config.season)
@@ -48,9 +54,10 @@ def cohorts(shards: Sequence[Shard], config: ForecastConfig, judging: bool) -> t
     )
 
 
-def _cells(shard: Shard) -> Floats:
-    """Observed, positive and negative cells of each segment, (G, 3)."""
-    counted = [(values.sum(axis=1)) for values in (~np.isnan(shard.y), shard.y > 0, shard.y < 0)]
+def _cells(shard: Shard, end: int) -> Floats:
+    """Observed, positive and negative cells of each segment before a step, (G, 3)."""
+    y = shard.y[:, :end]
+    counted = [(values.sum(axis=1)) for values in (~np.isnan(y), y > 0, y < 0)]
     return sum_by(np.stack(counted, axis=1).astype(float), shard.segment, len(shard.segments))
 
 

@@ -19,6 +19,20 @@ FAMILIES = (
     "seasonal_naive", "mean_28", "mean_56", "mean_182", "ses_01", "ses_05", "ses_20",
     "tsb", "croston", "sba", "ets", "theta", "ridge", "ridge_lags", "lightgbm",
 )  # fmt: skip
+RESULT_COLUMNS = (
+    "date",
+    "step",
+    "mean",
+    "point",
+    "family",
+    "state",
+    "reason",
+    "detail",
+    "covariates",
+    "interval_origins",
+    "sum_by",
+)
+SHORTEST = 1_000_000_000  # nanoseconds of a step
 FLOORS = ("zero", "seasonal_naive", "mean_28", "mean_56", "mean_182")
 
 Name = Annotated[str, Field(min_length=1)]
@@ -99,6 +113,14 @@ class ForecastConfig(BaseModel):
             raise ValueError(f"'{value}' is not a pandas offset alias: write D, h, W-THU, MS or the like") from error
         return value
 
+    @field_validator("frequency")
+    @classmethod
+    def _frequency_goes_forward(cls, value: str) -> str:
+        offset = to_offset(value)
+        if offset.n < 1 or (isinstance(offset, Tick) and offset.nanos < SHORTEST):
+            raise ValueError(f"'{value}' is no step forward of at least a second: write D, h, W-THU, MS or the like")
+        return value
+
     @field_validator("season_lengths")
     @classmethod
     def _seasons_are_positive(cls, value: tuple[int, ...]) -> tuple[int, ...]:
@@ -140,6 +162,10 @@ class ForecastConfig(BaseModel):
     def _columns_fit_together(self) -> Self:
         weight = () if self.weight is None else (self.weight,)
         columns = [*self.series, self.time, self.target, *weight, *self.known_future, *self.static]
+        results = {*RESULT_COLUMNS, *self.interval_columns}
+        taken = sorted(results.intersection([*self.series, *(name for names in self.sums for name in names)]))
+        if taken:
+            raise ValueError(f"the key columns {taken} are columns of the results, too: rename them in your tables")
         doubled = sorted({name for name in columns if columns.count(name) > 1})
         if doubled:
             raise ValueError(f"the columns {doubled} have two roles: each column may be named once outside `segments`")
@@ -234,7 +260,7 @@ def parse_config(values: object, origin: str) -> ForecastConfig:
 
 def _explain(origin: str, error: dict[str, Any]) -> str:
     key = ".".join(str(part) for part in error["loc"]) or "(all)"
-    text = error["msg"].removeprefix("Value error, ")
+    text = error["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list, such as [a, b]")
     if error["type"] == "extra_forbidden":
         text = f"unknown key; known keys are {', '.join(ForecastConfig.model_fields)}"
     elif error["type"] == "missing":
@@ -246,6 +272,8 @@ def load_config(path: str | Path) -> ForecastConfig:
     """Read forecast.yaml. Raises ConfigError with the path and the key of every fault."""
     try:
         text = Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not a text in UTF-8 ({error}): save it as YAML in UTF-8") from error
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); give the path of a forecast.yaml") from error
     try:

@@ -193,6 +193,8 @@ class PoolReader:
 
     def array(self, name: str, items: tuple[str, ...], codes: Ints) -> Floats:
         """Items of a pool spread over series by their segment code, (S, I); the order of the pool's rows does not matter."""
+        if not items:  # a pool without any has no rows, and is kept nowhere
+            return np.zeros((len(codes), 0))
         table = self.fleet.pools[name]
         labels, known = pd.factorize(table["segment"].to_pandas(), sort=True)
         place = pd.Index(items).get_indexer(pd.Index(table["item"].to_pandas()))

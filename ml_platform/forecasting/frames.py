@@ -5,7 +5,7 @@ Belongs here: reading history, future and static; checking them. Does not belong
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import TypeAlias
 
 import numpy as np
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from ml_platform.forecasting.arrays import Bools, Shard, numbered, scatter
 from ml_platform.forecasting.calendar import Floats, Ints, step_times, wall_times
-from ml_platform.forecasting.config import ForecastConfig
+from ml_platform.forecasting.config import ForecastConfig, step_is_subdaily
 from ml_platform.forecasting.layout import Cells, attribute_numbers, lay_out, segment_codes
 from ml_platform.forecasting.screening import (
     LIMIT,
@@ -22,11 +22,13 @@ from ml_platform.forecasting.screening import (
     InputError,
     Rows,
     Stamps,
+    coded,
     factorize,
     lenient_times,
     refuse_strays,
     refuse_targets,
     require_company,
+    require_steps,
 )
 
 Table: TypeAlias = pd.DataFrame | pa.Table
@@ -59,7 +61,12 @@ class Later:
 
 def to_pandas(table: Table, name: str, columns: list[str]) -> pd.DataFrame:
     """The needed columns, at least, of a pandas or Arrow table, under any index. Raises InputError where one is missing."""
-    present = table.column_names if isinstance(table, pa.Table) else table.columns
+    if not isinstance(table, pd.DataFrame | pa.Table):
+        raise InputError(f"{name} is of type {type(table).__name__}: give a pandas DataFrame or an Arrow table")
+    present = table.column_names if isinstance(table, pa.Table) else list(table.columns)
+    twice = sorted({column for column in columns if present.count(column) > 1})
+    if twice:
+        raise InputError(f"{name} holds the columns {twice} more than once: name each one differently")
     missing = [column for column in columns if column not in present]
     if missing:
         raise InputError(
@@ -86,7 +93,10 @@ def prepare(
         raise InputError(_nothing_left(faults, end, config))
     own, place, kept = rows.of(sound), np.where(sound, np.cumsum(sound) - 1, -1), keys[sound].reset_index(drop=True)
     mine, at, times = place[codes[own]], rows.stamps.places[own], rows.stamps.times
-    end = _newest(at, mine, times, kept, config) if end is None else end
+    if end is None:
+        require_company(Stamps(at, times), mine, kept, config)
+        end = times[at.max()]
+    require_steps(times[np.unique(at)], config)
     grid = step_times(times[at.min()], end, config.horizon, config.frequency)
     steps = _steps(at, times, grid[: len(grid) - config.horizon], config)
     cells = _Cells(len(kept), grid, config, mine, steps)
@@ -116,6 +126,9 @@ class _History:
         self.target = rows.numbers(config.target)
         refuse_targets(rows, self.target, config)
         self.weight = rows.numbers(config.weight) if config.weight else None
+        if config.weight and self.weight is not None:
+            absurd = np.isfinite(self.weight) & ((self.weight > LIMIT) | (self.weight < -LIMIT))
+            rows.refuse(absurd, "out_of_range", config.weight)
         self.known = [rows.numbers(name) for name in config.known_future]
         self.seen, self.counts = rows.seen, rows.count()
 
@@ -130,8 +143,13 @@ def _past(history: Table, config: ForecastConfig) -> pd.DataFrame:
     past = to_pandas(history, "history", [*config.series, config.time, config.target, *weight, *config.known_future])
     if past.empty:
         raise InputError("history is empty: there is nothing to forecast from")
-    if any(past[column].hasnans for column in config.series):
-        raise InputError(f"history holds rows without a key in {list(config.series)}: drop or name them")
+    for column in config.series:
+        if past[column].hasnans:
+            without = past[column].isna().to_numpy()
+            told = f"{without.sum()} rows have" if without.sum() > 1 else "1 row has"
+            raise InputError(
+                f"history row {without.argmax() + 1} has no key in '{column}'; {told} none: drop or name them"
+            )
     return past
 
 
@@ -140,12 +158,6 @@ def _nothing_left(faults: Faults, end: pd.Timestamp | None, config: ForecastConf
         return f"history has no row up to {end}: check as_of and the column '{config.time}'"
     first, reasons = faults.details[faults.any][0], ", ".join(sorted(set(faults.reasons[faults.any])))
     return f"no series of the history can be used ({reasons}), for example {first}: see docs/forecasting.md"
-
-
-def _newest(at: Ints, codes: Ints, times: pd.DatetimeIndex, keys: pd.DataFrame, config: ForecastConfig) -> pd.Timestamp:
-    newest = pd.Series(at).groupby(codes).max()
-    require_company(pd.Series(times[newest], index=newest.index), keys, config)
-    return times[newest.max()]
 
 
 def read_times(column: pd.Series, place: str, frequency: str) -> pd.Series:
@@ -186,7 +198,7 @@ def _later(future: Table | None, keys: pd.DataFrame, faults: Faults, config: For
     if future is None or not config.known_future:
         return None
     frame = to_pandas(future, "future", [*config.series, config.time, *config.known_future])
-    rows = Rows("future", frame, match(frame, keys, config.series), faults)
+    rows = Rows("future", frame, match("future", frame, keys, config.series), faults)
     stamps = rows.times(config)
     rows.refuse_doubles(stamps.places, config.time)
     return Later(rows.codes, stamps, tuple(rows.numbers(name) for name in config.known_future))
@@ -198,20 +210,23 @@ def _attributes(static: Table | None, keys: pd.DataFrame, faults: Faults, config
     if static is None or not wanted:
         return keys.assign(**dict.fromkeys(wanted))
     frame = to_pandas(static, "static", [*config.series, *wanted])
-    rows = Rows("static", frame, match(frame, keys, config.series), faults)
+    rows = Rows("static", frame, match("static", frame, keys, config.series), faults)
     rows.refuse_doubles(np.zeros(len(frame), dtype=np.int64), config.series[-1])
     one_each = frame[[*config.series, *wanted]].reset_index(drop=True).drop_duplicates(list(config.series))
     return keys.merge(one_each, on=list(config.series), how="left", validate="one_to_one")
 
 
-def match(frame: pd.DataFrame, keys: pd.DataFrame, columns: tuple[str, ...]) -> Ints:
-    """Row of `keys` for each row of a frame, -1 where there is none."""
+def match(name: str, frame: pd.DataFrame, keys: pd.DataFrame, columns: tuple[str, ...]) -> Ints:
+    """Row of `keys` for each row of a frame, -1 where there is none. Raises InputError for keys of another type."""
     numbered = keys[list(columns)].assign(__row=np.arange(len(keys)))
-    joined = (
-        frame[list(columns)]
-        .reset_index(drop=True)
-        .merge(numbered, on=list(columns), how="left", validate="many_to_one")
-    )
+    wanted = frame[list(columns)].reset_index(drop=True)
+    for column in columns:
+        if pd.api.types.is_numeric_dtype(wanted[column]) != pd.api.types.is_numeric_dtype(numbered[column]):
+            raise InputError(
+                f"{name}: the key '{column}' is of type {wanted[column].dtype}, that of the history of type {numbered[column].dtype}: "
+                "write both alike, as text or as numbers"
+            )
+    joined = wanted.merge(numbered, on=list(columns), how="left", validate="many_to_one")
     return joined["__row"].fillna(-1).to_numpy(dtype=np.int64)
 
 
@@ -263,17 +278,29 @@ def _measured(values: Floats) -> Floats:
     return values if usable.all() else np.where(usable, values, np.nan)
 
 
+def time_type(table: Table, config: ForecastConfig) -> pd.Series:
+    """A column of the type that forecasts have their times in: that of the usable times of a table, without rows or with one date."""
+    column = table[config.time]
+    column = column.to_pandas() if isinstance(column, pa.ChunkedArray) else column
+    if pd.api.types.is_datetime64_any_dtype(column):
+        return column.iloc[:0]
+    different = pd.Series(coded(column)[1], dtype=object)
+    times = lenient_times(different, config.frequency)
+    usable = different[times.notna()]
+    dates = [one for one in usable if isinstance(one, date) and not isinstance(one, datetime)]
+    return pd.Series(dates[:1], dtype=object) if len(dates) == len(usable) > 0 else times.iloc[:0]
+
+
 def give_back_times(times: pd.Series, like: pd.Series, frequency: str) -> pd.Series:
-    """Naive times in the type that the input's time column has: its time zone, its unit, or dates."""
-    if pd.api.types.is_datetime64_any_dtype(like):
-        if like.dt.tz is not None:
-            subdaily = not (times.dt.normalize() == times).all() or pd.tseries.frequencies.to_offset(
-                frequency
-            ).name in ("h", "min")
-            times = (
-                times.dt.tz_localize("UTC").dt.tz_convert(like.dt.tz) if subdaily else times.dt.tz_localize(like.dt.tz)
+    """Naive times in the type that time_type found: with its time zone, in its unit, or as dates."""
+    if not pd.api.types.is_datetime64_any_dtype(like):
+        return pd.Series(times.dt.date) if len(like) else times
+    if like.dt.tz is not None:
+        times = (
+            times.dt.tz_localize("UTC").dt.tz_convert(like.dt.tz)
+            if step_is_subdaily(frequency)
+            else times.dt.tz_localize(
+                like.dt.tz, nonexistent="shift_forward", ambiguous=np.ones(len(times), dtype=bool)
             )
-        return pd.Series(times.astype(like.dtype))
-    if len(like) and isinstance(like.iloc[0], date) and not isinstance(like.iloc[0], pd.Timestamp):
-        return pd.Series(times.dt.date)
-    return times
+        )
+    return pd.Series(times.astype(like.dtype))

@@ -4,9 +4,9 @@ Belongs here: what is wrong with a row, and whose it is. Does not belong here: l
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, tzinfo
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,10 @@ from ml_platform.forecasting.calendar import Floats, Ints, days_per_step, phases
 from ml_platform.forecasting.config import ForecastConfig, step_is_subdaily
 
 LIMIT = 1e12  # larger numbers are no measurements: their squares would drown every other series of the pool
+
+SPARSE = 20  # times as many places as rows
+ALONE = 0.01  # share of rows after a jump of the whole history that are no history but a mistake
+REGULAR = 8  # different times, never next to each other and always as far apart, that belong to a coarser frequency
 
 # ISO 8601 alone says which number is the month: pandas reads 01/02/2019 month-first, many who write it mean February
 ISO_TIME = re.compile(
@@ -75,7 +79,7 @@ class Rows:
 
     def times(self, config: ForecastConfig) -> Stamps:
         """The time column; where it holds no time, the series is refused and the row counts no more."""
-        given, values = pd.factorize(self.frame[config.time])
+        given, values = coded(self.frame[config.time])
         found = wall_times(lenient_times(pd.Series(values, dtype=values.dtype), config.frequency), config.frequency)
         order, different = pd.factorize(found, sort=True)
         places = np.append(order, -1)[given]
@@ -101,17 +105,24 @@ class Rows:
         width = int(places.max(initial=0)) + 1
         mine = self.seen & (self.codes >= 0)
         cells = np.where(mine, self.codes * width + places, -1)
-        taken = np.zeros(len(self.faults.reasons) * width + 1, dtype=bool)
-        taken[cells] = True
-        if taken[:-1].sum() < mine.sum():
+        if _different(cells, len(self.faults.reasons) * width) < mine.sum():
             self.refuse(pd.Series(cells).duplicated().to_numpy() & mine, "doubled", column)
+
+
+def _different(cells: Ints, size: int) -> int:
+    """How many of the numbers from 0 to `size` there are; marks are faster than an order, where they are no more than a few per cell."""
+    if size > SPARSE * len(cells):
+        return len(np.unique(cells[cells >= 0]))
+    taken = np.zeros(size + 1, dtype=bool)
+    taken[cells] = True
+    return int(taken[:-1].sum())
 
 
 def as_numbers(column: pd.Series) -> tuple[Floats, Bools]:
     """Numbers of a column, NaN where there is none, and which values are there and are no numbers."""
     try:
         return column.astype("float64", copy=False).to_numpy(), np.zeros(len(column), dtype=bool)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         values = np.asarray([_number(value) for value in column], dtype=np.float64)
         return values, np.isnan(values) & column.notna().to_numpy()
 
@@ -119,7 +130,7 @@ def as_numbers(column: pd.Series) -> tuple[Floats, Bools]:
 def _number(value: Any) -> float:
     try:
         return float(value)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return float("nan")
 
 
@@ -128,26 +139,64 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:60]}..."
 
 
+def coded(column: pd.Series) -> tuple[Ints, pd.Index]:
+    """Codes of the different values of a column, -1 where missing; a list or the like, which is no time, as its text."""
+    try:
+        return pd.factorize(column)
+    except TypeError:
+        return pd.factorize(column.map(lambda one: one if isinstance(one, Hashable) else str(one)))
+
+
 def lenient_times(column: pd.Series, frequency: str) -> pd.Series:
-    """Times of a column of times, dates or ISO 8601 texts, with their time zone; NaT for what is none."""
+    """Times of a column of times, dates or ISO 8601 texts, with their time zone where they have one in common; NaT for what is none.
+
+    Of several zones, or some with and some without: UTC below a day (those without are UTC), else wall times.
+    """
     if pd.api.types.is_datetime64_any_dtype(column):
         return column
-    codes, found = pd.factorize(column)
+    codes, found = coded(column)
     times = _parsed(np.asarray(found, dtype=object).tolist(), frequency)
     return pd.Series(times.array.take(codes, allow_fill=True), index=column.index, name=column.name)
 
 
 def _parsed(values: Sequence[object], frequency: str) -> pd.Series:
-    """Times of different values, NaT for what is none. Several offsets: UTC below a day, else the wall time."""
-    texts = [ISO_TIME.fullmatch(value.strip()) if isinstance(value, str) else None for value in values]
-    several = len({text["offset"] for text in texts if text}) > 1
-    part = "local" if several and not step_is_subdaily(frequency) else 0
-    wanted = [
-        text[part] if text else value if isinstance(value, date | np.datetime64) else None
-        for text, value in zip(texts, values, strict=True)
-    ]
-    utc = several and part == 0
-    return pd.to_datetime(pd.Series(wanted, dtype=object), format="ISO8601", errors="coerce", utc=utc)
+    """Times of different values, NaT for what is none. Values with and without an offset are read apart: pandas lets one shift the next."""
+    read = [_read(value) for value in values]
+    offsets = {offset for time, offset in read if time is not None}
+    zoned = len(offsets) == 1 and None not in offsets
+    subdaily = step_is_subdaily(frequency)
+    naive = [None if time is None else _wall(time, offset, subdaily and not zoned) for time, offset in read]
+    times = pd.to_datetime(pd.Series(naive, dtype=object), format="ISO8601", errors="coerce").astype("datetime64[ns]")
+    if zoned:
+        (zone,) = offsets
+        return times.dt.tz_localize(zone, nonexistent="NaT", ambiguous=np.zeros(len(times), dtype=bool))
+    return times.dt.tz_localize("UTC") if subdaily and offsets - {None} else times
+
+
+def _read(value: object) -> tuple[datetime | None, tzinfo | None]:
+    """A time and its zone or offset."""
+    if isinstance(value, str):
+        found = ISO_TIME.fullmatch(value.strip())
+        if found is None:
+            return None, None
+        value = _timestamp(found[0])
+    elif isinstance(value, date | np.datetime64):
+        value = _timestamp(value)
+    return (value, value.tzinfo) if isinstance(value, datetime) else (None, None)
+
+
+def _timestamp(value: object) -> datetime | None:
+    try:
+        time: Any = pd.Timestamp(value)  # type: ignore[arg-type]
+        return None if pd.isna(time) else time.as_unit("ns")
+    except (ValueError, OverflowError):
+        return None
+
+
+def _wall(time: datetime, zone: tzinfo | None, utc: bool) -> datetime:
+    """Without its zone: as UTC, or as the clock on the wall there."""
+    there = time.astimezone(UTC) if utc and zone is not None else time
+    return there.replace(tzinfo=None)
 
 
 def refuse_targets(rows: Rows, target: Floats, config: ForecastConfig) -> None:
@@ -170,25 +219,60 @@ def refuse_strays(rows: Rows, stamps: Stamps, config: ForecastConfig) -> None:
         rows.refuse(kind[stamps.places] != counts.argmax(), "off_calendar", config.time)
 
 
-def require_company(newest: pd.Series, keys: pd.DataFrame, config: ForecastConfig) -> None:
-    """InputError where one series alone (its newest time by code) reaches more than a season beyond all others: nobody knows where today is."""
-    if len(newest) < 2:
-        return
-    last, second = newest.nlargest(2)
-    ahead = (last - second) / pd.Timedelta(days=days_per_step(config.frequency))
-    if ahead > config.season:
-        name = keys.iloc[int(newest.idxmax())].astype(str).to_dict()
+def require_company(stamps: Stamps, codes: Ints, keys: pd.DataFrame, config: ForecastConfig) -> None:
+    """InputError where nobody knows where today is: where one series alone, or hardly a row, reaches more than a season beyond all others."""
+    newest = pd.Series(stamps.places).groupby(codes).max().sort_values()
+    last = pd.Series(stamps.times[newest], index=newest.index)
+    used, counts = np.unique(stamps.places, return_counts=True)
+    before = np.append(np.cumsum(counts)[:-1], 0)[: len(used) - 1]
+    jumps = _steps_between(stamps.times[used], config) > config.season
+    odd = np.flatnonzero(jumps & (len(codes) - before <= ALONE * len(codes)))
+    if len(last) > 1 and _steps_between(pd.DatetimeIndex(last.iloc[-2:]), config)[0] > config.season:
+        raise InputError(_far_ahead(last, keys, 1, last.iloc[-2], config))
+    if len(odd):
+        first = stamps.times[used[odd[0]]]
+        raise InputError(_far_ahead(last, keys, int((last > first).sum()), first, config))
+
+
+def _steps_between(times: pd.DatetimeIndex, config: ForecastConfig) -> Floats:
+    return np.diff(times.to_numpy()) / np.timedelta64(1, "D") / days_per_step(config.frequency)
+
+
+def _far_ahead(last: pd.Series, keys: pd.DataFrame, ahead: int, others: pd.Timestamp, config: ForecastConfig) -> str:
+    name, end = keys.iloc[int(last.index[-1])].astype(str).to_dict(), last.iloc[-1]
+    steps = (end - others) / pd.Timedelta(days=days_per_step(config.frequency))
+    who = f"series {name} alone goes" if ahead == 1 else f"{ahead} series, such as {name}, go"
+    return (
+        f"history: {who} on to {end}, {steps:.0f} steps beyond all others ({others}): "
+        "correct these rows, or say with as_of where the history ends"
+    )
+
+
+def require_steps(times: pd.DatetimeIndex, config: ForecastConfig) -> None:
+    """InputError where the steps of the frequency are too short for these times of all series together."""
+    between = _steps_between(times, config)
+    if len(times) >= REGULAR and between.min() > 1.5 and between.max() < 1.2 * between.min():
         raise InputError(
-            f"history: series {name} alone goes on to {last}, {ahead:.0f} steps beyond all others ({second}): "
-            "correct its rows, or say with as_of where the history ends"
+            f"history: no two times are next to each other, all are about {between.mean():.0f} steps of frequency {config.frequency} apart: "
+            f"write the frequency that '{config.time}' has"
         )
+
+
+def _sorted(column: pd.Series, name: str) -> tuple[Ints, pd.Index]:
+    try:
+        return pd.factorize(column, sort=True, use_na_sentinel=False)
+    except TypeError:
+        kinds = sorted({type(one).__name__ for one in column})
+        raise InputError(
+            f"the key '{name}' holds values of the types {kinds}: write all alike, as text or as numbers"
+        ) from None
 
 
 def factorize(frame: pd.DataFrame, columns: tuple[str, ...]) -> tuple[pd.DataFrame, Ints]:
     """Distinct keys in sorted order (types as given, missing ones last) and the row of each key per row of the frame."""
     code, parts = np.zeros(len(frame), dtype=np.int64), []
     for column in columns:
-        codes, values = pd.factorize(frame[column], sort=True, use_na_sentinel=False)
+        codes, values = _sorted(frame[column], column)
         code = code * len(values) + codes
         parts.append(values)
     rows, found = pd.factorize(code)

@@ -29,9 +29,14 @@ class ForecastReport:
 
 
 def run_forecast(
-    config: str | Path, history: str | Path, future: str | Path | None, static: str | Path | None, out: str | Path
+    config: str | Path,
+    history: str | Path,
+    future: str | Path | None,
+    static: str | Path | None,
+    out: str | Path,
+    as_of: str | None = None,
 ) -> ForecastReport:
-    """Forecast the series of a file; the suffix (.parquet or .csv) of each path says its format.
+    """Forecast the series of a file from `as_of` on, or its newest time; the suffix (.parquet or .csv) of each path says its format.
 
     Raises ConfigError for the configuration and InputError for a file, naming it.
     """
@@ -42,7 +47,7 @@ def run_forecast(
     tables = [None if path is None else read_table(Path(path), settings) for path in (history, future, static)]
     if tables[0] is None:
         raise InputError("a history file is needed")
-    result = forecast(tables[0], tables[1], tables[2], config=settings)
+    result = forecast(tables[0], tables[1], tables[2], as_of=as_of, config=settings)
     write_table(result.forecasts, Path(out))
     states = {str(name): int(count) for name, count in result.ledger["state"].value_counts().items()}
     out_of_it = result.ledger["state"] == "quarantined"
@@ -53,9 +58,10 @@ def run_forecast(
 
 
 def _named(ledger: pd.DataFrame, config: ForecastConfig) -> tuple[str, ...]:
-    """Key and detail of each row of a ledger."""
+    """Key, detail and, where there is one, the reason of each row of a ledger."""
     keys = zip(*(ledger[name].astype(str) for name in config.series), strict=True)
-    return tuple(f"{' / '.join(key)}: {detail}" for key, detail in zip(keys, ledger["detail"], strict=True))
+    told = zip(keys, ledger["detail"], ledger["reason"], strict=True)
+    return tuple(f"{' / '.join(key)}: {detail}" + (f" ({reason})" if reason else "") for key, detail, reason in told)
 
 
 def read_table(path: Path, config: ForecastConfig) -> pd.DataFrame:
@@ -80,7 +86,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 def _read_csv(path: Path, config: ForecastConfig) -> pd.DataFrame:
     try:
-        frame = pd.read_csv(path)
+        frame = pd.read_csv(path, converters=dict.fromkeys(config.series, _as_written))
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: the file is not UTF-8 text: save it as CSV in UTF-8: {error}") from error
     except pd.errors.EmptyDataError as error:
@@ -96,6 +102,11 @@ def _read_csv(path: Path, config: ForecastConfig) -> pd.DataFrame:
         elif times.notna().all():
             frame[config.time] = times
     return frame
+
+
+def _as_written(key: str) -> str | None:
+    """A key stays what it is: 007 is no number, and NA a country."""
+    return key or None
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:

@@ -50,7 +50,7 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, make, config: Path)
     table.write_text(table.read_text().replace("2021-03-02", "yesterday", 1))
     report = run_forecast(config, table, None, None, tmp_path / "o.csv")
     assert report.states["quarantined"] == 1
-    assert report.refused == ("0 / item 00: history row 2: day is 'yesterday'",)
+    assert report.refused == ("0 / item 00: history row 2: day is 'yesterday' (no_time)",)
 
 
 def csv_bytes(make) -> bytes:

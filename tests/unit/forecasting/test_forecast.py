@@ -113,7 +113,10 @@ def test_a_series_that_ended_is_forecast_after_the_newest_time(make) -> None:
         (lambda h: h.assign(day="soon"), "history row 1: day is 'soon'"),
         (lambda h: h.assign(day=h["day"].dt.strftime("%d.%m.%Y")), r"history row 1: day is '01\.03\.2021'"),
         (lambda h: h.assign(day=20210301), "history row 1: day is 20210301"),
-        (lambda h: h.assign(item=h["item"].where(h.index != 4)), "without a key"),
+        (
+            lambda h: h.assign(item=h["item"].where(h.index != 4)),
+            "history row 5 has no key in 'item'; 1 row has none: drop",
+        ),
         (lambda h: h.iloc[:0], "history is empty"),
     ],
 )
@@ -128,7 +131,9 @@ def test_texts_of_iso_8601_are_times(make, layout: str) -> None:
     history = make.counts(series=3)
     texts = history.assign(day=history["day"].dt.strftime(layout))
     one, two = (forecast(table, static=make.kinds(history), config=make.config()) for table in (history, texts))
-    pd.testing.assert_frame_equal(one.forecasts, two.forecasts)
+    made = two.forecasts.assign(date=wall_times(two.forecasts["date"], "D"))
+    pd.testing.assert_frame_equal(one.forecasts, made)
+    assert str(two.forecasts["date"].dt.tz) == ("UTC+02:00" if "+02" in layout else "None")
 
 
 @pytest.mark.parametrize(("frequency", "first"), [("D", "2021-03-27 00:00"), ("h", "2021-03-26 23:00")])
