@@ -162,15 +162,14 @@ def lenient_times(column: pd.Series, frequency: str) -> pd.Series:
 def _parsed(values: Sequence[object], frequency: str) -> pd.Series:
     """Times of different values, NaT for what is none. Values with and without an offset are read apart: pandas lets one shift the next."""
     read = [_read(value) for value in values]
-    offsets = {offset for time, offset in read if time is not None}
-    zoned = len(offsets) == 1 and None not in offsets
-    subdaily = step_is_subdaily(frequency)
-    naive = [None if time is None else _wall(time, offset, subdaily and not zoned) for time, offset in read]
-    times = pd.to_datetime(pd.Series(naive, dtype=object), format="ISO8601", errors="coerce").astype("datetime64[ns]")
-    if zoned:
-        (zone,) = offsets
-        return times.dt.tz_localize(zone, nonexistent="NaT", ambiguous=np.zeros(len(times), dtype=bool))
-    return times.dt.tz_localize("UTC") if subdaily and offsets - {None} else times
+    zones = {str(zone): zone for time, zone in read if time is not None}  # some packages make many objects of one zone
+    subdaily, common = step_is_subdaily(frequency), next(iter(zones.values())) if len(zones) == 1 else None
+    utc = common is not None or subdaily
+    walls = [None if time is None else _wall(time, own, utc) for time, own in read]
+    times = pd.to_datetime(pd.Series(walls, dtype=object), format="ISO8601", errors="coerce").astype("datetime64[ns]")
+    if common is not None:
+        return times.dt.tz_localize("UTC").dt.tz_convert(common)
+    return times.dt.tz_localize("UTC") if subdaily and any(zones.values()) else times
 
 
 def _read(value: object) -> tuple[datetime | None, tzinfo | None]:

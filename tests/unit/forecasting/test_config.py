@@ -47,6 +47,30 @@ def test_a_wrong_key_is_named_with_its_file(change: dict[str, object], message: 
         parse_config(LEAST | change, "f.yaml")
 
 
+@pytest.mark.parametrize("frequency", ["0D", "-1D", "ns", "10ms", "0MS"])
+def test_a_step_goes_forward(frequency: str) -> None:
+    with pytest.raises(ConfigError, match=r"frequency: .* is no step forward of at least a second"):
+        parse_config({**LEAST, "frequency": frequency}, "here")
+
+
+@pytest.mark.parametrize("name", ["family", "state", "step", "lo_80"])
+def test_a_key_has_no_name_of_a_result(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"the key columns \['{name}'\] are columns of the results, too: rename"):
+        parse_config({**LEAST, "series": [name]}, "here")
+
+
+def test_lists_are_asked_for_in_words() -> None:
+    with pytest.raises(ConfigError, match=r"here: series: Input should be a list, such as \[a, b\]"):
+        parse_config({**LEAST, "series": "shop"}, "here")
+
+
+def test_a_file_in_another_encoding_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "forecast.yaml"
+    path.write_bytes("name: Küche".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"forecast\.yaml: not a text in UTF-8 .*: save it as YAML in UTF-8"):
+        load_config(path)
+
+
 def test_every_fault_is_listed_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         parse_config({"series": ["a"], "horizon": 0, "colour": 1}, "f.yaml")

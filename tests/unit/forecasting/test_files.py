@@ -39,6 +39,20 @@ def test_files_give_what_the_call_gives(tmp_path: Path, make, config: Path, suff
     assert [path.name for path in out.parent.iterdir()] == [out.name]
 
 
+def test_keys_of_a_csv_stay_as_they_are_written(tmp_path: Path) -> None:
+    """007 is no 7, and NA is Namibia; a field without anything is no key."""
+    rows = "".join(f"{key},2021-03-{day:02d},{day}\n" for key in ("007", "7", "NA") for day in range(1, 29))
+    (tmp_path / "h.csv").write_text(f"shop,day,units\n{rows}")
+    given = tmp_path / "given.yaml"
+    given.write_text("{series: [shop], time: day, target: units, frequency: D, horizon: 2, families: [mean_28]}")
+    run_forecast(given, tmp_path / "h.csv", None, None, tmp_path / "o.csv", as_of="2021-03-20")
+    out = (tmp_path / "o.csv").read_text().splitlines()
+    assert [line.split(",")[:2] for line in out[1::2]] == [[key, "2021-03-21"] for key in ("007", "7", "NA")]
+    (tmp_path / "h.csv").write_text(f"shop,day,units\n{rows},2021-03-01,4\n")
+    with pytest.raises(InputError, match="history row 85 has no key in 'shop'; 1 row has none"):
+        run_forecast(given, tmp_path / "h.csv", None, None, tmp_path / "o.csv")
+
+
 def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, make, config: Path) -> None:
     table = write(make.counts(series=2), tmp_path / "h.csv")
     with pytest.raises(InputError, match=r"nowhere\.csv: there is no such file"):

@@ -1,6 +1,7 @@
 """forecast(): tables in, tables out; no leak, types kept, faults named."""
 
 import datetime as dt
+from datetime import date
 
 import numpy as np
 import pandas as pd
@@ -124,6 +125,32 @@ def test_a_history_that_cannot_be_used_is_explained(make, spoil, message: str) -
     history = make.counts(series=2)
     with pytest.raises(InputError, match=message):
         forecast(spoil(history), static=make.kinds(history), config=make.config())
+
+
+def test_what_is_no_table_or_of_another_kind_is_explained(make) -> None:
+    history, given = make.counts(series=2), make.config()
+    with pytest.raises(InputError, match="history is of type str: give a pandas DataFrame or an Arrow table"):
+        forecast("sales.csv", config=given)  # type: ignore[arg-type]
+    twice = pd.concat([history, history[["units"]]], axis=1)
+    with pytest.raises(InputError, match=r"history holds the columns \['units'\] more than once"):
+        forecast(twice, config=given)
+    kinds = make.kinds(history).astype({"site": str})
+    with pytest.raises(
+        InputError, match=r"static: the key 'site' is of type .* that of the history of type int64: write both alike"
+    ):
+        forecast(history, static=kinds, config=given)
+    mixed = history.assign(site=history["site"].astype(object))
+    mixed["site"] = mixed["site"].where(mixed.index > 3, "north").where(mixed.index > 2, date(2021, 1, 1))
+    with pytest.raises(
+        InputError, match=r"the key 'site' holds values of the types \['date', 'int', 'str'\]: write all alike"
+    ):
+        forecast(mixed, config=given)
+
+
+def test_a_configuration_may_be_its_keys(make) -> None:
+    history, given = make.counts(series=2), make.config()
+    one = forecast(history, static=make.kinds(history), config=given.model_dump(mode="json"))
+    pd.testing.assert_frame_equal(one.forecasts, forecast(history, static=make.kinds(history), config=given).forecasts)
 
 
 @pytest.mark.parametrize("layout", ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", " %Y-%m-%d %H:%M+02:00"])

@@ -1,12 +1,16 @@
 """Poison: one bad series never changes or stops another, and every series ends in a state with a reason."""
 
+from datetime import date
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ml_platform.forecasting import InputError, forecast
+from ml_platform.forecasting import ForecastConfig, InputError, forecast
+from ml_platform.forecasting.frames import prepare
+from ml_platform.forecasting.pipeline import train
 
 NUMBERS = ["mean", "point", "lo_95", "lo_80", "hi_80", "hi_95"]
 DAY, UNITS = "day", "units"
@@ -19,6 +23,11 @@ POISON = {
     "no time": (DAY, None, "no_time", "day is None"),
     "a time that is none": (DAY, "05/03/2021", "no_time", "day is '05/03/2021'"),
     "a time between": (DAY, pd.Timestamp("2021-03-01 17:00"), "off_calendar", "day is 2021-03-01 17:00:00"),
+    "a list": (DAY, [2021], "no_time", "day is [2021]"),
+    "a year that is none": (DAY, date(9999, 12, 31), "no_time", "day is 9999-12-31"),
+    "a number beyond all numbers": (UNITS, 10**400, "not_a_number", f"units is {10**59}..."),
+    "noon elsewhere": (DAY, pd.Timestamp("2021-03-05 12:00+01:00"), "off_calendar", "day is 2021-03-05 12:00:00+01:00"),
+    "noon elsewhere as a text": (DAY, "2021-03-05T12:00+01:00", "off_calendar", "day is '2021-03-05T12:00+01:00'"),
     "a time twice": (DAY, pd.Timestamp("2021-03-05"), "doubled", "day is 2021-03-05 00:00:00"),
 }
 
@@ -31,13 +40,11 @@ def test_a_poisoned_series_is_named_and_the_others_are_as_without_it(make, poiso
     for item in ("item 00", "item 05", "item 11"):
         bad = history.copy()
         row = int(np.flatnonzero(history["item"] == item)[7])
-        bad.loc[row, column] = value
+        bad.at[row, column] = value
         found = forecast(bad, static=make.kinds(history), config=make.config())
         without = history[history["item"] != item].infer_objects()
         alone = forecast(without, static=make.kinds(history), config=make.config())
-        pd.testing.assert_frame_equal(
-            found.forecasts.astype({"date": "datetime64[ns]"}), alone.forecasts, check_exact=True
-        )
+        pd.testing.assert_frame_equal(found.forecasts, alone.forecasts, check_exact=True)
         pd.testing.assert_frame_equal(found.metrics, alone.metrics, check_exact=True)
         ledger = found.ledger.set_index("item")
         assert ledger.loc[item, ["state", "reason", "detail"]].tolist() == [
@@ -219,3 +226,114 @@ def test_whatever_comes_in_the_result_is_accounted_for(make, values: list[list[f
     assert np.isfinite(result.forecasts[NUMBERS].to_numpy()).all()
     ordered = result.forecasts[["lo_95", "lo_80", "hi_80", "hi_95"]].to_numpy()
     assert (np.diff(ordered, axis=1) >= 0).all()
+
+
+def hourly(days: int = 20) -> pd.DataFrame:
+    """Three meters by the hour, with times as texts; columns meter, at, load."""
+    times, rng = pd.date_range("2025-03-20", periods=24 * days, freq="h"), np.random.default_rng(2)
+    load = [3 + m + np.sin(np.arange(len(times)) * np.pi / 12) + rng.random(len(times)) for m in range(3)]
+    texts = times.strftime("%Y-%m-%d %H:%M:%S")
+    return pd.concat(
+        [pd.DataFrame({"meter": f"m{m}", "at": texts, "load": load[m]}) for m in range(3)], ignore_index=True
+    )
+
+
+HOURLY = {"series": ["meter"], "time": "at", "target": "load", "frequency": "h", "horizon": 6, "season_lengths": [24]}
+
+
+@pytest.mark.parametrize("row", [0, 5])
+def test_a_time_with_an_offset_moves_no_time_without_one(row: int) -> None:
+    history = hourly()
+    history.loc[row, "at"] = f"{history.loc[row, 'at']}+01:00"
+    given = {**HOURLY, "families": ["mean_28"], "missing": "gap"}
+    found, alone = (forecast(one, config=given) for one in (history, history[history["meter"] != "m0"]))
+    reasons = found.ledger.set_index("meter")["reason"].to_dict()
+    assert reasons == {"m0": "doubled" if row else None, "m1": None, "m2": None}
+    others = found.forecasts[found.forecasts["meter"] != "m0"].reset_index(drop=True)
+    assert str(others["date"].dt.tz) == "UTC"
+    assert (others["date"].dt.tz_localize(None) == alone.forecasts["date"]).all()
+    np.testing.assert_allclose(others["mean"], alone.forecasts["mean"], rtol=1e-9 if row else 1e-2)
+
+
+def test_times_in_zones_come_back_in_theirs_whatever_one_row_says() -> None:
+    history = hourly()
+    berlin = pd.to_datetime(history["at"]).dt.tz_localize("UTC").dt.tz_convert("Europe/Berlin")
+    objects = berlin.astype(object)
+    objects[3] = "n/a"
+    texts = berlin.map(lambda one: one.isoformat())
+    given = {**HOURLY, "families": ["mean_28"]}
+    zoned, spoilt, told = (forecast(history.assign(at=one), config=given).forecasts for one in (berlin, objects, texts))
+    assert str(zoned["date"].dt.tz) == str(spoilt["date"].dt.tz) == "Europe/Berlin"
+    own = zoned["meter"] != "m0"
+    assert (zoned.loc[own, "date"].to_numpy() == spoilt["date"].to_numpy()).all()
+    assert (told["date"] == zoned["date"]).all(), "two offsets as texts come back as UTC, which they are"
+
+
+def test_a_series_between_every_second_week_is_alone() -> None:
+    times = pd.date_range("2022-01-03", periods=60, freq="2W-MON")
+    odd = times + pd.Timedelta(days=7)
+    rows = [pd.DataFrame({"meter": f"m{m}", "at": odd if m == 3 else times, "load": 5.0 + m}) for m in range(4)]
+    given = {**HOURLY, "frequency": "2W-MON", "season_lengths": [2]}
+    ledger = forecast(pd.concat(rows), config=given).ledger.set_index("meter")
+    assert ledger["reason"].dropna().to_dict() == {"m3": "off_calendar"}
+
+
+def test_a_few_rows_far_ahead_say_nothing_of_today() -> None:
+    history = hourly().assign(at=lambda h: pd.to_datetime(h["at"]))
+    rows = history.groupby("meter").tail(1).iloc[:2]
+    history.loc[rows.index, "at"] = pd.Timestamp("2062-01-01")
+    with pytest.raises(InputError, match=r"2 series, such as .* go on to 2062-01-01 .* say with as_of"):
+        forecast(history, config=HOURLY)
+    found = forecast(history, as_of="2025-04-08T22:00", config=HOURLY)
+    assert found.unseen == 3
+    assert found.forecasts["date"].min() == pd.Timestamp("2025-04-08 23:00")
+
+
+@pytest.mark.parametrize(("given", "wrong"), [("D", "h"), ("W-MON", "D"), ("MS", "D"), ("QS", "MS")])
+def test_a_frequency_that_is_too_fine_is_told(given: str, wrong: str) -> None:
+    times = pd.date_range("2020-01-06", periods=30, freq=given)
+    rows = pd.concat([pd.DataFrame({"meter": m, "at": times, "load": 5.0}) for m in "ab"])
+    with pytest.raises(InputError, match=f"steps of frequency {wrong} apart: write the frequency that 'at' has"):
+        forecast(rows, config={**HOURLY, "frequency": wrong, "season_lengths": [7]})
+
+
+@pytest.mark.parametrize(("frequency", "season", "steps"), [("W-MON", 52, 120), ("D", 365, 730), ("D", 1, 200)])
+def test_ridge_without_a_feature_is_a_level(frequency: str, season: int, steps: int) -> None:
+    times, rng = pd.date_range("2020-01-06", periods=steps, freq=frequency), np.random.default_rng(4)
+    rows = pd.concat([pd.DataFrame({"meter": m, "at": times, "load": rng.poisson(9.0, steps)}) for m in "abc"])
+    given = {**HOURLY, "frequency": frequency, "season_lengths": [season], "families": ["ridge"]}
+    found = forecast(rows, config=given).forecasts
+    assert found["mean"].between(4.0, 14.0).all()
+
+
+def test_the_fold_that_judges_does_not_say_what_values_are() -> None:
+    """A value below zero in the newest fold makes no forecast of it another one."""
+    rows = hourly(days=12).assign(at=lambda h: pd.to_datetime(h["at"]))
+    given = ForecastConfig.model_validate({**HOURLY, "families": ["mean_28", "ridge"]})
+    below = rows.copy()
+    below.loc[below.groupby("meter").tail(1).index, "load"] = -1.0
+    one, other = (
+        train(prepare(each, None, None, None, given).shard, given, judging=True)[1][0] for each in (rows, below)
+    )
+    assert one.cohort.setup.kind == other.cohort.setup.kind == "positive"
+    assert np.array_equal(one.parts[0].backtest.past, other.parts[0].backtest.past)
+
+
+def test_a_weight_beyond_all_measure_weighs_nothing(make) -> None:
+    history = make.counts()
+    row = int(np.flatnonzero(history["item"] == "item 05")[-1])
+    found = forecast(
+        history.assign(value=history["value"].where(history.index != row, 1e300)),
+        static=make.kinds(history),
+        config=make.config(weight="value"),
+    )
+    assert found.ledger.set_index("item")["reason"].dropna().to_dict() == {"item 05": "out_of_range"}
+
+
+def test_raw_times_of_many_series_take_no_room() -> None:
+    """So many different times, times so many series, are more marks than memory has."""
+    rng, size = np.random.default_rng(1), 20_000
+    times = pd.Timestamp("2022-01-01") + pd.to_timedelta(rng.integers(0, 10**12, size), unit="us")
+    rows = pd.DataFrame({"meter": np.arange(size), "at": times, "load": 1.0})
+    ledger = forecast(rows, config={**HOURLY, "frequency": "D", "season_lengths": [7]}).ledger
+    assert (ledger["reason"] == "off_calendar").sum() == size - 1

@@ -62,6 +62,14 @@ def test_intervals_of_sums_hold_what_comes(make) -> None:
     assert 0.7 <= np.mean(inside) <= 0.9
 
 
+def test_whole_numbers_are_whole_in_sums_too(make) -> None:
+    history = make.counts(series=4)
+    history["site"] += 2**53  # a float has no room for each of these
+    found = forecast(history, static=make.kinds(history), config=make.config(sums=[["site"], []])).sums
+    assert sorted(found["site"].dropna().unique().tolist()) == sorted(history["site"].unique().tolist())
+    assert str(found["site"].dtype) == "Int64"
+
+
 def test_without_sums_there_are_none(make) -> None:
     history = make.counts(series=3)
     assert forecast(history, static=make.kinds(history), config=make.config()).sums.empty
