@@ -102,9 +102,7 @@ class Standing:
             times=shard.times[gone:],
             position=shard.position + gone,
         )
-        history, held = self.history, slice(gone, None)
-        later = History(tail, history.gap, history.y[:, held].copy(), history.seen[:, held].copy(), history.until(gone))
-        return replace(self, history=later)
+        return replace(self, history=History.of(tail, "gap" if self.history.gap else "zero", self.history.until(gone)))
 
     def take(self, rows: Bools) -> "Standing":
         """Of some of the series."""

@@ -104,7 +104,8 @@ def from_table(table: pa.Table, fleet: Fleet) -> Statistics:
         raise StatisticsError("the table holds no statistics: make them from the history")
     clock, cohort = json.loads(metadata), table["cohort"].to_numpy()
     rows = {number: np.flatnonzero(cohort == number) for number in np.unique(cohort).tolist()}
-    parts = [_part(table.take(pa.array(own)), number, clock, fleet) for number, own in rows.items()]
+    whole = len(rows) == 1  # one cohort, most often: no copy of all
+    parts = [_part(table if whole else table.take(pa.array(own)), number, clock, fleet) for number, own in rows.items()]
     return Statistics(fleet, tuple(parts), tuple(rows.values()))
 
 
