@@ -264,7 +264,11 @@ def forecast(
     show_progress()
     report = run_forecast(config=config, history=history, future=future, static=static, out=out, as_of=as_of)
     states = ", ".join(f"{count:,} {state}" for state, count in report.states.items())
-    typer.echo(f"{report.rows:,} forecasts of {report.series:,} series ({states}) written to {report.out}")
+    typer.echo(
+        f"{report.rows:,} forecasts of {report.series:,} series ({states}), the first of {report.first}, written to {report.out}"
+    )
+    for how, count in report.filled.items():
+        typer.echo(f"  covariates after the history: {how.replace('_', ' ')} for {count:,} series", err=True)
     for what, texts in (("left out", report.refused), ("forecast without it", report.failed)):
         for text in texts[:SHOWN_REFUSED]:
             typer.echo(f"  {what}: {show.printable(text)}", err=True)

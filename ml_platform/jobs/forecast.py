@@ -18,12 +18,16 @@ PARQUET_MARK = b"PAR1"  # first bytes of every Parquet file
 
 @dataclass(frozen=True)
 class ForecastReport:
-    """What run_forecast wrote: rows and series, series by state, where, what kept series out and where an adapter failed, one text for each series."""
+    """What run_forecast wrote: rows and series, series by state, the first time, where; series by how covariates after the origin were filled; what kept
+    series out and where an adapter failed, one text for each series.
+    """
 
     rows: int
     series: int
     states: dict[str, int]
+    first: str
     out: Path
+    filled: dict[str, int]
     refused: tuple[str, ...]
     failed: tuple[str, ...]
 
@@ -49,12 +53,18 @@ def run_forecast(
         raise InputError("a history file is needed")
     result = forecast(tables[0], tables[1], tables[2], as_of=as_of, config=settings)
     write_table(result.forecasts, Path(out))
-    states = {str(name): int(count) for name, count in result.ledger["state"].value_counts().items()}
+    states, filled = (_counted(result.ledger[name]) for name in ("state", "covariates"))
+    first = str(result.forecasts["date"].min())
     out_of_it = result.ledger["state"] == "quarantined"
     refused, failed = (
         _named(result.ledger[rows], settings) for rows in (out_of_it, result.ledger["detail"].notna() & ~out_of_it)
     )
-    return ForecastReport(len(result.forecasts), len(result.ledger), states, Path(out), refused, failed)
+    return ForecastReport(len(result.forecasts), len(result.ledger), states, first, Path(out), filled, refused, failed)
+
+
+def _counted(column: pd.Series) -> dict[str, int]:
+    """How often each text occurs that is not empty."""
+    return {str(name): int(count) for name, count in column[column != ""].value_counts().items()}
 
 
 def _named(ledger: pd.DataFrame, config: ForecastConfig) -> tuple[str, ...]:

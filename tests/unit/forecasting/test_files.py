@@ -1,5 +1,6 @@
 """run_forecast: files in and out."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,15 @@ def test_files_give_what_the_call_gives(tmp_path: Path, make, config: Path, suff
     np.testing.assert_allclose(got["mean"], wanted["mean"])
     assert got["date"].tolist() == wanted["date"].tolist()
     assert [path.name for path in out.parent.iterdir()] == [out.name]
+
+
+def test_what_was_filled_and_when_forecasts_begin_is_told(tmp_path: Path, make) -> None:
+    history = make.counts(series=4).assign(price=1.0)
+    given = tmp_path / "given.yaml"
+    given.write_text(json.dumps(make.config(known_future=["price"], static=[], segments=[]).model_dump(mode="json")))
+    report = run_forecast(given, write(history, tmp_path / "h.csv"), None, None, tmp_path / "o.csv")
+    assert report.filled == {"carried_forward": 4}
+    assert report.first == str(history["day"].max() + pd.Timedelta(days=1))
 
 
 def test_keys_of_a_csv_stay_as_they_are_written(tmp_path: Path) -> None:
