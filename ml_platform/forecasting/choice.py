@@ -11,6 +11,7 @@ from ml_platform.forecasting.running import SPARSE
 
 OFTEN_ZERO = 0.3  # share of zeros from which on a series is a matter of whether, and not only of how much
 WALKS = ("ets", "theta")
+SHORTER = {"mean_56": 28, "mean_182": 56}  # steps of the next shorter mean
 TREES, MOST = "lightgbm", 2_000_000  # cells up to which a model of all series is worth its minutes
 
 # a multiple of the target has that multiple of the forecast; ridge takes counts for evidence, trees look at the level
@@ -20,12 +21,13 @@ ALONE = frozenset({"seasonal_naive", *WALKS})  # no other series changes the for
 
 @dataclass(frozen=True)
 class Traits:
-    """What a fleet is like: observed, positive and negative cells, steps of its season."""
+    """What a fleet is like: observed, positive and negative cells, steps of its season and of its history."""
 
     observed: int
     positive: int
     negative: int
     season: int
+    steps: int
 
     @property
     def zeros(self) -> float:
@@ -79,8 +81,18 @@ def _of_default(name: str, traits: Traits) -> Choice:
     if name == TREES:
         return _of_trees(traits, share)
     if name == "seasonal_naive":
-        return Choice(name, traits.season > 1, "the last season again" if traits.season > 1 else "there is no season")
+        return _of_season(traits)
+    if name in SHORTER and traits.steps <= SHORTER[name]:
+        return Choice(name, False, f"{traits.steps} steps: no other than the mean of {SHORTER[name]}")
     return Choice(name, True, "runs on every fleet")
+
+
+def _of_season(traits: Traits) -> Choice:
+    if traits.season == 1:
+        return Choice("seasonal_naive", False, "there is no season")
+    whole = traits.steps >= traits.season
+    why = "the last season again" if whole else f"{traits.steps} steps: none of {traits.season} has gone by"
+    return Choice("seasonal_naive", whole, why)
 
 
 def _of_trees(traits: Traits, share: str) -> Choice:

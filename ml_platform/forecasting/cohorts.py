@@ -47,7 +47,7 @@ def cohorts(shards: Sequence[Shard], config: ForecastConfig, judging: bool) -> t
     )  # the fold that judges chooses nothing, but for who is in no other
     alike: dict[tuple[Kind, bool], list[int]] = {}
     for code, (observed, positive, negative) in enumerate(cells.astype(int).tolist()):
-        traits = Traits(observed, positive, negative, config.season)
+        traits = Traits(observed, positive, negative, config.season, plan.steps)
         alike.setdefault((kind_of(traits), traits.zeros > OFTEN_ZERO and config.with_default), []).append(code)
     return tuple(
         _cohort(np.asarray(codes), kind, cells, shards[0], config, judging) for (kind, _), codes in alike.items()
@@ -63,7 +63,7 @@ def _cells(shard: Shard, end: int) -> Floats:
 
 def _cohort(codes: Ints, kind: Kind, cells: Floats, shard: Shard, config: ForecastConfig, judging: bool) -> Cohort:
     observed, positive, negative = cells[codes].sum(axis=0).astype(int).tolist()
-    chosen = choose(config, Traits(observed, positive, negative, config.season))
+    chosen = choose(config, Traits(observed, positive, negative, config.season, shard.steps))
     own = config.with_families([one.family for one in chosen if one.runs])
     return Cohort(
         codes, Setup(own, plan_folds(config, shard.steps, judging), kind, len(shard.segments), chosen, observed)
