@@ -6,9 +6,9 @@ orchestration, release.
 
 from ml_platform.forecasting.api import ForecastResult, forecast
 from ml_platform.forecasting.config import FAMILIES, FLOORS, ConfigError, ForecastConfig, load_config
+from ml_platform.forecasting.errors import InputError
 from ml_platform.forecasting.fleet import Fleet, fleet_weights
 from ml_platform.forecasting.predict import predict
-from ml_platform.forecasting.screening import InputError
 
 __all__ = [
     "FAMILIES",

@@ -16,12 +16,13 @@ from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.config import ForecastConfig, load_config, parse_config
 from ml_platform.forecasting.fleet import Fleet, failures, interval_origins
 from ml_platform.forecasting.folds import Past
-from ml_platform.forecasting.frames import Prepared, Table, give_back_times, prepare, time_type
+from ml_platform.forecasting.frames import Prepared, Table, prepare
 from ml_platform.forecasting.pipeline import Trained, train
 from ml_platform.forecasting.predict import predict_and_tell
 from ml_platform.forecasting.sum_forecasts import SumForecasts, forecast_sums
 from ml_platform.forecasting.sum_pools import SumHistory, sum_pools
 from ml_platform.forecasting.sums import Sums
+from ml_platform.forecasting.times import give_back_times, time_type
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def forecast(
     fleet = _with_sums(fleet, trained, levels, prepared.shard)
     made, failed = predict_and_tell(fleet, prepared.shard)
     made, of_sums = forecast_sums(fleet, prepared.shard, made, levels)
-    forecasts = _with_keys(made, prepared, time_type(history, settings), settings)
+    forecasts = _with_keys(made, prepared, time_type(history[settings.time], settings.frequency), settings)
     sums = _joined([_sum_table(one, forecasts["date"], settings) for one in of_sums], forecasts, settings)
     families, ledger = family_table(trained, prepared.shard.segments), _ledger(fleet, prepared, failed)
     return ForecastResult(forecasts, ledger, families, sums, prepared.unseen, Past(prepared.shard, trained))

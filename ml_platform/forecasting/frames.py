@@ -5,7 +5,6 @@ Belongs here: reading history, future and static; checking them. Does not belong
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
 from typing import TypeAlias
 
 import numpy as np
@@ -14,22 +13,20 @@ import pyarrow as pa
 
 from ml_platform.forecasting.arrays import Bools, Shard, numbered, scatter
 from ml_platform.forecasting.calendar import Floats, Ints, step_times, wall_times
-from ml_platform.forecasting.config import ForecastConfig, step_is_subdaily
+from ml_platform.forecasting.config import ForecastConfig
+from ml_platform.forecasting.errors import InputError
 from ml_platform.forecasting.layout import Cells, attribute_numbers, lay_out, segment_codes
 from ml_platform.forecasting.screening import (
     LIMIT,
     Faults,
-    InputError,
     Rows,
-    Stamps,
-    coded,
     factorize,
-    lenient_times,
     refuse_strays,
     refuse_targets,
     require_company,
     require_steps,
 )
+from ml_platform.forecasting.times import Stamps, read_times
 
 Table: TypeAlias = pd.DataFrame | pa.Table
 
@@ -160,22 +157,6 @@ def _nothing_left(faults: Faults, end: pd.Timestamp | None, config: ForecastConf
     return f"no series of the history can be used ({reasons}), for example {first}: see docs/forecasting.md"
 
 
-def read_times(column: pd.Series, place: str, frequency: str) -> pd.Series:
-    """Times of a column of times, dates or ISO 8601 texts, with their time zone; what is missing stays missing.
-
-    Raises InputError that names `place`, the first value that is anything else and its row.
-    """
-    times = lenient_times(column, frequency)
-    odd = (times.isna() & column.notna()).to_numpy()
-    if odd.any():
-        first = int(odd.argmax())
-        raise InputError(
-            f"{place} holds a value that is no time in ISO 8601: {column.iloc[first : first + 1].tolist()[0]!r} in data row "
-            f"{first + 1}: write 2019-02-01 or 2019-02-01T13:00+01:00"
-        )
-    return times
-
-
 def _as_of(as_of: object, config: ForecastConfig) -> pd.Timestamp | None:
     if as_of is None:
         return None
@@ -276,31 +257,3 @@ def _measured(values: Floats) -> Floats:
     """Values of a covariate (R,), NaN where one is no measurement."""
     usable = np.abs(values) <= LIMIT
     return values if usable.all() else np.where(usable, values, np.nan)
-
-
-def time_type(table: Table, config: ForecastConfig) -> pd.Series:
-    """A column of the type that forecasts have their times in: that of the usable times of a table, without rows or with one date."""
-    column = table[config.time]
-    column = column.to_pandas() if isinstance(column, pa.ChunkedArray) else column
-    if pd.api.types.is_datetime64_any_dtype(column):
-        return column.iloc[:0]
-    different = pd.Series(coded(column)[1], dtype=object)
-    times = lenient_times(different, config.frequency)
-    usable = different[times.notna()]
-    dates = [one for one in usable if isinstance(one, date) and not isinstance(one, datetime)]
-    return pd.Series(dates[:1], dtype=object) if len(dates) == len(usable) > 0 else times.iloc[:0]
-
-
-def give_back_times(times: pd.Series, like: pd.Series, frequency: str) -> pd.Series:
-    """Naive times in the type that time_type found: with its time zone, in its unit, or as dates."""
-    if not pd.api.types.is_datetime64_any_dtype(like):
-        return pd.Series(times.dt.date) if len(like) else times
-    if like.dt.tz is not None:
-        times = (
-            times.dt.tz_localize("UTC").dt.tz_convert(like.dt.tz)
-            if step_is_subdaily(frequency)
-            else times.dt.tz_localize(
-                like.dt.tz, nonexistent="shift_forward", ambiguous=np.ones(len(times), dtype=bool)
-            )
-        )
-    return pd.Series(times.astype(like.dtype))

@@ -3,10 +3,7 @@
 Belongs here: what is wrong with a row, and whose it is. Does not belong here: laying out what is sound (frames), models.
 """
 
-import re
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, tzinfo
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,23 +11,15 @@ import pandas as pd
 
 from ml_platform.forecasting.arrays import Bools
 from ml_platform.forecasting.calendar import Floats, Ints, days_per_step, phases, wall_times
-from ml_platform.forecasting.config import ForecastConfig, step_is_subdaily
+from ml_platform.forecasting.config import ForecastConfig
+from ml_platform.forecasting.errors import InputError
+from ml_platform.forecasting.times import Stamps, coded, lenient_times
 
 LIMIT = 1e12  # larger numbers are no measurements: their squares would drown every other series of the pool
 
-SPARSE = 20  # times as many places as rows
+ROOM = 20  # marks per row, at most, to find doubles with
 ALONE = 0.01  # share of rows after a jump of the whole history that are no history but a mistake
 REGULAR = 8  # different times, never next to each other and always as far apart, that belong to a coarser frequency
-
-# ISO 8601 alone says which number is the month: pandas reads 01/02/2019 month-first, many who write it mean February
-ISO_TIME = re.compile(
-    r"(?P<local>\d{4}-\d\d(?:-\d\d(?P<clock>[T ]\d\d(?::\d\d(?::\d\d(?:\.\d+)?)?)?)?)?)"
-    r"(?(clock)(?P<offset> ?(?:Z|[+-]\d\d(?::?\d\d)?))?)"
-)
-
-
-class InputError(ValueError):
-    """A table that cannot be forecast; names the table, an example and the way out."""
 
 
 class Faults:
@@ -54,14 +43,6 @@ class Faults:
         for one, row in zip(series.tolist(), rows[first].tolist(), strict=True):
             if self.reasons[one] is None:
                 self.reasons[one], self.details[one] = reason, words(row)
-
-
-@dataclass(frozen=True)
-class Stamps:
-    """Naive times (ns) of R rows: which of the different ones, which are in order, each row has (R,), -1 where it has none."""
-
-    places: Ints
-    times: pd.DatetimeIndex
 
 
 class Rows:
@@ -110,8 +91,8 @@ class Rows:
 
 
 def _different(cells: Ints, size: int) -> int:
-    """How many of the numbers from 0 to `size` there are; marks are faster than an order, where they are no more than a few per cell."""
-    if size > SPARSE * len(cells):
+    """How many of the numbers from 0 to `size` there are; marks are faster than an order, where there is room for them."""
+    if size > ROOM * len(cells):
         return len(np.unique(cells[cells >= 0]))
     taken = np.zeros(size + 1, dtype=bool)
     taken[cells] = True
@@ -139,65 +120,6 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:60]}..."
 
 
-def coded(column: pd.Series) -> tuple[Ints, pd.Index]:
-    """Codes of the different values of a column, -1 where missing; a list or the like, which is no time, as its text."""
-    try:
-        return pd.factorize(column)
-    except TypeError:
-        return pd.factorize(column.map(lambda one: one if isinstance(one, Hashable) else str(one)))
-
-
-def lenient_times(column: pd.Series, frequency: str) -> pd.Series:
-    """Times of a column of times, dates or ISO 8601 texts, with their time zone where they have one in common; NaT for what is none.
-
-    Of several zones, or some with and some without: UTC below a day (those without are UTC), else wall times.
-    """
-    if pd.api.types.is_datetime64_any_dtype(column):
-        return column
-    codes, found = coded(column)
-    times = _parsed(np.asarray(found, dtype=object).tolist(), frequency)
-    return pd.Series(times.array.take(codes, allow_fill=True), index=column.index, name=column.name)
-
-
-def _parsed(values: Sequence[object], frequency: str) -> pd.Series:
-    """Times of different values, NaT for what is none. Values with and without an offset are read apart: pandas lets one shift the next."""
-    read = [_read(value) for value in values]
-    zones = {str(zone): zone for time, zone in read if time is not None}  # some packages make many objects of one zone
-    subdaily, common = step_is_subdaily(frequency), next(iter(zones.values())) if len(zones) == 1 else None
-    utc = common is not None or subdaily
-    walls = [None if time is None else _wall(time, own, utc) for time, own in read]
-    times = pd.to_datetime(pd.Series(walls, dtype=object), format="ISO8601", errors="coerce").astype("datetime64[ns]")
-    if common is not None:
-        return times.dt.tz_localize("UTC").dt.tz_convert(common)
-    return times.dt.tz_localize("UTC") if subdaily and any(zones.values()) else times
-
-
-def _read(value: object) -> tuple[datetime | None, tzinfo | None]:
-    """A time and its zone or offset."""
-    if isinstance(value, str):
-        found = ISO_TIME.fullmatch(value.strip())
-        if found is None:
-            return None, None
-        value = _timestamp(found[0])
-    elif isinstance(value, date | np.datetime64):
-        value = _timestamp(value)
-    return (value, value.tzinfo) if isinstance(value, datetime) else (None, None)
-
-
-def _timestamp(value: object) -> datetime | None:
-    try:
-        time: Any = pd.Timestamp(value)  # type: ignore[arg-type]
-        return None if pd.isna(time) else time.as_unit("ns")
-    except (ValueError, OverflowError):
-        return None
-
-
-def _wall(time: datetime, zone: tzinfo | None, utc: bool) -> datetime:
-    """Without its zone: as UTC, or as the clock on the wall there."""
-    there = time.astimezone(UTC) if utc and zone is not None else time
-    return there.replace(tzinfo=None)
-
-
 def refuse_targets(rows: Rows, target: Floats, config: ForecastConfig) -> None:
     """Values (R,) that are infinite, beyond LIMIT or, where no gap is allowed, missing; and series without any."""
     inside, missing = np.abs(target) <= LIMIT, np.isnan(target)  # what is missing is not inside
@@ -223,7 +145,7 @@ def require_company(stamps: Stamps, codes: Ints, keys: pd.DataFrame, config: For
     newest = pd.Series(stamps.places).groupby(codes).max().sort_values()
     last = pd.Series(stamps.times[newest], index=newest.index)
     used, counts = np.unique(stamps.places, return_counts=True)
-    before = np.append(np.cumsum(counts)[:-1], 0)[: len(used) - 1]
+    before = np.cumsum(counts)[:-1]
     jumps = _steps_between(stamps.times[used], config) > config.season
     odd = np.flatnonzero(jumps & (len(codes) - before <= ALONE * len(codes)))
     if len(last) > 1 and _steps_between(pd.DatetimeIndex(last.iloc[-2:]), config)[0] > config.season:

@@ -10,8 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ml_platform.forecasting import ForecastConfig, InputError, forecast, load_config
-from ml_platform.forecasting.frames import read_times
-from ml_platform.forecasting.screening import lenient_times
+from ml_platform.forecasting.times import lenient_times, read_times
 
 PARQUET_MARK = b"PAR1"  # first bytes of every Parquet file
 

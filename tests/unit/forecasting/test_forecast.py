@@ -10,7 +10,7 @@ import pytest
 
 from ml_platform.forecasting import InputError, forecast
 from ml_platform.forecasting.calendar import wall_times
-from ml_platform.forecasting.frames import read_times
+from ml_platform.forecasting.times import read_times
 
 NUMBERS = ["mean", "point", "lo_95", "lo_80", "hi_80", "hi_95"]
 
