@@ -3,7 +3,7 @@
 Belongs here: reading gold/series_panel up to an as-of day into a Shard. Does not belong here: making the panel (features), models.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -16,6 +16,7 @@ import pyarrow.dataset as ds
 from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.calendar import Ints, last_whole_day, step_times
 from ml_platform.forecasting.config import ForecastConfig
+from ml_platform.forecasting.fleet import Fleet
 from ml_platform.forecasting.layout import Cells, attribute_numbers, lay_out, segment_codes
 from ml_platform.forecasting.screening import LIMIT
 from ml_platform.lake import Lake
@@ -93,6 +94,17 @@ def expected_series(catalogue: pa.Table) -> pa.Table:
     if not kept.num_rows:
         raise PanelError("the catalogue holds no series to train: prepare the history of an earlier as-of day first")
     return kept.sort_by("series_id")
+
+
+def without(catalogue: pa.Table, series: Iterable[str]) -> pa.Table:
+    """A catalogue without some series."""
+    return catalogue.filter(pc.invert(pc.is_in(catalogue["series_id"], pa.array(list(series), pa.string()))))
+
+
+def without_failed(catalogue: pa.Table, fleet: Fleet) -> pa.Table:
+    """A catalogue without the series at which the training of a fleet failed: they are in no mean, as in training."""
+    out = fleet.rows.filter(pc.equal(fleet.rows["state"], "quarantined"))
+    return without(catalogue, out.filter(pc.not_equal(out["reason"], OUT_OF_RANGE))["series_id"].to_pylist())
 
 
 def _end(as_of: date, config: ForecastConfig) -> pd.Timestamp:

@@ -18,7 +18,7 @@ from ml_platform.forecasting import Fleet, ForecastConfig, predict
 from ml_platform.forecasting.fleet import NEW_SERIES
 from ml_platform.forecasting.increment import AdapterError
 from ml_platform.lake import Lake, TableSpec, schemas
-from ml_platform.panel import Panel, read_panel
+from ml_platform.panel import Panel, read_panel, without_failed
 from ml_platform.registry import Registry, Sealed, champion_as_of
 from ml_platform.updating_tables import read_statistics
 
@@ -112,7 +112,7 @@ def _forecasts(
     made = None if with_history else _remembered(lake, release, as_of)
     if made is not None:
         return made, None
-    panel = read_panel(lake, catalogue, config, as_of)
+    panel = read_panel(lake, without_failed(catalogue, release.fleet), config, as_of)
     return predict(release.fleet, panel.shard), panel
 
 

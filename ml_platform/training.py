@@ -31,7 +31,7 @@ from ml_platform.forecasting.sum_pools import SumHistory, sum_pools
 from ml_platform.forecasting.sums import Sums
 from ml_platform.jobs.exchange import COHORT, WorkFolder
 from ml_platform.lake import Lake, TableSpec
-from ml_platform.panel import Panel, read_panel
+from ml_platform.panel import Panel, read_panel, without
 from ml_platform.sums import catalogue_sums
 from ml_platform.training_tables import (
     CANDIDATE_FLEET,
@@ -113,7 +113,7 @@ def train_fleet(
             except FailedSeriesError as error:
                 failed |= error.details
                 with watch.stage("read"):
-                    panel = read_panel(lake, _without(catalogue, failed), config, as_of)
+                    panel = read_panel(lake, without(catalogue, failed), config, as_of)
                 continue
         break
     with watch.stage("write"):
@@ -122,10 +122,6 @@ def train_fleet(
         versions = {spec.name: lake.replace(spec, table, f"as_of = '{as_of}'") for spec, table in tables}
     report = _report(as_of, fingerprint, tables[-1][1], watch, trained=trained, versions=versions)
     return replace(report, failed=failed)
-
-
-def _without(catalogue: pa.Table, failed: Mapping[str, str]) -> pa.Table:
-    return catalogue.filter(pc.invert(pc.is_in(catalogue["series_id"], pa.array(list(failed), pa.string()))))
 
 
 def _fingerprint(panel: Panel, sums: Sequence[Sums], config: ForecastConfig, as_of: date) -> str:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,7 @@ from ml_platform.forecasting.recorded import RowSet
 from ml_platform.forecasting.statistics_table import joined, replaced
 from ml_platform.lake import Lake
 from ml_platform.lake.names import SERIES_PANEL
-from ml_platform.panel import expected_series, read_panel
+from ml_platform.panel import expected_series, read_panel, without_failed
 from ml_platform.panel_news import News, Stored, read_news
 from ml_platform.panel_rows import PanelError
 from ml_platform.registry import Registry
@@ -145,7 +146,7 @@ class _Update:
         """From what the earlier day remembers, and else from the history."""
         expected = expected_series(self.catalogue)["series_id"].combine_chunks()
         stored = read_statistics(self.lake, self.start.as_of, self.start.fleet, self.start.fingerprint)
-        news = read_news(self.lake, self.catalogue, self.config, self.as_of, stored, self.panel) if stored else None
+        news = read_news(self.lake, self._readable, self.config, self.as_of, stored, self.panel) if stored else None
         if stored is None or news is None or not news.same.any():
             made, refused = self._from_history(None)
             if made is None:
@@ -159,6 +160,10 @@ class _Update:
         whole = kept if made is None else replaced(kept, made)
         return _Made(self._stored(whole), len(kept), expected, refused)
 
+    @cached_property
+    def _readable(self) -> pa.Table:
+        return without_failed(self.catalogue, self.start.fleet)
+
     def _stored(self, statistics: Statistics) -> Stored:
         return Stored(statistics, self.as_of, self.panel)
 
@@ -167,7 +172,7 @@ class _Update:
 
         A series is touched where it has a value since the earlier day, or older ones were corrected.
         """
-        read = read_panel(self.lake, self.catalogue, self.config, self.as_of, only=only, version=self.panel)
+        read = read_panel(self.lake, self._readable, self.config, self.as_of, only=only, version=self.panel)
         shard, fleet = read.shard, self.start.fleet
         if not len(shard):
             return None, read.refused
