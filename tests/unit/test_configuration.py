@@ -110,11 +110,11 @@ def test_what_a_run_would_stumble_over_is_refused(change: Change, words: str) ->
 
 def test_a_key_column_that_the_catalogue_has_itself_is_refused() -> None:
     def change(sources: dict[str, Any], forecast: dict[str, Any]) -> None:
-        sources["meters"]["columns"]["state"] = {"type": "string"}
-        sources["readings"]["lookups"][0]["take"] = ["zone", "state"]
-        forecast.update(series=["state", "meter"], static=["zone"])
+        sources["meters"]["columns"]["shard"] = {"type": "string"}
+        sources["readings"]["lookups"][0]["take"] = ["zone", "shard"]
+        forecast.update(series=["shard", "meter"], static=["zone"])
 
-    assert faults(change) == ["series: the series catalogue has a column 'state' of its own: rename that of the source"]
+    assert faults(change) == ["series: the series catalogue has a column 'shard' of its own: rename that of the source"]
 
 
 def test_a_key_that_forecasts_of_sums_have_themselves_is_refused() -> None:
