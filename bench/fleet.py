@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from bench import results
 from bench.generator import FIRST, HORIZON, PROFILES, Profile, World, blocks
+from bench.rows import COVARIATES
 from bench.watch import Watch
 from ml_platform.compute import Compute, LocalCompute, Report
 from ml_platform.forecasting import ForecastConfig, predict
@@ -28,7 +29,6 @@ from ml_platform.registry import fleet_tables
 from ml_platform.series import series_id, shard_of
 from ml_platform.training import train_fleet
 
-COVARIATES = ("price", "promotion", "holiday")
 PANEL = TableSpec(
     SERIES_PANEL,
     pa.schema(

@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 from pyarrow import feather
 
-from bench.fleet import COVARIATES, configuration
+from bench.fleet import configuration
 from bench.generator import FIRST, HORIZON, PRODUCTS, Profile, blocks
+from bench.rows import COVARIATES
 from ml_platform.forecasting import ForecastConfig
 from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.fleet_statistics import Statistics

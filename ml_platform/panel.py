@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from ml_platform.forecasting.arrays import Shard
-from ml_platform.forecasting.calendar import Ints, last_whole_day, step_times
+from ml_platform.forecasting.calendar import last_whole_day, step_times
 from ml_platform.forecasting.config import ForecastConfig
 from ml_platform.forecasting.fleet import Fleet
-from ml_platform.forecasting.layout import Cells, attribute_numbers, lay_out, segment_codes
+from ml_platform.forecasting.layout import Cells, lay_out, series_attributes, series_segments
 from ml_platform.forecasting.screening import LIMIT
 from ml_platform.lake import Lake
 from ml_platform.lake.names import SERIES_PANEL
@@ -76,11 +76,6 @@ def _whole_segments(series: pa.Table, only: pa.Array, config: ForecastConfig) ->
         return series.filter(own)
     codes, _ = series_segments(series.to_pandas(), config)
     return series.filter(pa.array(np.isin(codes, codes[own.to_numpy()])))
-
-
-def series_segments(frame: pd.DataFrame, config: ForecastConfig) -> tuple[Ints, tuple[str, ...]]:
-    """Codes and names of the segments of rows of a catalogue."""
-    return segment_codes([frame.get(name) for name in config.segments], len(frame))
 
 
 def panel_at(lake: Lake, version: int | None) -> ds.Dataset:
@@ -154,7 +149,7 @@ def _panel(series: pa.Table, cells: PanelRows, grid: pd.DatetimeIndex, config: F
     y, known, weight = cells.y[own], cells.known[own], None if cells.weight is None else cells.weight[own]
     frame = series.to_pandas()[sound].reset_index(drop=True)
     known[~np.isfinite(known)] = np.nan
-    static = attribute_numbers([frame.get(name) for name in config.attributes], len(frame))
+    static = series_attributes(frame, config)
     layout = Cells(y, known, weight, frame["active_days"].to_numpy(dtype=np.int64), static)
     shard = lay_out(ids[sound], layout, series_segments(frame, config), np.asarray(grid.values), config)
     return Panel(shard, tuple(ids[~sound].tolist()))

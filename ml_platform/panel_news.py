@@ -16,12 +16,12 @@ from ml_platform.forecasting.arrays import Bools, carry_forward
 from ml_platform.forecasting.calendar import Floats, Ints, first_position
 from ml_platform.forecasting.config import ForecastConfig
 from ml_platform.forecasting.fleet_statistics import Statistics
-from ml_platform.forecasting.layout import attribute_numbers, fill_means
+from ml_platform.forecasting.layout import fill_means, series_attributes, series_segments
 from ml_platform.forecasting.screening import LIMIT
 from ml_platform.lake import Lake
 from ml_platform.lake.errors import GoneError
 from ml_platform.lake.names import SERIES_PANEL
-from ml_platform.panel import OUT_OF_RANGE, calendar_of, expected_series, panel_at, series_segments, until
+from ml_platform.panel import calendar_of, expected_series, panel_at, until
 from ml_platform.panel_rows import PanelRows
 
 
@@ -69,8 +69,8 @@ def read_news(
         same = window.unchanged(lake, stored, now, all_of_them)
     except (GoneError, FileNotFoundError):
         return None
-    place = all_of_them.places(old)
-    same = _still_listed(series, old, config, grid) & (same & all_of_them.usable & ~all_of_them.odd)[place]
+    place = np.maximum(all_of_them.place, 0)
+    same = _still_listed(series, all_of_them, old, config, grid) & (same & all_of_them.usable & ~all_of_them.odd)[place]
     y, known = now.y[place, old.steps - first :], now.known[place, :, old.steps - first :]
     if config.missing == "zero":
         y = np.nan_to_num(y, nan=0.0)
@@ -81,6 +81,8 @@ def read_news(
 class _Everyone:
     """The series that are expected now: ids, their segments (S,), which are usable (S,), and `odd` (S,), those of a segment that other series
     belong to than its statistics say: what its covariates were on average has to be learned anew. by_segment: whether there are covariates.
+
+    Of each series of the statistics (N,): its place here, -1 where it is expected no more, and whether it `left` its segment.
     """
 
     ids: pa.Array
@@ -89,22 +91,24 @@ class _Everyone:
     usable: Bools
     odd: Bools
     by_segment: bool
+    place: Ints
+    left: Bools
 
     @classmethod
     def of(cls, series: pa.Table, old: Statistics, config: ForecastConfig, grid: pd.DatetimeIndex) -> "_Everyone":
         """As statistics see them: those in them, those that begin later, and those that their fleet quarantines."""
         ids, (codes, names) = series["series_id"].combine_chunks(), series_segments(series.to_pandas(), config)
-        out = old.base.rows.filter(pc.equal(old.base.rows["state"], "quarantined"))
-        unusable = out.filter(pc.equal(out["reason"], OUT_OF_RANGE))["series_id"]
+        out = old.base.rows.filter(pc.equal(old.base.rows["state"], "quarantined"))["series_id"]
         later = pc.greater(series["first_date"], pa.scalar(grid[old.steps - 1].date()))
-        known = pa.chunked_array([pa.array(old.series_id, pa.string()), *out["series_id"].chunks])
+        known = pa.chunked_array([pa.array(old.series_id, pa.string()), *out.chunks])
         strange = ~np.asarray(pc.or_(pc.is_in(ids, known), later))
-        place = pd.Index(ids.to_pandas()).get_indexer(pd.Index(old.series_id))
+        place = pd.Index(ids.to_pandas()).get_indexer(pd.Index(old.series_id)).astype(np.int64)
         left = (place < 0) | (np.asarray(names, dtype=object)[codes[place]] != old.segment)
         strange[place[left & (place >= 0)]] = True
         odd = np.isin(codes, codes[strange]) | np.isin(names, old.segment[left].astype(str))[codes]
         by_segment = bool(config.known_future)
-        return cls(ids, codes, names, ~np.asarray(pc.is_in(ids, unusable)), odd & by_segment, by_segment)
+        usable = ~np.asarray(pc.is_in(ids, out))
+        return cls(ids, codes, names, usable, odd & by_segment, by_segment, place, left)
 
     def without(self, bad: Bools) -> "_Everyone":
         """The same, some of which cannot be used, which their segments have to learn."""
@@ -116,10 +120,6 @@ class _Everyone:
         known = rows.known[self.usable]
         fill_means(known, self.codes[self.usable], self.names)
         rows.known[self.usable] = known
-
-    def places(self, old: Statistics) -> Ints:
-        """Where the series of statistics are, 0 for those that are expected no more."""
-        return np.maximum(pd.Index(self.ids.to_pandas()).get_indexer(pd.Index(old.series_id)), 0)
 
 
 @dataclass(frozen=True)
@@ -188,13 +188,12 @@ def _known_late(
     return set(rows["month"].unique().to_pylist())
 
 
-def _still_listed(series: pa.Table, old: Statistics, config: ForecastConfig, grid: pd.DatetimeIndex) -> Bools:
+def _still_listed(
+    series: pa.Table, everyone: _Everyone, old: Statistics, config: ForecastConfig, grid: pd.DatetimeIndex
+) -> Bools:
     """Whether series are expected, of the segment and attributes that they were of, and begin where they did, (S,)."""
-    place = pd.Index(series["series_id"].to_pandas()).get_indexer(pd.Index(old.series_id))
-    frame = series.to_pandas().iloc[np.maximum(place, 0)].reset_index(drop=True)
-    codes, names = series_segments(frame, config)
-    static = attribute_numbers([frame.get(name) for name in config.attributes], len(frame))
-    listed = (place >= 0) & (np.asarray(names, dtype=object)[codes] == old.segment) & _equal(static, old.static)
+    frame = series.to_pandas().iloc[np.maximum(everyone.place, 0)].reset_index(drop=True)
+    listed = ~everyone.left & _equal(series_attributes(frame, config), old.static)
     if config.missing != "zero":
         return np.asarray(listed)
     days, begin = pd.DatetimeIndex(frame["first_date"]), old.steps - old.counts

@@ -54,16 +54,15 @@ class Shard:
 
     def covariates(self, start: int, end: int) -> Floats:
         """Covariates of the steps [start, end) in double precision, (S, K, end - start); they must not be older than those that are held."""
-        return self.both(start, end)[:, : self.width]
-
-    def means(self, start: int, end: int) -> Floats:
-        """Their means over the segment, (S, K, end - start)."""
-        return self.both(start, end)[:, self.width :]
+        return self._held(start, end)[:, : self.width].astype(np.float64, copy=False)
 
     def both(self, start: int, end: int) -> Floats:
-        """Covariates and means, (S, 2 K, end - start)."""
+        """Covariates and their means over the segment, likewise, (S, 2 K, end - start)."""
+        return self._held(start, end).astype(np.float64, copy=False)
+
+    def _held(self, start: int, end: int) -> Floats:
         gone = len(self.times) - self.known.shape[2]
-        return self.known[:, :, start - gone : end - gone].astype(np.float64, copy=False)
+        return self.known[:, :, start - gone : end - gone]
 
     def take(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_] | slice) -> "Shard":
         """The same shard with some of its series."""

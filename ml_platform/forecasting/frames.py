@@ -15,7 +15,7 @@ from ml_platform.forecasting.arrays import Bools, Shard, numbered, scatter
 from ml_platform.forecasting.calendar import Floats, Ints, step_times, wall_times
 from ml_platform.forecasting.config import ForecastConfig
 from ml_platform.forecasting.errors import InputError
-from ml_platform.forecasting.layout import Cells, attribute_numbers, lay_out, segment_codes
+from ml_platform.forecasting.layout import Cells, lay_out, series_attributes, series_segments
 from ml_platform.forecasting.screening import (
     LIMIT,
     Faults,
@@ -100,8 +100,7 @@ def prepare(
     known = cells.covariates([column[own] for column in rows.known], later, place)
     missing = np.asarray(np.isnan(known[:, : len(rows.known), len(grid) - config.horizon :]).any(axis=(1, 2)))
     attributes = attributes[sound].reset_index(drop=True)
-    segments = segment_codes([attributes.get(name) for name in config.segments], len(kept))
-    static = attribute_numbers([attributes.get(name) for name in config.attributes], len(kept))
+    segments, static = series_segments(attributes, config), series_attributes(attributes, config)
     laid = cells.lay(rows.target[own], None if rows.weight is None else rows.weight[own], known, static)
     shard = lay_out(numbered(len(kept)), laid, segments, np.asarray(grid), config)
     refused = keys.assign(reason=faults.reasons, detail=faults.details)[faults.any].reset_index(drop=True)

@@ -80,6 +80,16 @@ def fill_means(known: Floats, codes: Ints, names: tuple[str, ...]) -> None:
         known[start : start + CHUNK, width:] = means[codes[start : start + CHUNK]]
 
 
+def series_segments(frame: pd.DataFrame, config: ForecastConfig) -> tuple[Ints, tuple[str, ...]]:
+    """Codes and names of the segments of series, one row each."""
+    return segment_codes([frame.get(name) for name in config.segments], len(frame))
+
+
+def series_attributes(frame: pd.DataFrame, config: ForecastConfig) -> Floats:
+    """What tells series of a segment apart, (S, A), one row each."""
+    return attribute_numbers([frame.get(name) for name in config.attributes], len(frame))
+
+
 def segment_codes(columns: Sequence[pd.Series | None], size: int) -> tuple[Ints, tuple[str, ...]]:
     """Codes and sorted names of the segments that attribute columns span; a missing attribute is `none`."""
     labels = pd.Series([""] * size, dtype=object)

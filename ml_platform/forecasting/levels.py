@@ -35,15 +35,14 @@ class History:
     def of(cls, shard: Shard, missing: str, before: Floats | None = None) -> "History":
         """Of a shard in double precision."""
         seen = ~np.isnan(shard.y)
-        y = shard.y if seen.all() else np.where(seen, shard.y, 0.0)  # what is the same takes no room twice
+        y = np.where(seen, shard.y, 0.0)
         return cls(shard, missing == "gap", y, seen, np.zeros((len(y), 2)) if before is None else before)
 
     def later(self, shard: Shard, drop: int) -> "History":
         """With the last step of `shard` added, which holds the same steps but the first `drop`."""
         newest = shard.y[:, -1:]
         seen = ~np.isnan(newest)
-        same = self.y is self.shard.y and seen.all()
-        y = shard.y if same else np.concatenate([self.y[:, drop:], np.where(seen, newest, 0.0)], axis=1)
+        y = np.concatenate([self.y[:, drop:], np.where(seen, newest, 0.0)], axis=1)
         return History(shard, self.gap, y, np.concatenate([self.seen[:, drop:], seen], axis=1), self.until(drop))
 
     def take(self, rows: Bools) -> "History":

@@ -19,8 +19,8 @@ from ml_platform.forecasting.errors import InputError
 
 # ISO 8601 alone says which number is the month: pandas reads 01/02/2019 month-first, many who write it mean February
 ISO_TIME = re.compile(
-    r"(?P<local>\d{4}-\d\d(?:-\d\d(?P<clock>[T ]\d\d(?::\d\d(?::\d\d(?:\.\d+)?)?)?)?)?)"
-    r"(?(clock)(?P<offset> ?(?:Z|[+-]\d\d(?::?\d\d)?))?)"
+    r"\d{4}-\d\d(?:-\d\d(?P<clock>[T ]\d\d(?::\d\d(?::\d\d(?:\.\d+)?)?)?)?)?"
+    r"(?(clock)(?: ?(?:Z|[+-]\d\d(?::?\d\d)?))?)"
 )
 
 
@@ -59,7 +59,7 @@ def _parsed(values: Sequence[object], frequency: str) -> pd.Series:
     subdaily, common = step_is_subdaily(frequency), next(iter(zones.values())) if len(zones) == 1 else None
     utc = common is not None or subdaily
     walls = [None if time is None else _wall(time, own, utc) for time, own in read]
-    times = pd.to_datetime(pd.Series(walls, dtype=object), format="ISO8601", errors="coerce").astype("datetime64[ns]")
+    times = pd.Series(walls, dtype="datetime64[ns]")
     if common is not None:
         return times.dt.tz_localize("UTC").dt.tz_convert(common)
     return times.dt.tz_localize("UTC") if subdaily and any(zones.values()) else times
