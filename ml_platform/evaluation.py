@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ml_platform.forecasting import ForecastConfig, metrics
+from ml_platform.forecasting.layout import series_segments
 from ml_platform.lake import Lake, schemas
 from ml_platform.training_tables import ADAPTED
 
@@ -28,15 +29,9 @@ WEEK_MS = 7 * 86_400_000
 
 
 def segment_labels(catalogue: pa.Table, config: ForecastConfig) -> dict[str, str]:
-    """series_id -> segment, the values of the segment columns joined by ' / '; one segment `all` where none is configured."""
-    ids = catalogue["series_id"].to_pylist()
-    if not config.segments:
-        return dict.fromkeys(ids, "all")
-    values = (catalogue[name].to_pylist() for name in config.segments)
-    return {
-        one: " / ".join("none" if part is None else str(part) for part in parts)
-        for one, *parts in zip(ids, *values, strict=True)
-    }
+    """series_id -> segment, by the name that training gives it."""
+    codes, names = series_segments(catalogue.to_pandas(), config)
+    return dict(zip(catalogue["series_id"].to_pylist(), np.asarray(names)[codes].tolist(), strict=True))
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,8 @@ def _walk(name: str, history: History, setup: Setup, past: Floats) -> Floats:
     """Write a family's column of `past` from one walk over the history; returns its constants at the end, (S, C)."""
     plan = setup.plan
     origins = [plan.origin(back) for back in plan.evaluated]
-    forecasts, constants = WALKS[name].fit(responses(history, setup.log), origins, plan.horizon, plan.season)
+    y = responses(history, setup.log)
+    forecasts, constants = WALKS[name].fit(y, origins, plan.horizon, plan.season, logs=setup.log)
     past[..., setup.config.family_names.index(name)] = outspoken(forecasts[:, :-1], setup)
     return constants
 

@@ -2,8 +2,8 @@
 
 Belongs here: the recursion, its states at past origins, the choice of a form by information criterion. Does not belong here: blends.
 
-Additive components; on logs they multiply. With errors relative to the forecast (M) the states move as with absolute ones (A): only the
-criterion differs (Hyndman, Koehler, Ord, Snyder 2008, tables 2.2 and 2.3 without multiplicative seasons).
+Additive components; on logs they multiply. Errors are absolute (A) or, of values above 0, relative to the forecast (M), whichever is likelier;
+the states of a form move the same way with both (Hyndman, Koehler, Ord, Snyder 2008, tables 2.2 and 2.3 without multiplicative seasons).
 """
 
 from collections.abc import Sequence
@@ -60,12 +60,10 @@ class Form:
         return np.asarray(2.0 + 3.0 * (self.phi > 0) + 1.0 * (self.gamma >= 0))
 
 
-def fit(
-    y: Floats, origins: Sequence[int], horizon: int, season: int, *, relative: bool = False
-) -> tuple[Floats, Floats]:
+def fit(y: Floats, origins: Sequence[int], horizon: int, season: int, *, logs: bool = False) -> tuple[Floats, Floats]:
     """Forecasts (S, O, H) of the form with the least criterion on what lies before each origin, and the last forms as rows (S, 4).
 
-    y (S, T) is NaN where not observed. `relative`: errors count relative to their forecast.
+    y (S, T) is NaN where not observed. Errors of logs are shares already: they are absolute there.
     """
     grid, size = Form.grid(season), len(y)
     block = max(1, CELLS // len(grid.alpha))
@@ -74,11 +72,18 @@ def fit(
         rows = slice(start, start + block)
         columns = Form(*(np.repeat(one[:, None], len(y[rows]), axis=1) for one in vars(grid).values()))
         strong = season_strength(y[rows], origins, season) > STRONG
-        for place, states in enumerate(_run(y[rows], columns, origins, season, relative=relative)):
-            best = states.best(grid.freedom(), strong[:, place] & (grid.gamma < 0)[:, None])
+        positive = np.zeros_like(strong) if logs else above_nothing(y[rows], origins)
+        for place, states in enumerate(_run(y[rows], columns, origins, season, relative=bool(positive.any()))):
+            best = states.best(grid.freedom(), strong[:, place] & (grid.gamma < 0)[:, None], positive[:, place])
             forecasts[rows, place] = states.ahead(best, columns, origins[place], horizon, season)
             forms[rows] = grid.rows()[best]
     return forecasts, forms
+
+
+def above_nothing(y: Floats, origins: Sequence[int]) -> Bools:
+    """Whether all values of a series before each origin lie above 0, (S, O)."""
+    least = np.minimum.accumulate(np.where(np.isnan(y), np.inf, y), axis=1)
+    return np.asarray(least[:, np.maximum(np.asarray(origins, dtype=np.int64), 1) - 1] > 0)
 
 
 def season_strength(y: Floats, origins: Sequence[int], season: int) -> Floats:
@@ -126,12 +131,16 @@ def _columns(forms: Floats) -> Form:
 
 @dataclass(frozen=True)
 class States:
-    """States of K forms of S series after `at` steps: level, trend (K, S), season (m, K, S), squared errors (K, S), their scale, observed steps (S,)."""
+    """States of K forms of S series after `at` steps: level, trend (K, S), season (m, K, S), squared errors (K, S), observed steps (S,).
+
+    Squares of errors relative to the forecast, and twice the sum of the forecasts' logs, are 0 where nobody asked for them.
+    """
 
     level: Floats
     trend: Floats
     season: Floats
     squares: Floats
+    shares: Floats
     scale: Floats
     steps: Floats
     at: int
@@ -139,25 +148,31 @@ class States:
     @classmethod
     def begun(cls, shape: tuple[int, ...], season: int) -> "States":
         """Before the first step, for shape (K, S)."""
-        level, trend, squares, scale = np.zeros((4, *shape))
-        return cls(level, trend, np.zeros((season, *shape)), squares, scale, np.zeros(shape[-1]), 0)
+        level, trend, squares, shares, scale = np.zeros((5, *shape))
+        return cls(level, trend, np.zeros((season, *shape)), squares, shares, scale, np.zeros(shape[-1]), 0)
 
     @classmethod
     def from_rows(cls, rows: Floats, at: int) -> "States":
         """Of one form per series, (S, N); errors count from here on."""
         steps, level, trend = rows[:, :3].T.copy()
-        squares, scale = np.zeros((2, 1, len(rows)))
-        return cls(level[None], trend[None], np.array(rows[:, 3:].T[:, None], order="C"), squares, scale, steps, at)
+        squares, shares, scale = np.zeros((3, 1, len(rows)))
+        own = np.array(rows[:, 3:].T[:, None], order="C")
+        return cls(level[None], trend[None], own, squares, shares, scale, steps, at)
 
     def rows(self) -> Floats:
         """Of one form per series, (S, N)."""
         return np.concatenate([self.steps[None], self.level, self.trend, self.season[:, 0]]).T
 
-    def best(self, freedom: Floats, unfit: Bools) -> Ints:
-        """The form with the least corrected Akaike criterion, the first of equals, (S,); never one that is unfit (K, S)."""
+    def best(self, freedom: Floats, unfit: Bools, positive: Bools) -> Ints:
+        """The form with the least corrected Akaike criterion, the first of equals, (S,); never one that is unfit (K, S).
+
+        Errors of positive series (S,) are absolute or relative, whichever is likelier.
+        """
         count = np.maximum(self.steps - len(self.season), 1.0)
         left = np.maximum(count - freedom[:, None] - 1.0, 0.5)
-        spread = np.log(np.maximum(self.squares, 1e-12) / count) + self.scale / count
+        spread = np.log(np.maximum(self.squares, 1e-12) / count)
+        relative = np.log(np.maximum(self.shares, 1e-12) / count) + self.scale / count
+        spread = np.where(positive, np.minimum(spread, relative), spread)
         criterion = count * spread + 2.0 * freedom[:, None] * count / left
         return np.asarray(np.argmin(np.where(unfit, np.inf, criterion), axis=0), dtype=np.int64)
 
@@ -183,7 +198,7 @@ def _run(
     """
     seen = ~np.isnan(y)
     now = States.begun(np.broadcast_shapes(form.alpha.shape, (1, len(y))), season) if begin is None else begin
-    level, trend, squares, scale, turn = now.level, now.trend, now.squares, now.scale, now.season
+    level, trend, squares, turn = now.level, now.trend, now.squares, now.season
     gamma, seasonal = np.where(form.gamma >= 0, form.gamma, 0.0), (form.gamma >= 0).astype(float)
     line = np.where(form.phi == 1.0, YOUNG * form.alpha, 0.0)
     values, known = np.ascontiguousarray(np.where(seen, y, 0.0).T), np.ascontiguousarray(seen.T.astype(float))
@@ -202,12 +217,11 @@ def _run(
         np.subtract(values[at], said, out=error)
         error *= known[at]
         judges = known[at] * (step > season)
+        squares += judges * error**2
         if relative:
             size = np.maximum(np.abs(said), 1e-6)
-            squares += judges * (error / size) ** 2
-            scale += judges * 2.0 * np.log(size)
-        else:
-            squares += judges * error**2
+            now.shares[...] += judges * (error / size) ** 2
+            now.scale[...] += judges * 2.0 * np.log(size)
         young = 1.0 / step
         level += np.maximum(form.alpha, young) * error
         trend += np.maximum(form.beta, line / (step + YOUNG)) * error * (step > season)

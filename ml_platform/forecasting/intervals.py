@@ -24,6 +24,7 @@ ENOUGH = 16  # origins; with fewer, intervals are wider
 SHARED = 0.25  # share of an error's variance that all series of an origin have in common, where nothing is known
 SHARED_ORIGINS = 2.0  # that say so
 CLASSES = 4  # series of a segment are compared with those of a like level
+TYPICAL_STEPS = 8.0  # differences of its own that the typical one of its segment counts for, in a short series
 BELL = {"counts": 1.0, "positive": 0.5, "real": 1.0}  # standard deviation of residuals where nothing is known, in units
 
 
@@ -33,7 +34,7 @@ class Spreads:
 
     steps (G, H): factor on a step. mean (G,): actual over blend. point (N,), group_point (G,): point over mean, for mape. edges
     (G, CLASSES - 1): blend levels between the classes. least (N,): see least_amount. Of sparse series: their spread (N,), that of a
-    class (G, CLASSES), and the probabilities that its bounds ask for, levels (G, CLASSES, Q).
+    class (G, CLASSES), and the probabilities that its bounds ask for, levels (G, CLASSES, Q). typical (G,): see typical_difference.
     """
 
     series: Floats
@@ -44,6 +45,7 @@ class Spreads:
     group_point: Floats
     edges: Floats
     least: Floats
+    typical: Floats
     spread: Floats
     group_spread: Floats
     levels: Floats
@@ -105,9 +107,39 @@ def measure(told: Residuals, setup: Setup) -> Spreads:
     counts = _counts(
         np.maximum(mean, least[:, None, None]), told, segment * CLASSES + classes, groups, quantile_levels(setup.config)
     )
-    wider = _widening(residual, segment, groups)
-    series, group = _wider(series, wider[segment]), _wider(group, wider[:, None])
-    return Spreads(series, group, steps, factor, point, group_point, edges, least, *counts)
+    widening = _widening(residual, segment, groups)
+    series, group = wider(series, widening[segment]), wider(group, widening[:, None])
+    typical = typical_difference(told, level, kind, groups)
+    return Spreads(series, group, steps, factor, point, group_point, edges, least, typical, *counts)
+
+
+def typical_difference(told: Residuals, level: Floats, kind: str, groups: int) -> Floats:
+    """Median squared difference of neighbouring values per unit of what it grows with, by segment (G,); 0 where no real value says so.
+
+    Counts: the level (N,); positive values: its square; real ones: nothing.
+    """
+    share = told.scale / grows_with(level, kind)
+    out = np.full(groups, 0.0 if kind == "real" else 2.0 * BELL[kind] ** 2)
+    for group, rows in _groups(told.segment, groups):
+        usable = rows[(told.grain[rows] == 0) & (share[rows] > 0)]
+        if len(usable):
+            out[group] = np.median(share[usable])
+    return out
+
+
+def grows_with(level: Floats, kind: str) -> Floats:
+    """What the squared difference of neighbouring values grows with, (N,)."""
+    held = np.maximum(level, 1e-6)
+    return {"counts": held, "positive": held**2}.get(kind, np.ones_like(level))
+
+
+def likely_difference(squares: Floats, prior: Floats) -> Floats:
+    """Mean squared difference of short series from the sums and counts of their own (2, N), drawn to the one of their segment (N,).
+
+    A level that so few values tell is off, too, and by as much as a share of it.
+    """
+    drawn = (squares[0] + TYPICAL_STEPS * prior) / (squares[1] + TYPICAL_STEPS)
+    return np.asarray(drawn * (1.0 + 1.0 / (squares[1] + 1.0)))
 
 
 def _widening(residual: Floats, segment: Ints, groups: int) -> Floats:
@@ -129,7 +161,7 @@ def _widening(residual: Floats, segment: Ints, groups: int) -> Floats:
     return np.sqrt((1.0 + 2.0 * drawn / np.clip(origins, 1, ENOUGH)) / (1.0 + 2.0 * drawn / ENOUGH))
 
 
-def _wider(quantiles: Floats, factor: Floats) -> Floats:
+def wider(quantiles: Floats, factor: Floats) -> Floats:
     """Quantiles (..., Q), the median last, so much farther from it (...)."""
     middle = quantiles[..., -1:]
     return middle + (quantiles - middle) * factor[..., None]

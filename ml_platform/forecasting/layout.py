@@ -16,6 +16,7 @@ from ml_platform.forecasting.config import ForecastConfig
 
 WEIGHT_DAYS = 28
 MISSING_ATTRIBUTE = "none"
+LONE_SLASHES = r"(?<![^ ])(/+)(?![^ ])"
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,10 @@ def series_attributes(frame: pd.DataFrame, config: ForecastConfig) -> Floats:
 
 
 def segment_codes(columns: Sequence[pd.Series | None], size: int) -> tuple[Ints, tuple[str, ...]]:
-    """Codes and sorted names of the segments that attribute columns span; a missing attribute is `none`."""
+    """Codes and sorted names of the segments that attribute columns span; a missing attribute is `none`.
+
+    Attributes are joined by a slash between blanks. One that holds such a slash itself has one more there: no two segments share a name.
+    """
     labels = pd.Series([""] * size, dtype=object)
     for place, column in enumerate(columns):
         text = (
@@ -99,7 +103,10 @@ def segment_codes(columns: Sequence[pd.Series | None], size: int) -> tuple[Ints,
             if column is None
             else column.astype(object).where(column.notna(), MISSING_ATTRIBUTE)
         )
-        labels = text.astype(str) if place == 0 else labels + " / " + text.astype(str)
+        text = text.astype(str)
+        if len(columns) > 1:
+            text = text.str.replace(LONE_SLASHES, r"\1/", regex=True)
+        labels = text if place == 0 else labels + " / " + text
     codes, names = pd.factorize(labels.where(labels != "", "all"), sort=True)
     return codes.astype(np.int64), tuple(str(name) for name in names)
 

@@ -198,7 +198,7 @@ def _pool_tables(
     season = setup.plan.season
     profile = np.roll(pools.profile[:, -1], position % season, axis=1)  # from step index to season position
     prior, slopes = pools.prior[:, -1], pools.slopes[:, -1]
-    factors = [spreads.mean, spreads.group_point, pools.dispersion[:, -1], pools.mean[:, -1]]
+    factors = [spreads.mean, spreads.group_point, pools.dispersion[:, -1], pools.mean[:, -1], spreads.typical]
     meta = (KINDS.index(setup.kind), setup.plan.longest, position + setup.plan.begin, codes.min())
     arrays: dict[str, tuple[Floats, tuple[str, ...]]] = {
         "profile": (profile, tuple(str(k) for k in range(season))),
@@ -209,7 +209,7 @@ def _pool_tables(
         "prior_gram": (upper_triangle(pools.prior_gram[:, -1]), triangle_items(prior.shape[1])),
         "weights": (selection.segment, setup.config.family_names),
         "steps": (spreads.steps, step_items(setup.plan.horizon)),
-        "factors": (np.stack(factors, axis=1), ("mean", "point", "dispersion", "level")),
+        "factors": (np.stack(factors, axis=1), ("mean", "point", "dispersion", "level", "typical")),
         "quantiles": (spreads.group, quantile_items(spreads.group.shape[2])),
         "levels": (spreads.levels, quantile_items(spreads.levels.shape[2])),
         "edges": (spreads.edges, class_items(CLASSES - 1)),

@@ -31,7 +31,7 @@ from ml_platform.forecasting.fleet import (
     require_own,
     step_items,
 )
-from ml_platform.forecasting.intervals import CLASSES, level_class
+from ml_platform.forecasting.intervals import CLASSES, grows_with, level_class, likely_difference, wider
 from ml_platform.forecasting.lags import LagData, feature_width, respond
 from ml_platform.forecasting.levels import LEVELS, History
 from ml_platform.forecasting.pools import Setup, Shared, block_levels
@@ -240,14 +240,21 @@ def _bounds(known: Known, standing: Standing, mean: Floats) -> Floats:
     """Interval bounds in the order of the columns and the point forecast last: (S, H, Q)."""
     setup, size = known.setup, len(mean)
     edges = known.pool("edges", class_items(CLASSES - 1))
-    here = np.arange(size), level_class(mean.mean(axis=1), edges)
+    level = mean.mean(axis=1)
+    here = np.arange(size), level_class(level, edges)
     items = quantile_items(len(quantile_levels(setup.config)))
     shape = (size, CLASSES, len(items) // CLASSES)
     spread = known.pool("spread", class_items(CLASSES))[here]
     recent = standing.shard.y[:, -len(setup.plan.interval) * setup.plan.horizon :]
+    quantiles = known.pool("quantiles", items).reshape(shape)[here]
+    typical = known.pool("factors", ("typical",))[:, 0] * grows_with(level, setup.kind)
+    prior = np.where(typical > 0, typical, standing.largest**2)
+    likely = likely_difference(standing.squares, prior)
+    if setup.kind != "real":  # whose unit is the difference
+        quantiles = wider(quantiles, np.sqrt(likely / prior))
     law = Law(
-        quantiles=known.parameter("quantiles", known.pool("quantiles", items).reshape(shape)[here]),
-        scale=standing.difference(),
+        quantiles=known.parameter("quantiles", quantiles),
+        scale=np.where(known.owns("quantiles"), standing.difference(), likely),
         least=least_amount(recent, setup.kind),  # of as many of the last steps as training measured residuals on
         steps=known.pool("steps", step_items(setup.plan.horizon)),
         largest=standing.largest,

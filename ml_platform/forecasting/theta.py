@@ -17,7 +17,14 @@ DEFAULT: tuple[float, ...] = (0.2,)  # constant of a series that was not fitted
 CYCLES = 3.0  # earlier cycles that say there is no season: few of a series' own are not believed yet
 
 
-def fit(y: Floats, origins: Sequence[int], horizon: int, season: int) -> tuple[Floats, Floats]:
+def fit(
+    y: Floats,
+    origins: Sequence[int],
+    horizon: int,
+    season: int,
+    *,
+    logs: bool = False,  # noqa: ARG001  nothing is otherwise in logs
+) -> tuple[Floats, Floats]:
     """Forecasts (S, O, H) with the constant of the least squared error one step ahead before each origin, and the last ones (S, 1).
 
     y (S, T) is NaN where not observed.

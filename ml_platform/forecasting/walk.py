@@ -14,8 +14,10 @@ class Walk(Protocol):
 
     DEFAULT: tuple[float, ...]  # constants of a series that was not fitted
 
-    def fit(self, y: Floats, origins: Sequence[int], horizon: int, season: int, /) -> tuple[Floats, Floats]:
-        """Forecasts (S, O, H) after origins of y (S, T), NaN where not observed, and constants (S, C) at the last one."""
+    def fit(
+        self, y: Floats, origins: Sequence[int], horizon: int, season: int, /, *, logs: bool
+    ) -> tuple[Floats, Floats]:
+        """Forecasts (S, O, H) after origins of y (S, T), NaN where not observed, and constants (S, C) at the last one; y may be logs."""
 
     def width(self, season: int, /) -> int:
         """Numbers in the state of one series; all are 0 before its first step."""

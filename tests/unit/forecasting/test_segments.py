@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml_platform.forecasting import FAMILIES, ForecastConfig, forecast
+from ml_platform.forecasting.layout import series_segments
 
 DAYS = 100
 POOLED = [name for name in FAMILIES if name != "lightgbm"]  # one model of all series is no segment's own
@@ -80,3 +81,18 @@ def test_each_segment_forecasts_as_values_of_its_own_kind() -> None:
     np.testing.assert_allclose(of_shop(forecasts, "c")[:, 0], -50.0, atol=10.0)
     for shop in ("a", "b"):
         np.testing.assert_array_equal(of_shop(forecasts, shop), of_shop(BEFORE, shop))
+
+
+@given(st.lists(st.tuples(*[st.text("ab/ ", max_size=5)] * 2), min_size=2, max_size=8, unique=True))
+def test_no_two_segments_share_a_name(pairs: list[tuple[str, str]]) -> None:
+    both = pd.DataFrame(pairs, columns=["shop", "item"])
+    codes, names = series_segments(both, CONFIG.model_copy(update={"segments": ("shop", "item")}))
+    assert len(names) == len(set(codes.tolist())) == len(pairs)
+
+
+def test_a_segment_is_named_by_its_attributes() -> None:
+    both = pd.DataFrame({"shop": ["x", "x", None, "x"], "item": ["y / z", "y/z", "y", 7]})
+    codes, names = series_segments(both, CONFIG.model_copy(update={"segments": ("shop", "item")}))
+    assert [names[code] for code in codes] == ["x / y // z", "x / y/z", "none / y", "x / 7"]
+    assert series_segments(both, CONFIG)[1] == ("none", "x")
+    assert series_segments(both, CONFIG.model_copy(update={"segments": ()}))[1] == ("all",)

