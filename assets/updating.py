@@ -14,6 +14,7 @@ from assets.training import NOTHING_DUE
 from ml_platform.catalogue import catalogue_as_of
 from ml_platform.forecasting import ForecastConfig
 from ml_platform.lake import Lake
+from ml_platform.memory import keep_memory
 from ml_platform.registry import Registry
 from ml_platform.training_tables import CANDIDATE_FLEET
 from ml_platform.updating import TrainedError, UpdateError, UpdateReport, update_fleet
@@ -45,6 +46,7 @@ def updated_asset(config: ForecastConfig, days: dg.DailyPartitionsDefinition) ->
         spark: SparkResource,
         registry: RegistryResource,
     ) -> dg.MaterializeResult[Any]:
+        keep_memory()
         store, releases = lake.vend(), registry.vend(config.name)
         inputs, report, why = spark.panel_inputs(store, configuration.contracts(), config), None, NOTHING_DUE
         for as_of in complete_days_in(context, store, inputs.target.name, inputs.target.drops_per_day):

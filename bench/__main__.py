@@ -19,6 +19,7 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
     "ets": (),
     "peers": (),
     "fleet": ("--profile", "L"),
+    "increment_day": (),
     "growth": (),
     "increments": (),
     "report": (),

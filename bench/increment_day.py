@@ -1,7 +1,7 @@
 """One more day of ten thousand series with four thousand days each: read what yesterday wrote, take the day in, forecast, write.
 
 Belongs here: seconds of each phase on the generator's world, and how far the result is from the whole history. Does not belong here: figures that a
-test relies on. Packages are imported and the fleet is trained before the clock starts.
+test relies on, the lake (update_day). Packages are imported and the fleet is trained before the clock starts.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from pyarrow import feather
 
+from bench import results
 from bench.fleet import configuration
 from bench.generator import FIRST, HORIZON, PRODUCTS, Profile, blocks
 from bench.rows import COVARIATES
@@ -26,6 +27,7 @@ from ml_platform.forecasting.fleet_statistics import Statistics
 from ml_platform.forecasting.layout import Cells, lay_out
 from ml_platform.forecasting.pipeline import train
 from ml_platform.forecasting.statistics_table import from_table, joined, to_table
+from ml_platform.memory import keep_memory
 
 
 def world(profile: Profile, config: ForecastConfig) -> Shard:
@@ -69,14 +71,8 @@ class Clock:
         return done
 
     def report(self) -> dict[str, float]:
-        """Phases, the increment with its forecasts (the two that need neither disk nor rows), all of them."""
-        own, everything = self.seconds["advance"] + self.seconds["forecast"], sum(self.seconds.values())
-        return {
-            **self.seconds,
-            "advance and forecast": round(own, 3),
-            "all": round(everything, 3),
-            "cpu": round(self.cpu, 3),
-        }
+        """Phases, all of them, and CPU seconds."""
+        return {**self.seconds, "all": round(sum(self.seconds.values()), 3), "cpu": round(self.cpu, 3)}
 
 
 def days(shard: Shard, first: int, statistics: Path, fleet: Any) -> Iterator[tuple[dict[str, float], Statistics]]:
@@ -101,13 +97,15 @@ def farthest(one: Statistics, other: Statistics) -> float:
 
 
 def main() -> None:
-    """Train, make the statistics of a day, and bring them forward."""
+    """Train, make the statistics of a day, bring them forward; print and write docs/benchmarks/increment_day.jsonl."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--series", type=int, default=10_000)
     parser.add_argument("--days", type=int, default=4_000)
     parser.add_argument("--turns", type=int, default=3, help="days that are taken in")
     parser.add_argument("--families", default="mean_56,ses_05,ridge", help="comma-separated, or default")
     options = parser.parse_args()
+    about, found = results.circumstances(), list[dict[str, object]]()
+    keep_memory()
     config = configuration("default" if options.families == "default" else options.families.split(","))
     shard = world(Profile(options.series, options.days + options.turns), config)
     start = time.perf_counter()
@@ -125,11 +123,14 @@ def main() -> None:
         later = before
         for report, last in days(shard, options.days, path, fleet):
             print(json.dumps(report), flush=True)
+            found.append({"series": options.series, "days": options.days + len(found), **report})
             later = last
     again = joined([Statistics.of(fleet, chunk) for chunk in shard.chunks()])
+    about |= {"bytes": rows.nbytes, "farthest": farthest(later, again), "same_rows": later.recorded == again.recorded}
     print(
-        f"farthest from the whole history {farthest(later, again):.1e} of a series' largest value; same rows: {later.recorded == again.recorded}"
+        f"farthest from the whole history {about['farthest']:.1e} of a series' largest value; same rows: {about['same_rows']}"
     )
+    print(f"written: {results.write('increment_day', about, found).relative_to(results.ROOT)}")
 
 
 if __name__ == "__main__":

@@ -55,6 +55,14 @@ FLEET: Columns = {
     "of the true mean": number("wape_of_the_true_mean", ".1%"),
     "bias": number("bias", "+.1%"),
 }
+INCREMENT: Columns = {
+    "series": number("series", ",.0f"),
+    "days before": number("days", ",.0f"),
+    **{
+        f"{name}, s": number(name, ".2f")
+        for name in ("read", "rows to statistics", "advance", "forecast", "statistics to rows", "write", "all", "cpu")
+    },
+}
 
 
 def table(rows: Sequence[Row], columns: Columns) -> str:
@@ -93,6 +101,16 @@ def ratios() -> str:
     return "\n\n".join(part for part in (region("peers", PEERS), said) if part)
 
 
+def increment() -> str:
+    """The days, and how far they end from what the whole history says."""
+    about, _ = results.read("increment_day")
+    said = (
+        f"{float(str(about['bytes'])) / 1e6:.0f} MB of statistics; forecasts at most {float(str(about['farthest'])):.0e} of a series' largest value from those "
+        f"of the whole history; the same recorded rows: {'yes' if about['same_rows'] else 'no'}."
+    )
+    return f"{region('increment_day', INCREMENT)}\n\n{said}"
+
+
 def growth() -> str:
     """The points, and the plan for a million series that follows from them."""
     _, rows = results.read("growth")
@@ -114,6 +132,7 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     "peers": ratios,
     "ets": lambda: region("ets", ETS),
     "fleet": lambda: region("fleet", FLEET),
+    "increment_day": increment,
     "growth": growth,
 }
 

@@ -16,12 +16,16 @@ import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "benchmarks"
+LOOKED_AT = 3.0  # seconds
 QUIET = 0.5  # load of others, in cores, up to which a machine counts as quiet
 
 
 def circumstances() -> dict[str, object]:
-    """Day, commit, machine, command and the load by others before anything is measured; call it first."""
-    load = psutil.getloadavg()[0]
+    """Day, commit, machine, command and the load by others before anything is measured; call it first.
+
+    Load is looked at for a while: the average of the last minute would still hold the benchmark before.
+    """
+    load = psutil.cpu_percent(interval=LOOKED_AT) / 100 * (psutil.cpu_count() or 1)
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "commit": _git("rev-parse", "--short", "HEAD")

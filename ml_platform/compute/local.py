@@ -18,8 +18,6 @@ from ml_platform.compute.protocol import JobError, Progress, Report
 from ml_platform.compute.threads import side_by_side
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-# A job keeps the memory it frees for its next arrays, which are as large: new pages from the system took a third of its time (glibc's mallopt).
-KEPT_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "2000000000", "MALLOC_MMAP_THRESHOLD_": "33554432"}
 LAST_LINES = 15
 
 
@@ -44,7 +42,7 @@ def _run(job: str, arguments: Sequence[str], progress: Progress) -> Report | Job
             command,
             stdout=out,
             stderr=subprocess.PIPE,
-            env={**KEPT_MEMORY, **os.environ, **ONE_THREAD},
+            env={**os.environ, **ONE_THREAD},
             encoding="utf-8",
             errors="replace",
         ) as process,

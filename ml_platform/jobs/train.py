@@ -18,6 +18,7 @@ from ml_platform.forecasting.pipeline import fit_part
 from ml_platform.forecasting.pools import Pools, derive_pools, lessons, pool_sums
 from ml_platform.jobs.exchange import WorkFolder
 from ml_platform.jobs.progress import show_progress
+from ml_platform.memory import keep_memory
 
 DONE, WRONG, SOME_FAILED = 0, 2, 3
 EPILOG = """Says on standard error how far it is, and on standard output, as its last line, a report as JSON. Exit codes: 0 every shard is
@@ -121,6 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TaskError as error:
         print(f"error: {error}", file=sys.stderr)
         return WRONG
+    keep_memory()
     show_progress()
     report = run_step(task.step, task.work, task.shards, lambda text: print(text, file=sys.stderr, flush=True))
     print(json.dumps(report))
