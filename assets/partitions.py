@@ -8,6 +8,7 @@ from datetime import date, timedelta
 
 import dagster as dg
 
+from ml_platform.contracts import SourceContract
 from ml_platform.lake import Lake, ledger
 
 # backfill policies are called beta by this version of Dagster; the pin in pyproject.toml keeps it
@@ -28,9 +29,9 @@ def days_in(context: dg.AssetExecutionContext) -> list[date]:
     return sorted(date.fromisoformat(key) for key in context.partition_keys)
 
 
-def complete_days_in(context: dg.AssetExecutionContext, lake: Lake, source: str, drops_per_day: int) -> list[date]:
-    """Those days of the run that are complete in the ledger; the others are logged and left out."""
-    complete, asked = set(ledger.complete_days(lake, source, drops_per_day)), days_in(context)
+def complete_days_in(context: dg.AssetExecutionContext, lake: Lake, target: SourceContract) -> list[date]:
+    """Those days of the run at which the target is complete in the ledger; the others are logged and left out."""
+    complete, asked = set(ledger.complete_days(lake, target.name, target.drops_per_day)), days_in(context)
     left_out = [day.isoformat() for day in asked if day not in complete]
     if left_out:
         context.log.info(f"{len(left_out)} days are not complete in the ledger and are left out: {left_out[:10]}")

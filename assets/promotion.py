@@ -44,7 +44,7 @@ def promotion_assets(config: ForecastConfig, days: dg.DailyPartitionsDefinition)
     ) -> dg.MaterializeResult[Any]:
         store, releases, gate = lake.vend(), registry.vend(config.name), configuration.gate()
         inputs, made = spark.panel_inputs(store, configuration.contracts(), config), None
-        for as_of in complete_days_in(context, store, inputs.target.name, inputs.target.drops_per_day):
+        for as_of in complete_days_in(context, store, inputs.target):
             made = release_candidate(store, releases, catalogue_as_of(inputs, as_of), config, gate, as_of)
             context.log.info(f"release {made.release.release_id}: {made.decision.summary}")
         return materialized(context, _metadata(store, made) if made else {"reason": NOTHING_DUE})

@@ -50,7 +50,7 @@ def forecasts_asset(config: ForecastConfig, days: dg.DailyPartitionsDefinition) 
     ) -> Events:
         store, releases = lake.vend(), registry.vend(config.name)
         inputs = spark.panel_inputs(store, configuration.contracts(), config)
-        days_due = complete_days_in(context, store, inputs.target.name, inputs.target.drops_per_day)
+        days_due = complete_days_in(context, store, inputs.target)
 
         def run() -> ScoringReport:
             report = ScoringReport(days_in(context)[-1], None, 0, written=False, reason=NOTHING_DUE)

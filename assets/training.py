@@ -59,7 +59,7 @@ def fleet_asset(config: ForecastConfig, days: dg.DailyPartitionsDefinition) -> d
     ) -> dg.MaterializeResult[Any]:
         store, contracts = lake.vend(), configuration.contracts()
         inputs, report = spark.panel_inputs(store, contracts, config), None
-        for as_of in complete_days_in(context, store, inputs.target.name, inputs.target.drops_per_day):
+        for as_of in complete_days_in(context, store, inputs.target):
             jobs = compute.vend(context.log.info)
             report = train_fleet(store, catalogue_as_of(inputs, as_of), config, as_of, jobs)
             for series, why in report.failed.items():
@@ -92,7 +92,7 @@ def evaluation_asset(config: ForecastConfig, days: dg.DailyPartitionsDefinition)
     ) -> dg.MaterializeResult[Any]:
         store, releases = lake.vend(), registry.vend(config.name)
         inputs, judged = spark.panel_inputs(store, configuration.contracts(), config), None
-        for as_of in complete_days_in(context, store, inputs.target.name, inputs.target.drops_per_day):
+        for as_of in complete_days_in(context, store, inputs.target):
             judged = judge_candidate(store, releases, catalogue_as_of(inputs, as_of), config, as_of)
             context.log.info(f"judged as of {as_of}: weighted RMSSE {judged.fleet('challenger').get('weighted_rmsse')}")
         return materialized(context, _evaluation_metadata(store, judged) if judged else {"reason": NOTHING_DUE})

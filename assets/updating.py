@@ -49,7 +49,7 @@ def updated_asset(config: ForecastConfig, days: dg.DailyPartitionsDefinition) ->
         keep_memory()
         store, releases = lake.vend(), registry.vend(config.name)
         inputs, report, why = spark.panel_inputs(store, configuration.contracts(), config), None, NOTHING_DUE
-        for as_of in complete_days_in(context, store, inputs.target.name, inputs.target.drops_per_day):
+        for as_of in complete_days_in(context, store, inputs.target):
             try:
                 report = update_fleet(store, releases, catalogue_as_of(inputs, as_of), config, as_of)
             except TrainedError as trained:

@@ -51,7 +51,7 @@ def warehouse_asset(config: ForecastConfig, days: dg.DailyPartitionsDefinition) 
         warehouse: WarehouseResource,
     ) -> dg.MaterializeResult[Any]:
         store, target = lake.vend(), configuration.contracts().target
-        due = complete_days_in(context, store, target.name, target.drops_per_day)
+        due = complete_days_in(context, store, target)
         champions = {day: one.release_id for day in due if (one := champion_as_of(store, day, same_day=True))}
         if not champions:
             return dg.MaterializeResult(

@@ -98,7 +98,7 @@ def without(catalogue: pa.Table, series: Iterable[str]) -> pa.Table:
 
 def without_failed(catalogue: pa.Table, fleet: Fleet) -> pa.Table:
     """A catalogue without the series at which the training of a fleet failed: they are in no mean, as in training."""
-    out = fleet.rows.filter(pc.equal(fleet.rows["state"], "quarantined"))
+    out = fleet.quarantined
     return without(catalogue, out.filter(pc.not_equal(out["reason"], OUT_OF_RANGE))["series_id"].to_pylist())
 
 

@@ -98,7 +98,7 @@ class _Everyone:
     def of(cls, series: pa.Table, old: Statistics, config: ForecastConfig, grid: pd.DatetimeIndex) -> "_Everyone":
         """As statistics see them: those in them, those that begin later, and those that their fleet quarantines."""
         ids, (codes, names) = series["series_id"].combine_chunks(), series_segments(series.to_pandas(), config)
-        out = old.base.rows.filter(pc.equal(old.base.rows["state"], "quarantined"))["series_id"]
+        out = old.base.quarantined["series_id"]
         later = pc.greater(series["first_date"], pa.scalar(grid[old.steps - 1].date()))
         known = pa.chunked_array([pa.array(old.series_id, pa.string()), *out.chunks])
         strange = ~np.asarray(pc.or_(pc.is_in(ids, known), later))

@@ -196,7 +196,7 @@ def _taken_in(statistics: Statistics, news: News) -> Statistics:
 
 def _others(expected: pa.Array, fleet: Fleet, kept: Statistics) -> pa.Array:
     """Expected series that are not among those kept, and that the fleet does not quarantine."""
-    out_of_it = fleet.rows.filter(pc.equal(fleet.rows["state"], "quarantined"))["series_id"].combine_chunks()
+    out_of_it = fleet.quarantined["series_id"].combine_chunks()
     done = pa.concat_arrays([out_of_it, pa.array(kept.series_id, pa.string())])
     return expected.filter(pc.invert(pc.is_in(expected, done)))
 

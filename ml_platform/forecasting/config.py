@@ -106,17 +106,11 @@ class ForecastConfig(BaseModel):
 
     @field_validator("frequency")
     @classmethod
-    def _frequency_is_known(cls, value: str) -> str:
+    def _frequency_is_a_step_forward(cls, value: str) -> str:
         try:
-            to_offset(value)
+            offset = to_offset(value)
         except ValueError as error:
             raise ValueError(f"'{value}' is not a pandas offset alias: write D, h, W-THU, MS or the like") from error
-        return value
-
-    @field_validator("frequency")
-    @classmethod
-    def _frequency_goes_forward(cls, value: str) -> str:
-        offset = to_offset(value)
         if offset.n < 1 or (isinstance(offset, Tick) and offset.nanos < SHORTEST):
             raise ValueError(f"'{value}' is no step forward of at least a second: write D, h, W-THU, MS or the like")
         return value

@@ -38,6 +38,11 @@ class Fleet:
     pools: Mapping[str, pa.Table]
     config: ForecastConfig
 
+    @property
+    def quarantined(self) -> pa.Table:
+        """Rows of the series that have no forecast."""
+        return self.rows.filter(pc.equal(self.rows["state"], "quarantined"))
+
 
 @dataclass(frozen=True)
 class Recipe:

@@ -98,17 +98,19 @@ def segment_codes(columns: Sequence[pd.Series | None], size: int) -> tuple[Ints,
     """
     labels = pd.Series([""] * size, dtype=object)
     for place, column in enumerate(columns):
-        text = (
-            pd.Series([MISSING_ATTRIBUTE] * size)
-            if column is None
-            else column.astype(object).where(column.notna(), MISSING_ATTRIBUTE)
-        )
-        text = text.astype(str)
+        text = _attribute_texts(pd.Series([None] * size) if column is None else column)
         if len(columns) > 1:
             text = text.str.replace(LONE_SLASHES, r"\1/", regex=True)
         labels = text if place == 0 else labels + " / " + text
     codes, names = pd.factorize(labels.where(labels != "", "all"), sort=True)
     return codes.astype(np.int64), tuple(str(name) for name in names)
+
+
+def _attribute_texts(column: pd.Series) -> pd.Series:
+    """Attributes as texts: a whole number is written as one, also where pandas made it a fraction because another is missing."""
+    codes, values = pd.factorize(column)
+    texts = [str(int(one)) if isinstance(one, float) and one.is_integer() else str(one) for one in values]
+    return pd.Series(np.asarray([*texts, MISSING_ATTRIBUTE], dtype=object)[codes])
 
 
 def attribute_numbers(columns: Sequence[pd.Series | None], size: int) -> Floats:

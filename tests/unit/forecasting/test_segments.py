@@ -95,4 +95,5 @@ def test_a_segment_is_named_by_its_attributes() -> None:
     codes, names = series_segments(both, CONFIG.model_copy(update={"segments": ("shop", "item")}))
     assert [names[code] for code in codes] == ["x / y // z", "x / y/z", "none / y", "x / 7"]
     assert series_segments(both, CONFIG)[1] == ("none", "x")
+    assert series_segments(pd.DataFrame({"shop": [7, 8, None]}), CONFIG)[1] == ("7", "8", "none")
     assert series_segments(both, CONFIG.model_copy(update={"segments": ()}))[1] == ("all",)
