@@ -148,4 +148,4 @@ def test_days_that_are_not_complete_are_logged_and_left_out(home):
         partition_keys = days.get_partition_keys_in_range(dg.PartitionKeyRange("2017-02-01", "2017-02-03"))
         log = context.log
 
-    assert complete_days_in(Seen(), home.lake, "sales", 1) == [date(2017, 2, 1)]
+    assert complete_days_in(Seen(), home.lake, home.contracts.target) == [date(2017, 2, 1)]
