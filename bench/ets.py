@@ -14,10 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench import results
-from bench.kinds import KINDS, Floats, draw
+from bench.kinds import KINDS, LOGS, Floats, draw
 from ml_platform.forecasting import ets
 
-LENGTHS = {"120 weeks": (120, 52, 8), "365 days": (365, 7, 14), "1,000 days": (1_000, 7, 28)}  # steps, season, horizon
+LENGTHS = {
+    "60 months": (60, 12, 12),
+    "120 weeks": (120, 52, 8),
+    "365 days": (365, 7, 14),
+    "1,000 days": (1_000, 7, 28),
+}  # steps, season, horizon
 
 
 @dataclass(frozen=True)
@@ -43,9 +48,11 @@ def measure(kind: str, length: str, seed: int, size: int, peers: int) -> Pair:
     steps, season, horizon = LENGTHS[length]
     y = draw(kind, size, steps + horizon, season, seed)
     past, later = y[:, :steps], y[:, steps:]
+    logs = kind in LOGS
     ets.fit(past[:1], [steps], horizon, season)
     start = time.process_time()
-    said, _ = ets.fit(past, [steps], horizon, season)
+    said, _ = ets.fit(np.log(past) if logs else past, [steps], horizon, season, logs=logs)
+    said = np.exp(said) if logs else said
     own = (time.process_time() - start) / size
     model = AutoETS(season_length=season)
     model.forecast(past[0], horizon)

@@ -66,13 +66,30 @@ def counts(rng: np.random.Generator, size: int, steps: int, season: int) -> Floa
     return np.asarray(rng.negative_binomial(5, 5 / (5 + mean)), dtype=float)
 
 
+def smooth(rng: np.random.Generator, size: int, steps: int, season: int) -> Floats:
+    """A wave that repeats over a level that wanders freely."""
+    level = np.exp(rng.normal(4.6, 0.5, (size, 1)))
+    turn = 0.2 * np.sin(2 * np.pi * np.arange(steps) / season + rng.uniform(0.0, 6.0, (size, 1)))
+    return np.asarray(level * (1.0 + turn + 0.01 * np.cumsum(rng.normal(0.0, 1.0, (size, steps)), axis=1)))
+
+
+def products(rng: np.random.Generator, size: int, steps: int, season: int) -> Floats:
+    """A line times a wave times noise: never 0, so the platform works on its logs."""
+    line = 100.0 + rng.uniform(0.2, 2.0, (size, 1)) * np.arange(steps)
+    turn = 0.3 * np.sin(2 * np.pi * np.arange(steps) / season + rng.uniform(0.0, 6.0, (size, 1)))
+    return np.asarray(line * (1.0 + turn) * np.exp(rng.normal(0.0, 0.04, (size, steps))))
+
+
 KINDS: dict[str, Callable[[np.random.Generator, int, int, int], Floats]] = {
     "trend": trend,
     "damped": damped,
     "season": seasonal,
     "shifts": shifts,
     "counts": counts,
+    "smooth": smooth,
+    "products": products,
 }
+LOGS = ("products",)  # kinds of which the kernel gets logs, as in the platform
 
 
 def draw(kind: str, size: int, steps: int, season: int, seed: int) -> Floats:

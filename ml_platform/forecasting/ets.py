@@ -16,58 +16,69 @@ import numpy as np
 from ml_platform.forecasting.arrays import Bools
 from ml_platform.forecasting.calendar import Floats, Ints
 
-ALPHAS = (0.03, 0.08, 0.16, 0.3, 0.6)
+ALPHAS = (0.03, 0.08, 0.16, 0.3, 0.6, 0.9)
 TRENDS = (
     (0.0, 0.0),
     (0.4, 0.9),
     (0.0, 1.0),
 )  # share of alpha that moves the trend, and its damping; 0 is none, 1 a line
-SEASONS = (0.0, 0.03, 0.12)
 NO_SEASON = -1.0
-CYCLES = 2.0  # cycles that a season counts for nothing yet
+CYCLES = 2.0  # cycles that a season counts for nothing yet; one where it begins as the first two say
+SEASONS = (
+    (0.0, 0.0),
+    (0.03, 0.0),
+    (0.12, 0.0),
+    (0.0, 1.0),
+    (0.15, 1.0),
+)  # gamma, and whether the first two cycles say how it begins
 YOUNG = 2.0  # a line's slope moves by this share of alpha over the steps seen, as a mean does
-DEFAULT: tuple[float, ...] = (0.16, 0.0, 0.0, 0.03)  # alpha, beta, phi, gamma of a series that was not fitted
+DEFAULT: tuple[float, ...] = (0.16, 0.0, 0.0, 0.03, 0.0)  # constants of a series that was not fitted, see Form
 STRONG, CLEAR = 0.5, 4  # share of variance, and cycles that show it, from which on a form has a season
 CELLS = 16_384  # states that stay in the cache of a core
 
 
 @dataclass(frozen=True)
 class Form:
-    """Constants of forms (K,): alpha, beta, phi, gamma; phi 0 is no trend, gamma NO_SEASON no season."""
+    """Constants of forms (K,): alpha, beta, phi, gamma; phi 0 is no trend, gamma NO_SEASON no season.
+
+    begun 1: level, trend and season begin, after two cycles, as those two say (a line and what positions differ from it); until then the form has
+    no season. begun 0: the season is learned from nothing, so a weak one stays small. The criterion tells which.
+    """
 
     alpha: Floats
     beta: Floats
     phi: Floats
     gamma: Floats
+    begun: Floats
 
     @classmethod
     def grid(cls, season: int) -> "Form":
         """Every form that is tried."""
-        seasons = (NO_SEASON, *SEASONS) if season > 1 else (NO_SEASON,)
-        rows = [(a, a * share, phi, gamma) for a, (share, phi), gamma in product(ALPHAS, TRENDS, seasons)]
+        seasons = ((NO_SEASON, 0.0), *SEASONS) if season > 1 else ((NO_SEASON, 0.0),)
+        rows = [(a, a * share, phi, *turn) for a, (share, phi), turn in product(ALPHAS, TRENDS, seasons)]
         return cls(*np.asarray(rows).T.copy())
 
     @classmethod
     def from_rows(cls, rows: Floats) -> "Form":
-        """One form per series (S, 4)."""
+        """One form per series (S, 5)."""
         return cls(*np.asarray(rows, dtype=float).T.copy())
 
     def rows(self) -> Floats:
-        return np.stack([self.alpha, self.beta, self.phi, self.gamma], axis=1)
+        return np.stack([self.alpha, self.beta, self.phi, self.gamma, self.begun], axis=1)
 
     def freedom(self) -> Floats:
-        """Numbers that a form fits. Initial seasons are none of them: they are learned on the way, and the errors made until then count."""
-        return np.asarray(2.0 + 3.0 * (self.phi > 0) + 1.0 * (self.gamma >= 0))
+        """Numbers that a form fits. Initial seasons are hardly any of them: they are learned on the way, or no error of their cycles counts."""
+        return np.asarray(2.0 + 3.0 * (self.phi > 0) + 1.0 * (self.gamma >= 0) + 1.0 * (self.begun > 0))
 
 
 def fit(y: Floats, origins: Sequence[int], horizon: int, season: int, *, logs: bool = False) -> tuple[Floats, Floats]:
-    """Forecasts (S, O, H) of the form with the least criterion on what lies before each origin, and the last forms as rows (S, 4).
+    """Forecasts (S, O, H) of the form with the least criterion on what lies before each origin, and the last forms as rows (S, 5).
 
     y (S, T) is NaN where not observed. Errors of logs are shares already: they are absolute there.
     """
     grid, size = Form.grid(season), len(y)
     block = max(1, CELLS // len(grid.alpha))
-    forecasts, forms = np.empty((size, len(origins), horizon)), np.empty((size, 4))
+    forecasts, forms = np.empty((size, len(origins), horizon)), np.empty((size, 5))
     for start in range(0, size, block):
         rows = slice(start, start + block)
         columns = Form(*(np.repeat(one[:, None], len(y[rows]), axis=1) for one in vars(grid).values()))
@@ -104,12 +115,12 @@ def season_strength(y: Floats, origins: Sequence[int], season: int) -> Floats:
 
 
 def width(season: int) -> int:
-    """Numbers in the state of one series: observed steps, level, trend, season."""
-    return 3 + season
+    """Numbers in the state of one series: observed steps, sum of the first cycle, level, trend, season."""
+    return 4 + season
 
 
 def advance(states: Floats, first: int, y: Floats, forms: Floats, season: int) -> Floats:
-    """States (S, N) that have also taken in y (S, n), whose first step has the number `first`, with known forms (S, 4)."""
+    """States (S, N) that have also taken in y (S, n), whose first step has the number `first`, with known forms (S, 5)."""
     out = np.empty_like(states)
     for start in range(0, len(y), CELLS):
         rows = slice(start, start + CELLS)
@@ -119,7 +130,7 @@ def advance(states: Floats, first: int, y: Floats, forms: Floats, season: int) -
 
 
 def ahead(states: Floats, origin: int, forms: Floats, horizon: int, season: int) -> Floats:
-    """Forecasts (S, H) after an origin from the states there, with known forms (S, 4)."""
+    """Forecasts (S, H) after an origin from the states there, with known forms (S, 5)."""
     nothing = np.zeros(len(states), dtype=np.int64)
     return States.from_rows(states, origin).ahead(nothing, _columns(forms), origin, horizon, season)
 
@@ -131,7 +142,7 @@ def _columns(forms: Floats) -> Form:
 
 @dataclass(frozen=True)
 class States:
-    """States of K forms of S series after `at` steps: level, trend (K, S), season (m, K, S), squared errors (K, S), observed steps (S,).
+    """States of K forms of S series after `at` steps: level, trend (K, S), season (m, K, S), squared errors (K, S), observed steps and the sum of the first cycle (S,).
 
     Squares of errors relative to the forecast, and twice the sum of the forecasts' logs, are 0 where nobody asked for them.
     """
@@ -143,25 +154,26 @@ class States:
     shares: Floats
     scale: Floats
     steps: Floats
+    early: Floats
     at: int
 
     @classmethod
-    def begun(cls, shape: tuple[int, ...], season: int) -> "States":
+    def at_first(cls, shape: tuple[int, ...], season: int) -> "States":
         """Before the first step, for shape (K, S)."""
         level, trend, squares, shares, scale = np.zeros((5, *shape))
-        return cls(level, trend, np.zeros((season, *shape)), squares, shares, scale, np.zeros(shape[-1]), 0)
+        return cls(level, trend, np.zeros((season, *shape)), squares, shares, scale, *np.zeros((2, shape[-1])), 0)
 
     @classmethod
     def from_rows(cls, rows: Floats, at: int) -> "States":
         """Of one form per series, (S, N); errors count from here on."""
-        steps, level, trend = rows[:, :3].T.copy()
+        steps, early, level, trend = rows[:, :4].T.copy()
         squares, shares, scale = np.zeros((3, 1, len(rows)))
-        own = np.array(rows[:, 3:].T[:, None], order="C")
-        return cls(level[None], trend[None], own, squares, shares, scale, steps, at)
+        own = np.array(rows[:, 4:].T[:, None], order="C")
+        return cls(level[None], trend[None], own, squares, shares, scale, steps, early, at)
 
     def rows(self) -> Floats:
         """Of one form per series, (S, N)."""
-        return np.concatenate([self.steps[None], self.level, self.trend, self.season[:, 0]]).T
+        return np.concatenate([self.steps[None], self.early[None], self.level, self.trend, self.season[:, 0]]).T
 
     def best(self, freedom: Floats, unfit: Bools, positive: Bools) -> Ints:
         """The form with the least corrected Akaike criterion, the first of equals, (S,); never one that is unfit (K, S).
@@ -197,10 +209,10 @@ def _run(
     States begin at nothing and take in the first values by their mean: no value before an origin needs one after it.
     """
     seen = ~np.isnan(y)
-    now = States.begun(np.broadcast_shapes(form.alpha.shape, (1, len(y))), season) if begin is None else begin
+    now = States.at_first(np.broadcast_shapes(form.alpha.shape, (1, len(y))), season) if begin is None else begin
     level, trend, squares, turn = now.level, now.trend, now.squares, now.season
     gamma, seasonal = np.where(form.gamma >= 0, form.gamma, 0.0), (form.gamma >= 0).astype(float)
-    line = np.where(form.phi == 1.0, YOUNG * form.alpha, 0.0)
+    line, cycles = np.where(form.phi == 1.0, YOUNG * form.alpha, 0.0), np.where(form.begun > 0, 1.0, CYCLES)
     values, known = np.ascontiguousarray(np.where(seen, y, 0.0).T), np.ascontiguousarray(seen.T.astype(float))
     steps = np.concatenate([now.steps[None], now.steps + np.cumsum(known, axis=0)])
     said, error, found = np.empty_like(level), np.empty_like(level), list[States]()
@@ -210,10 +222,11 @@ def _run(
         if at == len(values):
             break
         own, step = turn[(now.at + at) % season], np.maximum(steps[at + 1], 1.0)
+        gathers = (form.begun > 0) & (step <= 2 * season) & seen[:, at]
         np.multiply(trend, form.phi, out=trend)
         np.add(level, trend, out=said)
         level += trend
-        said += own
+        said += own if not gathers.any() else np.where(gathers, 0.0, own)
         np.subtract(values[at], said, out=error)
         error *= known[at]
         judges = known[at] * (step > season)
@@ -225,7 +238,49 @@ def _run(
         young = 1.0 / step
         level += np.maximum(form.alpha, young) * error
         trend += np.maximum(form.beta, line / (step + YOUNG)) * error * (step > season)
-        own += (
-            np.maximum(gamma, seasonal / (step / season + CYCLES)) * error * (step > 1)
-        )  # the first value is all level
+        if gathers.any():
+            _gather(now, form, values[at], gathers, steps[at + 1], now.at + at)
+            error[gathers] = 0.0
+        own += np.maximum(gamma, seasonal / (step / season + cycles)) * error * (step > 1)  # the first is all level
     return found
+
+
+def _gather(now: States, form: Form, values: Floats, gathers: Bools, step: Floats, at: int) -> None:
+    """In place: the first two cycles as they are, in the place of the season; after them level, trend and season as they say.
+
+    values (S,) of the step with the number `at`, the `step`-th (S,) of its series; gathers (K, S): whose forms do so.
+    """
+    season, sums = len(now.season), now.early
+    sums += values * (step <= season) * gathers.any(axis=0)
+    np.copyto(now.season, values, where=gathers & (step == 1))
+    own = now.season[at % season]
+    own += (values - own) * np.where(step <= season, 1.0, 0.5) * gathers
+    ends = gathers & (step == 2 * season)
+    if not ends.any():
+        return
+    mean, early = now.season.mean(axis=0), sums / season
+    slope = 2.0 * (mean - early) / season
+    place = (np.arange(season) - at - 1) % season - (season - 1) / 2
+    line = mean + slope * place[:, None, None]
+    np.copyto(now.season, now.season - line, where=ends)
+    trending = form.phi > 0
+    np.copyto(now.level, np.where(trending, mean + slope * (season - 0.5), 2.0 * mean - early), where=ends)
+    np.copyto(now.trend, np.where(trending, slope, 0.0), where=ends)
+    _excuse(now, form, np.flatnonzero(ends.any(axis=0)))
+
+
+def _excuse(now: States, form: Form, series: Ints) -> None:
+    """In place: forms that began at none of their own are judged, of the first two cycles, as the best of the others: they knew no season then."""
+    others = np.flatnonzero((form.begun == 0).all(axis=1))
+    if not len(others):
+        return
+    count = np.maximum(now.steps[series] - len(now.season), 1.0)
+    squares, shares, scale = (one[np.ix_(others, series)] for one in (now.squares, now.shares, now.scale))
+    likely = count * np.log(np.maximum(shares, 1e-12)) + scale
+    least, here = likely.argmin(axis=0), np.arange(len(series))
+    for one, best in (
+        (now.squares, squares.min(axis=0)),
+        (now.shares, shares[least, here]),
+        (now.scale, scale[least, here]),
+    ):
+        one[:, series] = np.where(form.begun[:, series] > 0, best, one[:, series])

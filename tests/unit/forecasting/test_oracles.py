@@ -32,11 +32,12 @@ def walks(series: int, steps: int, season: int, seed: int = 1) -> np.ndarray:
     return 20 + wander + 3 * rng.normal(0, 1, (series, season))[:, at % season] + rng.normal(0, 1, (series, steps))
 
 
-FORMS = {  # alpha, beta, phi, gamma of ours; trend, season of theirs
-    "ANN": ((0.16, 0.0, 0.0, ets.NO_SEASON), "N", "N"),
-    "AAdN": ((0.16, 0.008, 0.9, ets.NO_SEASON), "A", "N"),
-    "ANA": ((0.16, 0.0, 0.0, 0.12), "N", "A"),
-    "AAdA": ((0.3, 0.06, 0.98, 0.12), "A", "A"),
+FORMS = {  # alpha, beta, phi, gamma, begun of ours; trend, season of theirs
+    "ANN": ((0.16, 0.0, 0.0, ets.NO_SEASON, 0.0), "N", "N"),
+    "AAdN": ((0.16, 0.008, 0.9, ets.NO_SEASON, 0.0), "A", "N"),
+    "ANA": ((0.16, 0.0, 0.0, 0.12, 0.0), "N", "A"),
+    "AAdA": ((0.3, 0.06, 0.98, 0.12, 0.0), "A", "A"),
+    "AAdA, begun": ((0.3, 0.06, 0.98, 0.12, 1.0), "A", "A"),
 }
 
 
@@ -53,9 +54,9 @@ def test_ets_has_the_states_of_statsforecast(form: str) -> None:
     The forecasts are written out from their states: up to 2.1.1 statsforecast adds phi twice to a damped trend
     (its pull request 1219), so that its own are ours without a trend and at the first step alone.
     """
-    (alpha, beta, phi, gamma), trend, season = FORMS[form]
+    (alpha, beta, phi, gamma, begun), trend, season = FORMS[form]
     y = walks(4, 3000, SEASON)
-    ours = ahead(ets, y, np.tile([alpha, beta, phi, gamma], (4, 1)), SEASON)
+    ours = ahead(ets, y, np.tile([alpha, beta, phi, gamma, begun], (4, 1)), SEASON)
     reach = np.cumsum((phi or 1.0) ** np.arange(1, HORIZON + 1))
     for row in range(4):
         start = np.array([y[row, 0], *[0.0] * (trend == "A"), *[0.0] * SEASON * (season == "A")])
@@ -75,7 +76,7 @@ def test_ets_has_the_states_of_statsforecast(form: str) -> None:
 def test_theta_forecasts_like_statsforecast(alpha: float) -> None:
     """The standard theta model (STM) with the same constant; 300 steps on, the level that it began with is forgotten."""
     y = walks(5, 300, 1) + 0.05 * np.arange(300)
-    ours = ahead(theta, y, np.full((5, 1), alpha), 1)
+    ours = ahead(theta, y, np.tile([alpha, theta.CYCLES[0]], (5, 1)), 1)
     for row in range(5):
         model = auto_theta(y[row].copy(), 1, model="STM", alpha=alpha, initial_smoothed=y[row, 0])
         np.testing.assert_allclose(ours[row], forecast_theta(model, HORIZON)["mean"], rtol=1e-9)
