@@ -14,7 +14,7 @@ from ml_platform.forecasting.arrays import Bools, Shard
 from ml_platform.forecasting.calendar import Floats, Ints
 from ml_platform.forecasting.grams import DECAY, solve_series
 from ml_platform.forecasting.lags import LagData, respond, running_grams
-from ml_platform.forecasting.levels import LEVELS, History, LevelTable, SeasonSums, responses, seasonal_naive
+from ml_platform.forecasting.levels import LEVELS, History, LevelTable, SeasonSums, responses, seasonal_naive, shut
 from ml_platform.forecasting.pools import (
     PROFILE_VARIANCE,
     Pools,
@@ -78,6 +78,9 @@ def fit_shard(shard: Shard, pools: Pools, setup: Setup) -> Backtest:
     failed = adapted.joined(_adapted(history, levels, setup, past), len(rows))
     for e, origin in enumerate(origins):
         clip_forecasts(past[:, e], largest_value(judged.y[:, :origin]), setup.kind)
+        if setup.kind == "counts":
+            active = (judged.y[:, :origin] > 0).sum(axis=1)
+            past[:, e][shut(seasons.at(origin), active, origin + np.arange(plan.horizon), plan.season)] = 0.0
     begun = judged.first[:, None] < np.asarray(origins, dtype=int)[None, :]
     before = judged.y[:, : plan.origin(plan.judging)]
     grain = sparse.grains(before) if setup.kind == "counts" else np.zeros(len(rows))

@@ -15,6 +15,10 @@ from ml_platform.forecasting.config import ForecastConfig
 from ml_platform.forecasting.pools import Kind, Setup
 
 NEARLY_ALWAYS = 0.99  # share of positive values from which on they are modelled in logs
+RETURNS, FEW = (
+    0.05,
+    2,
+)  # share, and number, of values below 0 up to which a series is one of counts with a return or two
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Cohort:
 
 
 def kind_of(traits: Traits) -> Kind:
-    """How values behave: real where one is negative, positive where nearly all are more than 0, else counts."""
+    """How values behave: real where a series is negative more than now and then, positive where nearly all are more than 0, else counts."""
     if traits.negative:
         return "real"
     return "positive" if traits.positive >= NEARLY_ALWAYS * max(traits.observed, 1) else "counts"
@@ -52,12 +56,13 @@ def cohorts(shards: Sequence[Shard], config: ForecastConfig, judging: bool) -> t
 
 
 def _cells(shards: Sequence[Shard], end: int) -> Floats:
-    """Observed, positive and negative cells of each segment before a step, (G, 3)."""
+    """Observed and positive cells of each segment before a step, and negative ones of series that often are, (G, 3)."""
     return np.asarray(np.sum([_cells_of(shard, shard.y[:, :end]) for shard in shards], axis=0))
 
 
 def _cells_of(shard: Shard, y: Floats) -> Floats:
     counted = [(values.sum(axis=1)) for values in (~np.isnan(y), y > 0, y < 0)]
+    counted[2] = np.where(counted[2] > np.maximum(RETURNS * counted[0], FEW), counted[2], 0)
     return sum_by(np.stack(counted, axis=1).astype(float), shard.segment, len(shard.segments))
 
 

@@ -3,6 +3,7 @@
 Belongs here: the configuration model, its defaults, its checks and its reader. Does not belong here: computation.
 """
 
+import warnings
 from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -108,12 +109,14 @@ class ForecastConfig(BaseModel):
     @classmethod
     def _frequency_is_a_step_forward(cls, value: str) -> str:
         try:
-            offset = to_offset(value)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # an older alias, such as M or H
+                offset = to_offset(value)
         except ValueError as error:
             raise ValueError(f"'{value}' is not a pandas offset alias: write D, h, W-THU, MS or the like") from error
         if offset.n < 1 or (isinstance(offset, Tick) and offset.nanos < SHORTEST):
             raise ValueError(f"'{value}' is no step forward of at least a second: write D, h, W-THU, MS or the like")
-        return value
+        return str(offset.freqstr)
 
     @field_validator("season_lengths")
     @classmethod
@@ -259,7 +262,22 @@ def _explain(origin: str, error: dict[str, Any]) -> str:
         text = f"unknown key; known keys are {', '.join(ForecastConfig.model_fields)}"
     elif error["type"] == "missing":
         text = "this key is required"
+    elif error["type"] == "too_short":
+        text = "name at least one"
+    elif key.startswith("families.") and isinstance(error["input"], str):
+        key, text = "families", f"'{error['input']}' is neither `default` nor a list: write [{error['input']}]"
     return f"{origin}: {key}: {text}"
+
+
+class _OnceLoader(yaml.SafeLoader):
+    """Refuses a key that is there twice, of which YAML would take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = sorted({str(key) for key in keys if keys.count(key) > 1})
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"the keys {twice} are there twice", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def load_config(path: str | Path) -> ForecastConfig:
@@ -271,7 +289,7 @@ def load_config(path: str | Path) -> ForecastConfig:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); give the path of a forecast.yaml") from error
     try:
-        values = yaml.safe_load(text)
+        values = yaml.load(text, Loader=_OnceLoader)  # noqa: S506  a SafeLoader
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from error
     return parse_config(values, str(path))

@@ -161,7 +161,8 @@ class States:
     def at_first(cls, shape: tuple[int, ...], season: int) -> "States":
         """Before the first step, for shape (K, S)."""
         level, trend, squares, shares, scale = np.zeros((5, *shape))
-        return cls(level, trend, np.zeros((season, *shape)), squares, shares, scale, *np.zeros((2, shape[-1])), 0)
+        steps, early = np.zeros((2, shape[-1]))
+        return cls(level, trend, np.zeros((season, *shape)), squares, shares, scale, steps, early, 0)
 
     @classmethod
     def from_rows(cls, rows: Floats, at: int) -> "States":

@@ -21,9 +21,11 @@ from ml_platform.forecasting.screening import (
     Faults,
     Rows,
     factorize,
+    refuse_early,
     refuse_strays,
     refuse_targets,
     require_company,
+    require_near,
     require_steps,
 )
 from ml_platform.forecasting.times import Stamps, read_times
@@ -90,10 +92,12 @@ def prepare(
         raise InputError(_nothing_left(faults, end, config))
     own, place, kept = rows.of(sound), np.where(sound, np.cumsum(sound) - 1, -1), keys[sound].reset_index(drop=True)
     mine, at, times = place[codes[own]], rows.stamps.places[own], rows.stamps.times
+    require_steps(times[np.unique(at)], config)
     if end is None:
         require_company(Stamps(at, times), mine, kept, config)
         end = times[at.max()]
-    require_steps(times[np.unique(at)], config)
+    else:
+        require_near(end, times[rows.stamps.places[rows.seen].max()], config)
     grid = step_times(times[at.min()], end, config.horizon, config.frequency)
     steps = _steps(at, times, grid[: len(grid) - config.horizon], config)
     cells = _Cells(len(kept), grid, config, mine, steps)
@@ -118,14 +122,18 @@ class _History:
             self.unseen = int(later.sum())
             rows.seen &= ~later
         refuse_strays(rows, self.stamps, config)
+        refuse_early(rows, self.stamps, config)
         rows.refuse_doubles(self.stamps.places, config.time)
         self.target = rows.numbers(config.target)
         refuse_targets(rows, self.target, config)
+        if config.missing == "gap":  # rows of the future may stand below
+            filled = rows.seen & ~np.isnan(self.target)
+            rows.seen &= self.stamps.places <= self.stamps.places[filled].max(initial=-1)
         self.weight = rows.numbers(config.weight) if config.weight else None
         if config.weight and self.weight is not None:
             absurd = np.isfinite(self.weight) & ((self.weight > LIMIT) | (self.weight < -LIMIT))
             rows.refuse(absurd, "out_of_range", config.weight)
-        self.known = [rows.numbers(name) for name in config.known_future]
+        self.known = [rows.measured(name) for name in config.known_future]
         self.seen, self.counts = rows.seen, rows.count()
 
     def of(self, series: Bools) -> Ints | slice:
@@ -152,8 +160,22 @@ def _past(history: Table, config: ForecastConfig) -> pd.DataFrame:
 def _nothing_left(faults: Faults, end: pd.Timestamp | None, config: ForecastConfig) -> str:
     if not faults.any.any():
         return f"history has no row up to {end}: check as_of and the column '{config.time}'"
-    first, reasons = faults.details[faults.any][0], ", ".join(sorted(set(faults.reasons[faults.any])))
-    return f"no series of the history can be used ({reasons}), for example {first}: see docs/forecasting.md"
+    reasons, places = np.unique(faults.reasons[faults.any].astype(str), return_index=True)
+    told = [
+        f"{reason}: {faults.details[faults.any][place]}{_way_out(reason, config)}"
+        for reason, place in zip(reasons, places, strict=True)
+    ]
+    return f"no series of the history can be used. {'; '.join(told)}. See docs/forecasting.md"
+
+
+def _way_out(reason: str, config: ForecastConfig) -> str:
+    return {
+        "off_calendar": f" (the frequency is {config.frequency}: write the one that '{config.time}' has, or round it)",
+        "non_finite": " (rows of the future belong in `future`, or say with as_of where the history ends)",
+        "not_a_number": " (write numbers as 16.5, without units and thousands separators)",
+        "no_time": " (write times as 2019-02-01 or 2019-02-01T10:00:00+01:00)",
+        "doubled": " (add up such rows, or name the column that tells them apart in `series`)",
+    }.get(reason, "")
 
 
 def _as_of(as_of: object, config: ForecastConfig) -> pd.Timestamp | None:
@@ -181,14 +203,18 @@ def _later(future: Table | None, keys: pd.DataFrame, faults: Faults, config: For
     rows = Rows("future", frame, match("future", frame, keys, config.series), faults)
     stamps = rows.times(config)
     rows.refuse_doubles(stamps.places, config.time)
-    return Later(rows.codes, stamps, tuple(rows.numbers(name) for name in config.known_future))
+    return Later(rows.codes, stamps, tuple(rows.measured(name) for name in config.known_future))
 
 
 def _attributes(static: Table | None, keys: pd.DataFrame, faults: Faults, config: ForecastConfig) -> pd.DataFrame:
     """Keys with the static attributes, missing where `static` lacks a series."""
     wanted = list(config.static)
-    if static is None or not wanted:
-        return keys.assign(**dict.fromkeys(wanted))
+    if not wanted:
+        return keys
+    if static is None:
+        raise InputError(
+            f"static: the configuration names {wanted}, and there is no table of them: give one, or leave them out"
+        )
     frame = to_pandas(static, "static", [*config.series, *wanted])
     rows = Rows("static", frame, match("static", frame, keys, config.series), faults)
     rows.refuse_doubles(np.zeros(len(frame), dtype=np.int64), config.series[-1])
@@ -230,13 +256,18 @@ class _Cells:
         """Known-future covariates and room for their means (S, 2 K, T + H), NaN where unknown; each of R values; `place`: series of each code of `later`."""
         known = np.full((self.size, 2 * len(values), len(self.grid)), np.nan)
         for column, each in enumerate(values):
-            known[self.codes, column, self.at] = _measured(each)
+            known[self.codes, column, self.at] = each
         if later is not None:
             rows = np.append(place, -1)[later.codes]
             step = np.append(self.grid.get_indexer(later.stamps.times), -1)[later.stamps.places]
             inside = (rows >= 0) & (step >= len(self.grid) - self.config.horizon)
             for column, each in enumerate(later.covariates):
-                known[rows[inside], column, step[inside]] = _measured(each[inside])
+                known[rows[inside], column, step[inside]] = each[inside]
+            if len(rows) and not inside.any():
+                raise InputError(
+                    f"future: none of its {len(rows)} rows is of a series of the history and one of the steps from {self.grid[-self.config.horizon]} to {self.grid[-1]}: "
+                    "write keys as in the history and times of these steps, or leave it out"
+                )
         return known
 
     def lay(self, target: Floats, weight: Floats | None, known: Floats, static: Floats) -> Cells:
@@ -250,9 +281,3 @@ class _Cells:
             active=np.bincount(self.codes[~np.isnan(target)], minlength=self.size).astype(np.int64),
             static=static,
         )
-
-
-def _measured(values: Floats) -> Floats:
-    """Values of a covariate (R,), NaN where one is no measurement."""
-    usable = np.abs(values) <= LIMIT
-    return values if usable.all() else np.where(usable, values, np.nan)

@@ -4,7 +4,7 @@ Belongs here: residual quantiles, step factors, the factor from blend to mean an
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -25,6 +25,7 @@ SHARED = 0.25  # share of an error's variance that all series of an origin have 
 SHARED_ORIGINS = 2.0  # that say so
 CLASSES = 4  # series of a segment are compared with those of a like level
 TYPICAL_STEPS = 8.0  # differences of its own that the typical one of its segment counts for, in a short series
+IDLE = 0.02  # of a series' level: forecasts of days when nothing is sold, whose errors say nothing of the others'
 BELL = {"counts": 1.0, "positive": 0.5, "real": 1.0}  # standard deviation of residuals where nothing is known, in units
 
 
@@ -94,13 +95,17 @@ def measure(told: Residuals, setup: Setup) -> Spreads:
     mean = told.mean * factor[segment][:, None, None]
     least = least_amount(_flat(told.actual), kind)
     units = unit(mean, told.scale, kind, least)
+    level = mean_level(mean)
+    if kind == "counts":
+        told = replace(told, actual=np.where(mean < IDLE * level[:, None, None], np.nan, told.actual))
     residual = np.where(told.grain[:, None, None] > 0, np.nan, (told.actual - mean) / units)
     steps = _step_factors(residual, units, segment, groups)
     residual = residual / steps[segment][:, None, :]
-    level = mean_level(mean)
     edges = _edges(level, segment, groups)
     classes = level_class(level, edges[segment])
-    group = _group_quantiles(residual, segment, classes, setup)
+    typical = typical_difference(told, level, kind, groups)
+    bell = np.ones(groups) if kind == "real" else np.sqrt(typical)
+    group = _group_quantiles(residual, segment, classes, bell, setup)
     own, count = row_quantiles(_flat(residual), quantile_levels(setup.config))
     series = _draw(own, count, group[segment, classes], SERIES_CELLS)
     point, group_point = _points(mean, told, factor, spread, setup.config.objective)
@@ -109,7 +114,6 @@ def measure(told: Residuals, setup: Setup) -> Spreads:
     )
     widening = _widening(residual, segment, groups)
     series, group = wider(series, widening[segment]), wider(group, widening[:, None])
-    typical = typical_difference(told, level, kind, groups)
     return Spreads(series, group, steps, factor, point, group_point, edges, least, typical, *counts)
 
 
@@ -119,9 +123,9 @@ def typical_difference(told: Residuals, level: Floats, kind: str, groups: int) -
     Counts: the level (N,); positive values: its square; real ones: nothing.
     """
     share = told.scale / grows_with(level, kind)
-    out = np.full(groups, 0.0 if kind == "real" else 2.0 * BELL[kind] ** 2)
+    out = np.full(groups, 0.0 if kind == "real" else BELL[kind] ** 2)
     for group, rows in _groups(told.segment, groups):
-        usable = rows[(told.grain[rows] == 0) & (share[rows] > 0)]
+        usable = rows[(told.grain[rows] == 0) & ((level[rows] > 0) | (kind == "real")) & (share[rows] > 0)]
         if len(usable):
             out[group] = np.median(share[usable])
     return out
@@ -230,7 +234,7 @@ def _group_spread(logs: Floats, segment: Ints, groups: int) -> Floats:
 
 
 def _step_factors(residual: Floats, units: Floats, segment: Ints, groups: int) -> Floats:
-    """Root mean square error of a step over that of all steps, by segment, shrunk to 1: (G, H).
+    """Root mean square error of a step over that of all steps, by segment, shrunk to a power of the step that fits them all: (G, H).
 
     Errors count in the target's own unit, relative to the sum of units: one sale of a series that hardly ever sells is a
     huge residual, and would else decide the factor of its step for the whole segment.
@@ -238,12 +242,30 @@ def _step_factors(residual: Floats, units: Floats, segment: Ints, groups: int) -
     weight = np.where(np.isnan(residual), 0.0, units**2)
     squares = sum_by((np.nan_to_num(residual) ** 2 * weight).sum(axis=1), segment, groups)
     weights = sum_by(weight.sum(axis=1), segment, groups)
-    cells = sum_by((weight > 0).sum(axis=1).astype(float), segment, groups).sum(axis=1)[:, None]
+    known = sum_by((weight > 0).sum(axis=1).astype(float), segment, groups)
+    cells = known.sum(axis=1)[:, None]
     total = weights.sum(axis=1)[:, None]
     overall = squares.sum(axis=1)[:, None] / np.where(total > 0, total, 1.0)
     prior = STEP_CELLS * total / np.maximum(cells, 1.0)
-    drawn = (squares + prior * overall) / np.where(total > 0, weights + prior, 1.0)
+    power = _growth(np.where(weights > 0, squares / np.where(weights > 0, weights, 1.0), 0.0), known)
+    drawn = (squares + prior * overall * power) / np.where(total > 0, weights + prior, 1.0)
     return np.sqrt(np.where(overall > 0, drawn / np.where(overall > 0, overall, 1.0), 1.0))
+
+
+def _growth(squares: Floats, cells: Floats) -> Floats:
+    """Mean square error of a step as a power of the step, over its mean: (G, H), from those measured and in how many cells (G, H).
+
+    Errors of a level that wanders grow with the root of the step, those around a level that stays do not: power 0 to 2, drawn to 0.
+    """
+    far = np.log(np.arange(1, squares.shape[1] + 1))
+    weight = np.where(squares > 0, cells, 0.0)
+    total = np.maximum(weight.sum(axis=1, keepdims=True), 1e-12)
+    x = far - (weight * far).sum(axis=1, keepdims=True) / total
+    logs = np.log(np.where(squares > 0, squares, 1.0))
+    below = (weight * x**2).sum(axis=1) + SERIES_CELLS * far.var()
+    slope = np.where(below > 0, (weight * x * logs).sum(axis=1) / np.where(below > 0, below, 1.0), 0.0)
+    power = np.exp(np.clip(slope, 0.0, 2.0)[:, None] * far)
+    return np.asarray(power / power.mean(axis=1, keepdims=True))
 
 
 def row_quantiles(values: Floats, probabilities: tuple[float, ...]) -> tuple[Floats, Floats]:
@@ -259,14 +281,14 @@ def row_quantiles(values: Floats, probabilities: tuple[float, ...]) -> tuple[Flo
     return below + (above - below) * (place - low), count.astype(float)
 
 
-def _group_quantiles(residual: Floats, segment: Ints, classes: Ints, setup: Setup) -> Floats:
-    """Residual quantiles by segment and level class, drawn to those of the segment, which are drawn to a bell's: (G, C, Q)."""
+def _group_quantiles(residual: Floats, segment: Ints, classes: Ints, spread: Floats, setup: Setup) -> Floats:
+    """Residual quantiles by segment and level class, drawn to those of the segment, which are drawn to those of bells as wide as `spread` (G,): (G, C, Q)."""
     probabilities = quantile_levels(setup.config)
-    bell = BELL[setup.kind] * np.asarray([NormalDist().inv_cdf(one) for one in probabilities])
-    out = np.tile(bell, (setup.segments, CLASSES, 1))
+    bells = spread[:, None] * np.asarray([NormalDist().inv_cdf(one) for one in probabilities])
+    out = np.repeat(bells[:, None], CLASSES, axis=1)
     for group, rows in _groups(segment, setup.segments):
         own, count = row_quantiles(residual[rows].reshape(1, -1), probabilities)
-        out[group] = _draw(own, count, bell, EVEN_CELLS)
+        out[group] = _draw(own, count, bells[group], EVEN_CELLS)
         for level in np.unique(classes[rows]):
             own, count = row_quantiles(residual[rows[classes[rows] == level]].reshape(1, -1), probabilities)
             out[group, level] = _draw(own, count, out[group, level], CLASS_CELLS)[0]
@@ -282,8 +304,9 @@ def _counts(
     grain = told.grain[own, None, None]
     seen, lots, held = told.seen[own], mean[own] / grain, np.nan_to_num(told.actual[own]) / grain
     spread[own], group = sparse.spreads(lots, held, seen, code[own], cells)
-    each = np.broadcast_to(spread[own, None, None], lots.shape)[seen]
-    low, high = sparse.transforms(lots[seen], held[seen], each)
+    fine, finest = (one[:, None, None] for one in sparse.finer(told.grain[own], spread[own]))
+    finest, times = np.broadcast_to(finest, lots.shape)[seen], np.broadcast_to(grain / fine, lots.shape)[seen]
+    low, high = sparse.transforms(lots[seen] * times, held[seen] * times, finest)
     levels = sparse.calibrated(
         low, high, np.broadcast_to(code[own, None, None], lots.shape)[seen], cells, probabilities
     )

@@ -16,6 +16,7 @@ from ml_platform.forecasting.running import BEFORE_FIRST, SMOOTHING, SPARSE, Run
 MEANS = {"mean_28": 28, "mean_56": 56, "mean_182": 182}
 LEVELS = (*MEANS, *SMOOTHING, *SPARSE)
 LEAST = 0.02  # smallest value in logs, as a share of the series' mean
+SURE = 7.0
 
 
 @dataclass(frozen=True)
@@ -177,6 +178,16 @@ def plain_floor(history: History, name: str, origin: int, horizon: int, season: 
     steps = count if history.gap else np.full(len(total), max(origin - start, 1), dtype=float)
     level = np.divide(total, steps, out=nothing, where=steps > 0)
     return np.repeat(level[:, None], horizon, axis=1)
+
+
+def shut(seasons: tuple[Floats, Floats], active: Floats, steps: Ints, season: int) -> Bools:
+    """Whether a series of counts never holds anything at a place of its season, such as a shop on Sundays, for some steps (S, H).
+
+    seasons: as SeasonSums.at. active (S,): steps that held something. A place that as often as others would by chance have been empty e^-SURE times is none.
+    """
+    sums, counts = seasons
+    expected = active[:, None] / np.maximum(counts.sum(axis=1, keepdims=True), 1.0) * counts
+    return np.asarray(((sums == 0) & (expected >= SURE))[:, steps % season])
 
 
 class SeasonSums:

@@ -84,11 +84,15 @@ def forecast_table(known: "Known", standing: Standing, constants: Mapping[str, F
     sentences = _adapted(known, standing, forecasts)
     blended = blend(clip_forecasts(forecasts, standing.largest, setup.kind), weights, setup.log)
     mean = clip_forecasts(blended * known.pool("factors", ("mean",)), standing.largest, setup.kind)
+    bounds = _bounds(known, standing, mean)
+    if setup.kind == "counts":
+        empty = standing.shut(setup.plan)
+        mean[empty], bounds[empty] = 0.0, 0.0
     family = np.asarray(setup.config.family_names, dtype=object)[weights.argmax(axis=1)]
     for name, own in sentences.items():
         family[(family == name) & (np.asarray(own) != "")] = adapted.FALLBACK
     failed = adapted.joined(list(sentences.values()), len(mean))
-    return _table(standing.shard, known.fleet.config, mean, _bounds(known, standing, mean), family), failed
+    return _table(standing.shard, known.fleet.config, mean, bounds, family), failed
 
 
 def fleet_places(fleet: Fleet, shard: Shard) -> tuple[Ints, np.ndarray]:

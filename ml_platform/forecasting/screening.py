@@ -75,6 +75,14 @@ class Rows:
         self.refuse(texts, "not_a_number", column)
         return values
 
+    def measured(self, column: str) -> Floats:
+        """A covariate as numbers, NaN where it is missing; an infinite or absurd one refuses its series."""
+        values = self.numbers(column)
+        infinite = np.isinf(values)
+        self.refuse(infinite, "non_finite", column)
+        self.refuse(~infinite & (np.abs(values) > LIMIT), "out_of_range", column)
+        return values
+
     def count(self, among: Bools | None = None) -> Ints:
         """How many rows that count, and are `among` some (R,), each series has."""
         mine = self.seen if among is None else self.seen & among
@@ -138,6 +146,29 @@ def refuse_strays(rows: Rows, stamps: Stamps, config: ForecastConfig) -> None:
         counts = np.bincount(kind[stamps.places[rows.seen]], minlength=len(kinds))
         counts[kinds == ""] = -1  # no step, however many
         rows.refuse(kind[stamps.places] != counts.argmax(), "off_calendar", config.time)
+
+
+def refuse_early(rows: Rows, stamps: Stamps, config: ForecastConfig) -> None:
+    """Hardly any rows so long before all others that the calendar of everyone would more than double: a mistyped year, 1900 for no date."""
+    used, counts = np.unique(stamps.places[rows.seen], return_counts=True)
+    if len(used) < 3:
+        return
+    times = stamps.times[used]
+    between = _steps_between(times, config)
+    left = np.cumsum(between[::-1])[::-1] - between
+    odd = (between > np.maximum(left, config.season)) & (np.cumsum(counts)[:-1] <= ALONE * counts.sum())
+    if odd.any():
+        rows.refuse(stamps.places < used[np.flatnonzero(odd)[-1] + 1], "far_before", config.time)
+
+
+def require_near(end: pd.Timestamp, newest: pd.Timestamp, config: ForecastConfig) -> None:
+    """InputError where as_of lies so far behind the newest row that nothing of what would be forecast was ever seen."""
+    ahead = (end - newest) / pd.Timedelta(days=days_per_step(config.frequency))
+    if ahead > max(config.season_lengths) + config.horizon:
+        raise InputError(
+            f"as_of {end} is {ahead:.0f} steps after the newest row of the history ({newest}): "
+            "give the newer rows, too, or an as_of up to which there are some"
+        )
 
 
 def require_company(stamps: Stamps, codes: Ints, keys: pd.DataFrame, config: ForecastConfig) -> None:

@@ -17,6 +17,7 @@ from ml_platform.forecasting.calendar import Floats, Ints
 from ml_platform.forecasting.choice import OFTEN_ZERO
 
 LOTS = 3.0  # values of usual size are about so many grains
+MOST_LOTS = 120.0  # at most, where errors are so small
 LARGEST = 400  # grains that are told apart
 USUAL = 12.0  # grains beyond which a value says nothing of how clumped the others are
 LEAST_SPREAD = 1.02  # Poisson, nearly
@@ -28,7 +29,7 @@ BINS = 500  # of the probability integral transform
 @dataclass(frozen=True)
 class Tally:
     """What says how a series is counted, by series (S,): steps since its first value that is not 0, values more than 0 and the sum of their
-    logarithms, and values that are no count.
+    logarithms, and values that are no whole numbers.
     """
 
     steps: Floats
@@ -43,8 +44,7 @@ class Tally:
         whole = np.where(known, y, 0.0)
         steps = known & (started | np.asarray(begun)[..., None])
         logs = np.log(np.where(whole > 0, whole, 1.0))
-        odd = (whole != np.floor(whole)) | (whole < 0)
-        return cls(*(each.sum(axis=1).astype(float) for each in (steps, whole > 0, logs, odd)))
+        return cls(*(each.sum(axis=1).astype(float) for each in (steps, whole > 0, logs, whole != np.floor(whole))))
 
     @classmethod
     def from_rows(cls, rows: Floats) -> Self:
@@ -60,11 +60,11 @@ class Tally:
         return Tally.from_rows(self.rows() + Tally.of(y[:, None], self.steps > 0).rows())
 
     def grains(self) -> Floats:
-        """The unit in which each series is counted (S,), 0 where it is not sparse: often zero, and whole numbers."""
+        """The unit in which each series is counted (S,), whole where its values are, 0 where it is not sparse."""
         size = np.exp(self.logs / np.maximum(self.sold, 1.0))  # one odd value is not the usual size
         often = self.steps - self.sold > OFTEN_ZERO * np.maximum(self.steps, 1.0)
-        sparse = (self.odd == 0) & (often | (self.steps == 0))
-        return np.asarray(np.where(sparse, np.maximum(np.round(size / LOTS), 1.0), 0.0))
+        grain = np.where(self.odd > 0, size / LOTS, np.maximum(np.round(size / LOTS), 1.0))
+        return np.asarray(np.where(often | (self.steps == 0), grain, 0.0))
 
 
 def grains(y: Floats) -> Floats:
@@ -74,7 +74,10 @@ def grains(y: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Counts:
-    """Negative binomials of S sparse series: grain (S,), spread (S,) = variance over mean in grains, probabilities (S, Q) of the bounds."""
+    """Negative binomials of S sparse series: grain (S,), spread (S,) = variance over mean in grains, probabilities (S, Q) of the bounds.
+
+    A spread below that of Poisson's distribution asks for finer grains, see `finer`.
+    """
 
     grain: Floats
     spread: Floats
@@ -86,12 +89,23 @@ class Counts:
 
     def quantiles(self, mean: Floats) -> Floats:
         """The least value whose probability reaches each level, (S, H, Q), for means (S, H)."""
-        lots = mean / self.grain[:, None]
+        grain, finest = finer(self.grain, self.spread)
+        lots = mean / grain[:, None]
         shape = (*lots.shape, self.levels.shape[1])
         level = np.broadcast_to(self.levels[:, None, :], shape).reshape(-1, shape[2])
-        spread = np.repeat(self.spread, shape[1])
-        found = _least(lots.ravel(), spread, level).reshape(shape)
-        return np.asarray(found * self.grain[:, None, None])
+        found = _least(lots.ravel(), np.repeat(finest, shape[1]), level).reshape(shape)
+        return np.asarray(found * grain[:, None, None])
+
+
+def finer(grain: Floats, spread: Floats) -> tuple[Floats, Floats]:
+    """Grains (S,) so fine that the spread in them is one that a negative binomial can have, and that spread (S,).
+
+    A shop that is closed at weekends has many zeros and regular sales: a third of a day's sales is too coarse for it. Whole grains stay whole.
+    """
+    fine = np.maximum(grain * np.minimum(spread / LEAST_SPREAD, 1.0), grain * LOTS / MOST_LOTS)
+    whole = grain == np.round(grain)
+    fine = np.where(whole, np.maximum(np.floor(fine), np.minimum(grain, 1.0)), fine)
+    return fine, np.maximum(spread * grain / np.where(fine > 0, fine, 1.0), LEAST_SPREAD)
 
 
 def _least(mean: Floats, spread: Floats, levels: Floats) -> Floats:
@@ -153,4 +167,4 @@ def spreads(mean: Floats, actual: Floats, seen: Bools, code: Ints, groups: int) 
     group = (sum_by(squares, code, groups) + 1e-9) / (sum_by(total, code, groups) + 1e-9)
     prior = SERIES_CELLS * total / np.maximum(seen.sum(axis=(1, 2)), 1)
     own = np.where(total > 0, (squares + prior * group[code]) / np.maximum(total + prior, 1e-12), group[code])
-    return np.maximum(own, LEAST_SPREAD), np.maximum(group, LEAST_SPREAD)
+    return own, group

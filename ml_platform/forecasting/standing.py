@@ -13,8 +13,8 @@ from pandas.tseries.frequencies import to_offset
 from ml_platform.forecasting import ridge
 from ml_platform.forecasting.arrays import Bools, Shard
 from ml_platform.forecasting.backtest import WALKS, largest_value
-from ml_platform.forecasting.calendar import Floats, Times, window
-from ml_platform.forecasting.levels import MEANS, History, SeasonSums, level_array, levels_at, responses
+from ml_platform.forecasting.calendar import Floats, Plan, Times, window
+from ml_platform.forecasting.levels import MEANS, History, SeasonSums, level_array, levels_at, responses, shut
 from ml_platform.forecasting.pools import Setup
 from ml_platform.forecasting.ridge import Moments
 from ml_platform.forecasting.running import Running
@@ -87,6 +87,11 @@ class Standing:
         """As SeasonSums.at the end of the history."""
         sums, counts = np.roll(self.seasons, -(self.shard.position % season), axis=2)
         return sums, counts
+
+    def shut(self, plan: Plan) -> Bools:
+        """Which of the next steps (S, H) lie where the series never holds anything, see levels.shut."""
+        steps = self.shard.steps + np.arange(plan.horizon)
+        return shut(self.season_sums(plan.season), self.tally.sold, steps, plan.season)
 
     def difference(self) -> Floats:
         """Mean squared difference of neighbouring observed values, (S,)."""

@@ -81,11 +81,15 @@ def _variance(fleet: Fleet, sums: Sums) -> Floats:
 
 
 def _moved(made: pa.Table, mean: Floats, real: Bools, config: ForecastConfig) -> pa.Table:
-    """The forecasts around another mean (S, H): point and bounds go along with it."""
-    before, free = made["mean"].to_numpy(), np.repeat(real, config.horizon)
+    """The forecasts around another mean (S, H): point and bounds go along with it; those of counts, all whole numbers, by its share and stay whole."""
+    before, after, free = made["mean"].to_numpy(), mean.ravel(), np.repeat(real, config.horizon)
+    bounds = [made[name].to_numpy() for name in config.interval_columns]
+    whole = np.all([one == np.round(one) for one in bounds], axis=0) & ~free
+    share = np.where(before > 0, after / np.where(before > 0, before, 1.0), 1.0)
     for name in ("mean", "point", *config.interval_columns):
-        values = made[name].to_numpy() + (mean.ravel() - before)
-        held = mean.ravel() if name == "mean" else np.where(free, values, np.maximum(values, 0.0))
+        values = made[name].to_numpy()
+        moved = np.where(whole, np.round(values * share), values + (after - before))
+        held = after if name == "mean" else np.where(free, moved, np.maximum(moved, 0.0))
         made = made.set_column(made.column_names.index(name), name, pa.array(held))
     return made
 

@@ -3,6 +3,9 @@
 Belongs here: reading and writing the files. Does not belong here: forecasting itself, the command line.
 """
 
+import csv
+import tempfile
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +50,7 @@ def run_forecast(
     _suffix(Path(out), must_exist=False)
     if Path(out).resolve() in {Path(path).resolve() for path in (history, future, static) if path}:
         raise InputError(f"{out} is one of the files to read: write the forecasts to another one")
+    _require_place(Path(out))
     tables = [None if path is None else read_table(Path(path), settings) for path in (history, future, static)]
     if tables[0] is None:
         raise InputError("a history file is needed")
@@ -59,6 +63,18 @@ def run_forecast(
         _named(result.ledger[rows], settings) for rows in (out_of_it, result.ledger["detail"].notna() & ~out_of_it)
     )
     return ForecastReport(len(result.forecasts), len(result.ledger), states, first, Path(out), filled, refused, failed)
+
+
+def _require_place(path: Path) -> None:
+    """The folder of a file that will be written, before any work is done for it. Raises InputError where it cannot be."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: name a file in it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}): name a file in a folder of yours") from error
 
 
 def _counted(column: pd.Series) -> dict[str, int]:
@@ -94,6 +110,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 
 def _read_csv(path: Path, config: ForecastConfig) -> pd.DataFrame:
+    _require_header(path, config)
     try:
         frame = pd.read_csv(path, converters=dict.fromkeys(config.series, _as_written))
     except UnicodeDecodeError as error:
@@ -113,6 +130,25 @@ def _read_csv(path: Path, config: ForecastConfig) -> pd.DataFrame:
     return frame
 
 
+def _require_header(path: Path, config: ForecastConfig) -> None:
+    """InputError where the first line names a column twice, or parts columns by something else than commas."""
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        names = next(csv.reader(file), [])
+    twice = [name for name, count in Counter(names).items() if count > 1 and name]
+    if twice:
+        raise InputError(f"{path}: the header names {twice} more than once: name each column differently")
+    apart = (
+        next(
+            (mark for mark in (";", "\t", "|") if len(names) < len(names[0].split(mark)) and config.time not in names),
+            None,
+        )
+        if names
+        else None
+    )
+    if apart:
+        raise InputError(f"{path}: columns are parted by {apart!r}: write them with commas, and numbers with a point")
+
+
 def _as_written(key: str) -> str | None:
     """A key stays what it is: 007 is no number, and NA a country."""
     return key or None
@@ -122,7 +158,6 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
     """Write a table as Parquet or CSV, whole or not at all."""
     suffix = _suffix(path, must_exist=False)
     part = path.with_name(f".{path.name}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
     if suffix == ".parquet":
         frame.to_parquet(part, index=False)
     else:
@@ -133,7 +168,9 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
 def _suffix(path: Path, must_exist: bool = True) -> str:
     suffix = path.suffix.lower()
     if suffix not in (".parquet", ".csv"):
-        raise InputError(f"{path}: the suffix says no known format: name the file .parquet or .csv")
+        raise InputError(
+            f"{path}: files end in .parquet or .csv: write it as one of these (unpacked, where it is packed)"
+        )
     if must_exist and not path.is_file():
         raise InputError(f"{path}: there is no such file")
     return suffix

@@ -120,3 +120,27 @@ def test_a_configuration_survives_its_own_dump() -> None:
 )
 def test_a_step_that_is_not_over_is_no_observation(frequency: str, day: str, last: str) -> None:
     assert str(last_whole_day(date.fromisoformat(day), frequency)) == last
+
+
+def test_a_key_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "f.yaml").write_text("horizon: 7\nseries: [shop]\nhorizon: 9\n")
+    with pytest.raises(ConfigError, match=r"the keys \['horizon'\] are there twice"):
+        load_config(tmp_path / "f.yaml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"families": "ridge"}, r"families: 'ridge' is neither `default` nor a list: write \[ridge\]"),
+        ({"series": []}, "series: name at least one"),
+    ],
+)
+def test_what_a_key_wants_is_said_in_plain_words(changes: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        parse_config(LEAST | changes, "f")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("old", "name"), [("M", "ME"), ("H", "h"), ("W", "W-SUN"), ("W-THU", "W-THU")])
+def test_older_names_of_frequencies_serve_without_a_warning(old: str, name: str) -> None:
+    assert parse_config(LEAST | {"frequency": old}, "f").frequency == name

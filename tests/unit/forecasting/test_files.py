@@ -19,6 +19,14 @@ def config(tmp_path: Path, make) -> Path:
     return path
 
 
+@pytest.fixture
+def plain(tmp_path: Path, make) -> Path:
+    """Without attributes."""
+    path = tmp_path / "plain.yaml"
+    path.write_text(yaml.safe_dump(make.config(static=[], segments=[]).model_dump(mode="json")))
+    return path
+
+
 def write(frame: pd.DataFrame, path: Path) -> Path:
     frame.to_csv(path, index=False) if path.suffix == ".csv" else frame.to_parquet(path)
     return path
@@ -63,16 +71,16 @@ def test_keys_of_a_csv_stay_as_they_are_written(tmp_path: Path) -> None:
         run_forecast(given, tmp_path / "h.csv", None, None, tmp_path / "o.csv")
 
 
-def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, make, config: Path) -> None:
+def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, make, plain: Path) -> None:
     table = write(make.counts(series=2), tmp_path / "h.csv")
     with pytest.raises(InputError, match=r"nowhere\.csv: there is no such file"):
-        run_forecast(config, tmp_path / "nowhere.csv", None, None, tmp_path / "o.csv")
-    with pytest.raises(InputError, match=r"o\.xlsx: the suffix says no known format"):
-        run_forecast(config, table, None, None, tmp_path / "o.xlsx")
+        run_forecast(plain, tmp_path / "nowhere.csv", None, None, tmp_path / "o.csv")
+    with pytest.raises(InputError, match=r"o\.xlsx: files end in .parquet or .csv"):
+        run_forecast(plain, table, None, None, tmp_path / "o.xlsx")
     with pytest.raises(ConfigError, match="nothing"):
         run_forecast(tmp_path / "nothing.yaml", table, None, None, tmp_path / "o.csv")
     table.write_text(table.read_text().replace("2021-03-02", "yesterday", 1))
-    report = run_forecast(config, table, None, None, tmp_path / "o.csv")
+    report = run_forecast(plain, table, None, None, tmp_path / "o.csv")
     assert report.states["quarantined"] == 1
     assert report.refused == ("0 / item 00: history row 2: day is 'yesterday' (no_time)",)
 
@@ -118,3 +126,28 @@ def test_dates_in_another_layout_are_refused(tmp_path: Path, make, config: Path,
     first = history["day"].iloc[0].strftime(layout)
     with pytest.raises(InputError, match=rf"h\.csv: the column 'day'.*ISO 8601: '?{first}'? in data row 1"):
         run_forecast(config, table, None, None, tmp_path / "o.csv")
+
+
+def test_where_forecasts_cannot_be_written_is_told_before_any_work(tmp_path: Path, make, config: Path) -> None:
+    table = write(make.counts(series=2), tmp_path / "h.csv")
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(InputError, match=r"file.o\.csv cannot be written \(.*\): name a file in a folder of yours"):
+        run_forecast(config, table, None, None, tmp_path / "file" / "o.csv")
+    with pytest.raises(InputError, match=r"folder\.csv is a folder: name a file in it"):
+        run_forecast(config, table, None, None, tmp_path / "folder.csv")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.csv", "forecast.yaml", "h.csv"]
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ("site;item;day;units", "columns are parted by ';': write them with commas"),
+        ("site\titem\tday\tunits", r"columns are parted by '\\t'"),
+        ("site,item,day,units,units", r"the header names \['units'\] more than once"),
+    ],
+)
+def test_a_header_of_another_kind_is_explained(tmp_path: Path, make, config: Path, header: str, words: str) -> None:
+    (tmp_path / "h.csv").write_text(f"{header}\n0,a,2021-03-01,1,2\n")
+    with pytest.raises(InputError, match=words):
+        run_forecast(config, tmp_path / "h.csv", None, None, tmp_path / "o.csv")

@@ -110,7 +110,7 @@ def test_a_series_that_ended_is_forecast_after_the_newest_time(make) -> None:
     ("spoil", "message"),
     [
         (lambda h: h.drop(columns="units"), r"history lacks the columns \['units'\]"),
-        (lambda h: h.assign(units="many"), r"\(not_a_number\), for example history row 1: units is 'many'"),
+        (lambda h: h.assign(units="many"), "not_a_number: history row 1: units is 'many' .write numbers as 16.5"),
         (lambda h: h.assign(day="soon"), "history row 1: day is 'soon'"),
         (lambda h: h.assign(day=h["day"].dt.strftime("%d.%m.%Y")), r"history row 1: day is '01\.03\.2021'"),
         (lambda h: h.assign(day=20210301), "history row 1: day is 20210301"),
@@ -187,10 +187,9 @@ def test_an_as_of_before_the_history_is_explained(make) -> None:
 def test_static_rows_must_be_unique_and_may_be_missing(make) -> None:
     history = make.counts(series=3)
     kinds = make.kinds(history)
-    with pytest.raises(InputError, match=r"\(doubled\), for example static row 4: item is 'item 00'"):
+    with pytest.raises(InputError, match="doubled: static row 4: item is 'item 00'"):
         forecast(history, static=pd.concat([kinds, kinds]), config=make.config())
     assert len(forecast(history, static=kinds.iloc[:1], config=make.config()).forecasts) == 21
-    assert len(forecast(history, config=make.config()).forecasts) == 21
 
 
 def with_price(history: pd.DataFrame) -> pd.DataFrame:

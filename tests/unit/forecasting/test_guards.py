@@ -337,3 +337,115 @@ def test_raw_times_of_many_series_take_no_room() -> None:
     rows = pd.DataFrame({"meter": np.arange(size), "at": times, "load": 1.0})
     ledger = forecast(rows, config={**HOURLY, "frequency": "D", "season_lengths": [7]}).ledger
     assert (ledger["reason"] == "off_calendar").sum() == size - 1
+
+
+def test_one_date_of_long_ago_costs_its_series_and_stretches_no_calendar(make) -> None:
+    history = make.counts()
+    row = int(np.flatnonzero(history["item"] == "item 05")[0])
+    odd = history.assign(day=history["day"].where(history.index != row, pd.Timestamp("1900-01-01")))
+    found = forecast(odd, static=make.kinds(history), config=make.config())
+    (refused,) = found.ledger[found.ledger["state"] == "quarantined"].to_dict("records")
+    assert (refused["item"], refused["reason"]) == ("item 05", "far_before")
+    assert refused["detail"] == f"history row {row + 1}: day is 1900-01-01 00:00:00"
+    without = history[history["item"] != "item 05"]
+    alone = forecast(without, static=make.kinds(without), config=make.config())
+    pd.testing.assert_frame_equal(found.forecasts, alone.forecasts, check_exact=True)
+
+
+def test_a_long_history_of_one_series_is_no_mistake(make) -> None:
+    history = make.counts(series=3, days=30)
+    old = history[history["item"] == "item 00"]
+    longer = pd.concat([old.assign(day=old["day"] - pd.Timedelta(days=30 * k)) for k in range(1, 9)] + [history])
+    found = forecast(longer, static=make.kinds(history), config=make.config())
+    assert not (found.ledger["state"] == "quarantined").any()
+
+
+@pytest.mark.parametrize("missing", ["zero", "gap"])
+def test_an_origin_far_behind_all_rows_is_refused(make, missing: str) -> None:
+    history = make.counts()
+    config = make.config(missing=missing)
+    with pytest.raises(InputError, match=r"as_of 2021-08-01 .* is 34 steps after the newest row .*2021-06-28"):
+        forecast(history, static=make.kinds(history), as_of="2021-08-01", config=config)
+    later = forecast(history, static=make.kinds(history), as_of="2021-07-05", config=config)
+    assert later.forecasts["date"].min() == pd.Timestamp("2021-07-06")
+
+
+def test_rows_without_a_value_below_the_history_are_no_history_under_gap(make) -> None:
+    history = make.counts()
+    days = pd.date_range(history["day"].max(), periods=8)[1:]
+    below = make.kinds(history).drop(columns="kind").merge(pd.DataFrame({"day": days}), how="cross")
+    both = pd.concat([history, below], ignore_index=True)
+    config = make.config(missing="gap")
+    found, plain = (forecast(each, static=make.kinds(history), config=config) for each in (both, history))
+    pd.testing.assert_frame_equal(found.forecasts, plain.forecasts)
+    with pytest.raises(InputError, match=r"non_finite: history row .*rows of the future belong in `future`"):
+        forecast(both, static=make.kinds(history), config=make.config())
+
+
+def test_tables_that_say_nothing_are_refused(make) -> None:
+    history = make.counts().assign(price=2.0)
+    known = make.config(known_future=["price"])
+    future = history.assign(day=history["day"] + pd.Timedelta(days=900))
+    with pytest.raises(
+        InputError, match="future: none of its 1440 rows is of a series of the history and one of the steps"
+    ):
+        forecast(history, future=future, static=make.kinds(history), config=known)
+    with pytest.raises(InputError, match=r"static: the configuration names \['kind'\], and there is no table of them"):
+        forecast(history, config=known)
+
+
+@pytest.mark.parametrize(("value", "reason"), [(np.inf, "non_finite"), (-1e13, "out_of_range")])
+@pytest.mark.parametrize("table", ["history", "future"])
+def test_a_covariate_beyond_measure_costs_its_series(make, table: str, value: float, reason: str) -> None:
+    whole = make.counts(days=127).assign(price=2.0)
+    end = whole["day"].unique()[119]
+    tables = {"history": whole[whole["day"] <= end], "future": whole[whole["day"] > end]}
+    odd = tables[table].reset_index(drop=True)
+    odd.loc[int(np.flatnonzero(odd["item"] == "item 05")[0]), "price"] = value
+    static, config = make.kinds(whole), make.config(known_future=["price"])
+    found = forecast(**tables | {table: odd}, static=static, config=config)
+    assert found.ledger.set_index("item")["reason"].dropna().to_dict() == {"item 05": reason}
+    assert f"{table} row" in found.ledger.set_index("item").loc["item 05", "detail"]
+    left = {name: each[each["item"] != "item 05"] for name, each in tables.items()}
+    alone = forecast(**left, static=static, config=config)
+    pd.testing.assert_frame_equal(found.forecasts, alone.forecasts, check_exact=True)
+
+
+def test_a_return_makes_no_other_series_negative(make) -> None:
+    history = make.counts()
+    row = int(np.flatnonzero(history["item"] == "item 05")[40])
+    odd = history.assign(units=history["units"].where(history.index != row, -1))
+    found = forecast(odd, static=make.kinds(history), config=make.config())
+    assert (found.forecasts[["mean", "lo_80", "lo_95"]] >= 0).all(axis=None)
+    often = history.assign(units=history["units"].where(history["item"] != "item 05", history["units"] - 2))
+    found = forecast(often, static=make.kinds(history), config=make.config())
+    assert (found.forecasts["lo_95"] < 0).any()
+
+
+@pytest.mark.parametrize("families", [["ridge"], ["ridge_lags"], "default"])
+def test_a_shop_that_is_always_closed_on_sundays_sells_nothing_then_whatever_is_promoted(
+    families: list[str] | str,
+) -> None:
+    """All series, its bounds and its sums; one sale on a Sunday, and it is a place like others."""
+    rng, days = np.random.default_rng(0), pd.date_range("2022-01-03", periods=371)
+    week, frames = np.array([0.9, 0.85, 0.9, 1.0, 1.3, 1.6, 0.0])[days.dayofweek], []
+    for shop in range(6):
+        promo = np.repeat(rng.random(53) < 0.3, 7)
+        promo[-14:] = True
+        units = rng.negative_binomial(8, 8 / (8 + 15 * week * np.where(promo, 2.2, 1.0) + 1e-9))
+        frames.append(pd.DataFrame({"shop": shop, "day": days, "units": units, "promo": promo.astype(int)}))
+    rows = pd.concat(frames, ignore_index=True)
+    config = {
+        "series": ["shop"], "time": "day", "target": "units", "frequency": "D", "horizon": 14, "families": families,
+        "known_future": ["promo"], "sums": [[]],
+    }  # fmt: skip
+    past, future = rows[rows["day"] < days[-14]], rows[rows["day"] >= days[-14]].drop(columns="units")
+    found = forecast(past, future=future, config=config)
+    for table in (found.forecasts, found.sums):
+        sunday = table["date"].dt.dayofweek == 6
+        assert (table.loc[sunday, "mean"] == 0).all()
+        assert (table.loc[~sunday, "mean"] > 5).all()
+    assert (found.forecasts.loc[found.forecasts["date"].dt.dayofweek == 6, "hi_95"] == 0).all()
+    sold = past["units"].where(~((past["shop"] == 0) & (past["day"] == "2022-06-05")), 9)
+    found = forecast(past.assign(units=sold), future=future, config=config).forecasts
+    assert (found.loc[(found["date"].dt.dayofweek == 6) & (found["shop"] == 0), "mean"] > 0).all()

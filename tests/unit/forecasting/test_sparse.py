@@ -56,7 +56,7 @@ def test_a_spread_is_its_own_where_it_was_seen_and_its_groups_where_it_was_not()
     assert own.tolist() == pytest.approx([3.0, 3.0, 1.02], rel=0.15)
 
 
-def test_series_are_sparse_that_are_often_zero_and_whole() -> None:
+def test_series_are_sparse_that_are_often_zero_and_their_unit_is_whole_where_they_are() -> None:
     nan = np.nan
     y = np.array(
         [
@@ -65,11 +65,18 @@ def test_series_are_sparse_that_are_often_zero_and_whole() -> None:
             [0, 2.5, 0, 0, 1, 0],  # not whole
             [0, 0, 0, 0, 0, 0],  # never sold
             [nan, 90, 0, nan, 90, 0],  # by the dozen
-            [0, -1, 0, 0, 1, 0],
+            [0, -1, 0, 0, 1, 0],  # with a return
         ],
         dtype=float,
     )
-    assert grains(y).tolist() == [1.0, 0.0, 0.0, 1.0, 30.0, 0.0]
+    assert grains(y) == pytest.approx([1.0, 0.0, np.sqrt(2.5) / 3, 1.0, 30.0, 1.0])
+
+
+def tenths_of(bounds: np.ndarray, actual: np.ndarray) -> np.ndarray:
+    """Share of actual values (R, 1) in each tenth of distributions given by 99 bounds (R, 99); one with an atom counts evenly for all that it covers."""
+    first, last = (bounds < actual).sum(axis=1), (bounds <= actual).sum(axis=1)
+    shares = [((first <= k) & (k <= last)) / (last - first + 1) for k in range(100)]
+    return np.mean(shares, axis=1).reshape(10, 10).sum(axis=1)
 
 
 @pytest.mark.parametrize("size", [1, 12])
@@ -90,10 +97,51 @@ def test_each_tenth_of_a_forecast_holds_a_tenth_of_what_comes(size: int) -> None
     )
     made = forecast(history, config=config).forecasts
     names = [*(f"lo_{level}" for level in levels[::-1]), "point", *(f"hi_{level}" for level in levels)]
-    bounds, actual = made[names].to_numpy(), units[:, days:].ravel()[:, None]
+    bounds = made[names].to_numpy()
     assert (bounds == np.floor(bounds)).all()
-    first, last = (bounds < actual).sum(axis=1), (bounds <= actual).sum(axis=1)
-    shares = [((first <= k) & (k <= last)) / (last - first + 1) for k in range(100)]
-    tenths = np.mean(shares, axis=1).reshape(10, 10).sum(axis=1)
+    tenths = tenths_of(bounds, units[:, days:].ravel()[:, None])
+    assert tenths.min() > 0.08
+    assert tenths.max() < 0.12
+
+
+@pytest.mark.parametrize("open_days", [4, 5])
+def test_regular_sales_of_a_shop_that_is_often_closed_have_narrow_intervals(open_days: int) -> None:
+    """Poisson of 20 to 200 on some days of the week, nothing on the others: as wide as Poisson's, and every tenth holds a tenth."""
+    rng, days, shops = np.random.default_rng(4), 364, 60
+    units = rng.poisson((np.arange(days + 14) % 7 < open_days) * rng.uniform(20, 200, (shops, 1)))
+    history = pd.DataFrame(
+        {
+            "shop": np.repeat(np.arange(shops), days),
+            "day": np.tile(pd.date_range("2021-01-04", periods=days), shops),
+            "units": units[:, :days].ravel(),
+        }
+    )
+    config = {"series": ["shop"], "time": "day", "target": "units", "frequency": "D", "horizon": 14}
+    made, actual = forecast(history, config=config).forecasts, units[:, days:].ravel()
+    opened = actual > 0
+    held = (made["lo_80"] <= actual) & (actual <= made["hi_80"])
+    assert 0.75 < held[opened].mean() < 0.88
+    width = (made["hi_80"] - made["lo_80"])[opened].mean() / actual[opened].mean()
+    assert width < 1.4 * 2 * 1.2816 * np.sqrt(actual[opened]).mean() / actual[opened].mean()
+
+
+def test_sparse_amounts_have_no_bell_either() -> None:
+    """Half of the days nothing, else a gamma with decimals."""
+    rng, days, shops = np.random.default_rng(2), 250, 400
+    units = np.round((rng.random((shops, days + 7)) < 0.5) * rng.gamma(2.0, 4.0, (shops, days + 7)), 3)
+    history = pd.DataFrame(
+        {
+            "shop": np.repeat(np.arange(shops), days),
+            "day": np.tile(pd.date_range("2022-01-03", periods=days), shops),
+            "units": units[:, :days].ravel(),
+        }
+    )
+    levels = tuple(range(2, 100, 2))
+    config = ForecastConfig(
+        series=("shop",), time="day", target="units", frequency="D", horizon=7, objective="wape", intervals=levels
+    )
+    made = forecast(history, config=config).forecasts
+    names = [*(f"lo_{level}" for level in levels[::-1]), "point", *(f"hi_{level}" for level in levels)]
+    tenths = tenths_of(made[names].to_numpy(), units[:, days:].ravel()[:, None])
     assert tenths.min() > 0.08
     assert tenths.max() < 0.12

@@ -131,3 +131,23 @@ def test_sums_of_series_with_gaps_are_forecast_too(make) -> None:
     usual = whole.groupby("day")["units"].sum().mean()
     assert total["mean"].mean() == pytest.approx(usual, rel=0.15)
     assert (np.diff(total[BOUNDS].to_numpy(), axis=1) > 0).all()
+
+
+def test_reconciled_bounds_of_sparse_counts_stay_whole_and_hold_what_comes() -> None:
+    rng, days, parts = np.random.default_rng(1), 250, 80
+    units = rng.poisson(rng.uniform(0.03, 0.6, (parts, 1)), (parts, days + 14))
+    history = pd.DataFrame(
+        {
+            "part": np.repeat(np.arange(parts), days),
+            "day": np.tile(pd.date_range("2022-01-03", periods=days), parts),
+            "units": units[:, :days].ravel(),
+        }
+    )
+    config = {
+        "series": ["part"], "time": "day", "target": "units", "frequency": "D", "horizon": 14, "sums": [[]],
+        "reconcile": "mint",
+    }  # fmt: skip
+    made, actual = forecast(history, config=config).forecasts, units[:, days:].ravel()
+    bounds = made[["lo_95", "lo_80", "hi_80", "hi_95"]]
+    assert (bounds == bounds.round()).all(axis=None)
+    assert ((made["lo_80"] <= actual) & (actual <= made["hi_80"])).mean() > 0.85
