@@ -12,6 +12,7 @@ from ml_platform.forecasting.running import SPARSE
 OFTEN_ZERO = 0.3  # share of zeros from which on a series is a matter of whether, and not only of how much
 WALKS = ("ets", "theta")
 SHORTER = {"mean_56": 28, "mean_182": 56}  # steps of the next shorter mean
+LAGGED, ROWS_PER_FEATURE, FEATURES, LONGEST_TABLE = "ridge_lags", 20, 10, 31  # beside the places of a season
 TREES, MOST = "lightgbm", 2_000_000  # cells up to which a model of all series is worth its minutes
 
 # a multiple of the target has that multiple of the forecast; ridge takes counts for evidence, trees look at the level
@@ -80,6 +81,8 @@ def _of_default(name: str, traits: Traits) -> Choice:
         )
     if name == TREES:
         return _of_trees(traits, share)
+    if name == LAGGED and traits.observed < ROWS_PER_FEATURE * (FEATURES + min(traits.season, LONGEST_TABLE)):
+        return Choice(name, False, f"{traits.observed:,} values: too few for so many coefficients")
     if name == "seasonal_naive":
         return _of_season(traits)
     if name in SHORTER and traits.steps <= SHORTER[name]:
