@@ -18,7 +18,7 @@ from ml_platform.forecasting.calendar import last_whole_day, step_times
 from ml_platform.forecasting.config import ForecastConfig
 from ml_platform.forecasting.fleet import Fleet
 from ml_platform.forecasting.layout import Cells, lay_out, series_attributes, series_segments
-from ml_platform.forecasting.screening import LIMIT
+from ml_platform.forecasting.screening import LIMIT, TOWERING, Sizes
 from ml_platform.lake import Lake
 from ml_platform.lake.names import SERIES_PANEL
 from ml_platform.panel_rows import PanelError, PanelRows
@@ -91,6 +91,17 @@ def expected_series(catalogue: pa.Table) -> pa.Table:
     return kept.sort_by("series_id")
 
 
+def _towers(size: np.ndarray) -> np.ndarray:
+    """Series one of whose absolute values (S, T) is a thousand times as large as every other one."""
+    sizes = Sizes(size.max(axis=1, initial=0.0), size.sum(axis=1), (size > 0).sum(axis=1).astype(float))
+    found = sizes.towers()
+    rows = np.flatnonzero(found)
+    if len(rows):
+        second = np.partition(size[rows], -2, axis=1)[:, -2]
+        found[rows] = sizes.largest[rows] > TOWERING * second
+    return found
+
+
 def without(catalogue: pa.Table, series: Iterable[str]) -> pa.Table:
     """A catalogue without some series."""
     return catalogue.filter(pc.invert(pc.is_in(catalogue["series_id"], pa.array(list(series), pa.string()))))
@@ -144,7 +155,8 @@ def _panel(series: pa.Table, cells: PanelRows, grid: pd.DatetimeIndex, config: F
         raise PanelError(
             f"table {SERIES_PANEL} has no row of {len(lost)} series, such as {lost[0]}: make the panel of this as-of day first"
         )
-    sound = (np.abs(np.nan_to_num(cells.y)) <= LIMIT).all(axis=1) & ~np.isnan(cells.y).all(axis=1)
+    size = np.abs(np.nan_to_num(cells.y))
+    sound = (size <= LIMIT).all(axis=1) & ~np.isnan(cells.y).all(axis=1) & ~_towers(size)
     own = slice(None) if sound.all() else sound  # a slice copies nothing
     y, known, weight = cells.y[own], cells.known[own], None if cells.weight is None else cells.weight[own]
     frame = series.to_pandas()[sound].reset_index(drop=True)

@@ -17,7 +17,7 @@ from ml_platform.forecasting.calendar import Floats, Ints, first_position
 from ml_platform.forecasting.config import ForecastConfig
 from ml_platform.forecasting.fleet_statistics import Statistics
 from ml_platform.forecasting.layout import fill_means, series_attributes, series_segments
-from ml_platform.forecasting.screening import LIMIT
+from ml_platform.forecasting.screening import LIMIT, TOWERING
 from ml_platform.lake import Lake
 from ml_platform.lake.errors import GoneError
 from ml_platform.lake.names import SERIES_PANEL
@@ -45,6 +45,14 @@ class News:
     known: Floats
 
 
+def _beyond(y: Floats, everyone: "_Everyone", old: Statistics) -> Bools:
+    """Series with a value beyond all measure, or so far beyond their own others that their whole history must say whether it is one of theirs; y (S, n)."""
+    most, known = np.full(len(everyone.ids), LIMIT), everyone.place >= 0
+    held = TOWERING * old.largest[known]
+    most[everyone.place[known]] = np.where(held > 0, np.minimum(held, LIMIT), LIMIT)
+    return np.asarray((np.abs(np.nan_to_num(y)) > most[:, None]).any(axis=1))
+
+
 def read_news(
     lake: Lake, catalogue: pa.Table, config: ForecastConfig, as_of: date, stored: Stored, version: int
 ) -> News | None:
@@ -64,7 +72,7 @@ def read_news(
         window = _Window(grid, first, old.steps, months, config)
         all_of_them = _Everyone.of(series, old, config, grid)
         now = window.read(lake, version, all_of_them.ids, as_of)
-        all_of_them = all_of_them.without(np.asarray((np.abs(np.nan_to_num(now.y)) > LIMIT).any(axis=1)))
+        all_of_them = all_of_them.without(_beyond(now.y, all_of_them, old))
         all_of_them.fill_means(now)
         same = window.unchanged(lake, stored, now, all_of_them)
     except (GoneError, FileNotFoundError):

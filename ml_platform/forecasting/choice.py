@@ -81,13 +81,19 @@ def _of_default(name: str, traits: Traits) -> Choice:
         )
     if name == TREES:
         return _of_trees(traits, share)
-    if name == LAGGED and traits.observed < ROWS_PER_FEATURE * (FEATURES + min(traits.season, LONGEST_TABLE)):
-        return Choice(name, False, f"{traits.observed:,} values: too few for so many coefficients")
     if name == "seasonal_naive":
         return _of_season(traits)
+    against = _too_little(name, traits)
+    return Choice(name, not against, against or "runs on every fleet")
+
+
+def _too_little(name: str, traits: Traits) -> str:
+    """What of a history is too short, or too little, for a family that runs on all others; empty where nothing is."""
     if name in SHORTER and traits.steps <= SHORTER[name]:
-        return Choice(name, False, f"{traits.steps} steps: no other than the mean of {SHORTER[name]}")
-    return Choice(name, True, "runs on every fleet")
+        return f"{traits.steps} steps: no other than the mean of {SHORTER[name]}"
+    if name == LAGGED and traits.observed < ROWS_PER_FEATURE * (FEATURES + min(traits.season, LONGEST_TABLE)):
+        return f"{traits.observed:,} values: too few for so many coefficients"
+    return ""
 
 
 def _of_season(traits: Traits) -> Choice:

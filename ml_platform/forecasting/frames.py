@@ -17,13 +17,16 @@ from ml_platform.forecasting.config import ForecastConfig
 from ml_platform.forecasting.errors import InputError
 from ml_platform.forecasting.layout import Cells, lay_out, series_attributes, series_segments
 from ml_platform.forecasting.screening import (
+    COMPANY,
     LIMIT,
+    TOWERING,
     Faults,
     Rows,
     factorize,
     refuse_early,
     refuse_strays,
     refuse_targets,
+    refuse_towers,
     require_company,
     require_near,
     require_steps,
@@ -86,7 +89,7 @@ def prepare(
     keys, codes = factorize(past, config.series)
     faults, end = Faults(len(keys)), _as_of(as_of, config)
     rows = _History(Rows("history", past, codes, faults), end, config)
-    later, attributes = _later(future, keys, faults, config), _attributes(static, keys, faults, config)
+    later, attributes = _later(future, keys, rows, faults, config), _attributes(static, keys, faults, config)
     sound = ~faults.any & (rows.counts > 0)
     if not sound.any():
         raise InputError(_nothing_left(faults, end, config))
@@ -133,7 +136,11 @@ class _History:
         if config.weight and self.weight is not None:
             absurd = np.isfinite(self.weight) & ((self.weight > LIMIT) | (self.weight < -LIMIT))
             rows.refuse(absurd, "out_of_range", config.weight)
+        refuse_towers(rows, self.target, config.target)
         self.known = [rows.measured(name) for name in config.known_future]
+        self.sizes = [
+            refuse_towers(rows, each, name) for name, each in zip(config.known_future, self.known, strict=True)
+        ]
         self.seen, self.counts = rows.seen, rows.count()
 
     def of(self, series: Bools) -> Ints | slice:
@@ -195,7 +202,9 @@ def _steps(at: Ints, times: pd.DatetimeIndex, grid: pd.DatetimeIndex, config: Fo
     return steps
 
 
-def _later(future: Table | None, keys: pd.DataFrame, faults: Faults, config: ForecastConfig) -> Later | None:
+def _later(
+    future: Table | None, keys: pd.DataFrame, past: _History, faults: Faults, config: ForecastConfig
+) -> Later | None:
     """The rows of `future`; those of series that the history does not hold have the code -1."""
     if future is None or not config.known_future:
         return None
@@ -203,7 +212,11 @@ def _later(future: Table | None, keys: pd.DataFrame, faults: Faults, config: For
     rows = Rows("future", frame, match("future", frame, keys, config.series), faults)
     stamps = rows.times(config)
     rows.refuse_doubles(stamps.places, config.time)
-    return Later(rows.codes, stamps, tuple(rows.measured(name) for name in config.known_future))
+    covariates = tuple(rows.measured(name) for name in config.known_future)
+    for name, each, sizes in zip(config.known_future, covariates, past.sizes, strict=True):
+        most = np.where(sizes.count > COMPANY, TOWERING * sizes.largest, np.inf)
+        rows.refuse(np.abs(each) > np.append(most, np.inf)[rows.codes], "out_of_range", name)
+    return Later(rows.codes, stamps, covariates)
 
 
 def _attributes(static: Table | None, keys: pd.DataFrame, faults: Faults, config: ForecastConfig) -> pd.DataFrame:

@@ -4,6 +4,7 @@ Belongs here: what is wrong with a row, and whose it is. Does not belong here: l
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,11 @@ from ml_platform.forecasting.errors import InputError
 from ml_platform.forecasting.times import Stamps, coded, lenient_times
 
 LIMIT = 1e12  # larger numbers are no measurements: their squares would drown every other series of the pool
+
+TOWERING, COMPANY = (
+    1_000.0,
+    8,
+)  # times as large as every other value of its series, of which there are more than so many that are not 0
 
 ROOM = 20  # marks per row, at most, to find doubles with
 ALONE = 0.01  # share of rows after a jump of the whole history that are no history but a mistake
@@ -137,6 +143,37 @@ def refuse_targets(rows: Rows, target: Floats, config: ForecastConfig) -> None:
     nothing = rows.count(~missing & ~infinite) == 0
     if nothing.any():
         rows.refuse(nothing[rows.codes], "no_value", config.target)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Absolute values of each series (S,): the largest, their sum, and how many are not 0."""
+
+    largest: Floats
+    total: Floats
+    count: Floats
+
+    def towers(self) -> Bools:
+        """Which largest value may be so large that it is none of its series', (S,); what the second largest is tells for sure."""
+        return np.asarray((self.count > COMPANY) & (self.total - self.largest <= self.count * self.largest / TOWERING))
+
+
+def refuse_towers(rows: Rows, values: Floats, column: str) -> Sizes:
+    """A value (R,) a thousand times as large as every other one of its series: a slip of the hand, or a code for unknown. Raises all that is pooled otherwise."""
+    size, series = np.where(rows.seen & (np.abs(values) <= LIMIT), np.abs(values), 0.0), len(rows.faults.reasons)
+    largest = np.zeros(series)
+    np.maximum.at(largest, rows.codes, size)
+    total, count = (np.bincount(rows.codes, each, series).astype(float) for each in (size, size > 0))
+    sizes = Sizes(largest, total, count)
+    odd = np.flatnonzero(sizes.towers()[rows.codes])
+    if len(odd):
+        order = odd[np.lexsort((size[odd], rows.codes[odd]))]
+        last = np.flatnonzero(np.append(np.diff(rows.codes[order]) > 0, True))
+        far = size[order[last]] > TOWERING * size[order[last - 1]]
+        bad = np.zeros(len(size), dtype=bool)
+        bad[order[last[far]]] = True
+        rows.refuse(bad, "out_of_range", column)
+    return sizes
 
 
 def refuse_strays(rows: Rows, stamps: Stamps, config: ForecastConfig) -> None:

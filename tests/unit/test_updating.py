@@ -258,9 +258,10 @@ def test_zeros_of_series_that_were_noticed_late_are_those_of_training(tmp_path: 
     assert anew == [9, 1, 0, 1], "the late item: when it comes, and when it has five days"
 
 
-def test_values_beyond_all_measure_keep_a_series_out(home: Home) -> None:
+@pytest.mark.parametrize("value", [1e13, 1e7])
+def test_values_beyond_all_measure_keep_a_series_out(home: Home, value: float) -> None:
     home.update(1)
-    home.correct("005", day(2), 1e13)
+    home.correct("005", day(2), value)
     assert home.update(2).advanced == 9 - len(segment_of(home, "005"))
     assert states_of(home.lake, day(2))["005"] == ("quarantined", "out_of_range")
     home.update(3)

@@ -449,3 +449,31 @@ def test_a_shop_that_is_always_closed_on_sundays_sells_nothing_then_whatever_is_
     sold = past["units"].where(~((past["shop"] == 0) & (past["day"] == "2022-06-05")), 9)
     found = forecast(past.assign(units=sold), future=future, config=config).forecasts
     assert (found.loc[(found["date"].dt.dayofweek == 6) & (found["shop"] == 0), "mean"] > 0).all()
+
+
+@pytest.mark.parametrize("value", [999_999_999.0, -40_000.0])
+def test_a_value_a_thousand_times_its_series_others_is_none(make, value: float) -> None:
+    history = make.counts()
+    row = int(np.flatnonzero(history["item"] == "item 04")[60])
+    odd = history.assign(units=history["units"].where(history.index != row, value))
+    found = forecast(odd, static=make.kinds(history), config=make.config())
+    (refused,) = found.ledger[found.ledger["state"] == "quarantined"].to_dict("records")
+    assert (refused["item"], refused["reason"]) == ("item 04", "out_of_range")
+    assert refused["detail"] == f"history row {row + 1}: units is {value:.0f}"
+    without = history[history["item"] != "item 04"]
+    alone = forecast(without, static=make.kinds(without), config=make.config())
+    pd.testing.assert_frame_equal(found.forecasts, alone.forecasts, check_exact=True)
+    large = history.assign(units=history["units"].where(history.index != row, 5_000))
+    assert forecast(large, static=make.kinds(history), config=make.config()).ledger["state"].eq("fitted").all()
+
+
+@pytest.mark.parametrize("table", ["history", "future"])
+def test_a_price_of_nobody_is_none(make, table: str) -> None:
+    whole = make.counts(days=127).assign(price=lambda h: 3.0 + h["units"] % 2)
+    end = whole["day"].unique()[119]
+    tables = {"history": whole[whole["day"] <= end], "future": whole[whole["day"] > end]}
+    tables[table] = tables[table].reset_index(drop=True)
+    tables[table].loc[int(np.flatnonzero(tables[table]["item"] == "item 05")[3]), "price"] = 99_999.0
+    found = forecast(**tables, static=make.kinds(whole), config=make.config(known_future=["price"]))
+    assert found.ledger.set_index("item")["reason"].dropna().to_dict() == {"item 05": "out_of_range"}
+    assert "price is 99999.0" in found.ledger.set_index("item").loc["item 05", "detail"]
