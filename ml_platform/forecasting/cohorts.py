@@ -56,14 +56,15 @@ def cohorts(shards: Sequence[Shard], config: ForecastConfig, judging: bool) -> t
 
 
 def _cells(shards: Sequence[Shard], end: int) -> Floats:
-    """Observed and positive cells of each segment before a step, and negative ones of series that often are, (G, 3)."""
+    """Observed and positive cells of each segment before a step, and negative ones of series that often are, (G, 3); dead series have no say."""
     return np.asarray(np.sum([_cells_of(shard, shard.y[:, :end]) for shard in shards], axis=0))
 
 
 def _cells_of(shard: Shard, y: Floats) -> Floats:
     counted = [(values.sum(axis=1)) for values in (~np.isnan(y), y > 0, y < 0)]
     counted[2] = np.where(counted[2] > np.maximum(RETURNS * counted[0], FEW), counted[2], 0)
-    return sum_by(np.stack(counted, axis=1).astype(float), shard.segment, len(shard.segments))
+    alive = ((y > 0) | (y < 0)).any(axis=1)
+    return sum_by(np.stack(counted, axis=1) * alive[:, None].astype(float), shard.segment, len(shard.segments))
 
 
 def _cohort(codes: Ints, kind: Kind, cells: Floats, plan: Plan, groups: int, config: ForecastConfig) -> Cohort:

@@ -248,13 +248,16 @@ def require_steps(times: pd.DatetimeIndex, config: ForecastConfig) -> None:
 
 
 def _sorted(column: pd.Series, name: str) -> tuple[Ints, pd.Index]:
+    mixed = pd.api.types.infer_dtype(column, skipna=True).startswith(
+        "mixed"
+    )  # pandas sorts some of these once, and not again
     try:
-        return pd.factorize(column, sort=True, use_na_sentinel=False)
+        if not mixed:
+            return pd.factorize(column, sort=True, use_na_sentinel=False)
     except TypeError:
-        kinds = sorted({type(one).__name__ for one in column})
-        raise InputError(
-            f"the key '{name}' holds values of the types {kinds}: write all alike, as text or as numbers"
-        ) from None
+        pass
+    kinds = sorted({type(one).__name__ for one in column})
+    raise InputError(f"the key '{name}' holds values of the types {kinds}: write all alike, as text or as numbers")
 
 
 def factorize(frame: pd.DataFrame, columns: tuple[str, ...]) -> tuple[pd.DataFrame, Ints]:

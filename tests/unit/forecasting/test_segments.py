@@ -2,10 +2,11 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml_platform.forecasting import FAMILIES, ForecastConfig, forecast
+from ml_platform.forecasting import FAMILIES, ForecastConfig, InputError, forecast
 from ml_platform.forecasting.layout import series_segments
 
 DAYS = 100
@@ -97,3 +98,22 @@ def test_a_segment_is_named_by_its_attributes() -> None:
     assert series_segments(both, CONFIG)[1] == ("none", "x")
     assert series_segments(pd.DataFrame({"shop": [7, 8, None]}), CONFIG)[1] == ("7", "8", "none")
     assert series_segments(both, CONFIG.model_copy(update={"segments": ()}))[1] == ("all",)
+
+
+def test_dead_series_have_no_say_in_which_families_run() -> None:
+    """Nothing but zeros: forecast as such, and the dense ones of their segment as well as without them."""
+    rng = np.random.default_rng(2)
+    dense = [rows("a", f"i{one}", 20 + 0.2 * np.arange(DAYS) + rng.normal(0, 2, DAYS)) for one in range(10)]
+    dead = [rows("a", f"z{one}", np.zeros(DAYS)) for one in range(10)]
+    config = CONFIG.model_copy(update={"families": "default"})
+    plain, beside = (forecast(pd.concat(some, ignore_index=True), config=config) for some in (dense, dense + dead))
+    assert beside.families.query("runs")["family"].tolist() == plain.families.query("runs")["family"].tolist()
+    of_dense = beside.forecasts[beside.forecasts["item"].str[0] == "i"]
+    assert np.allclose(of_dense["mean"], plain.forecasts["mean"], rtol=0.05)
+    assert (beside.forecasts.loc[beside.forecasts["item"].str[0] == "z", NUMBERS].abs() < 1e-6).all(axis=None)
+
+
+def test_keys_of_two_types_are_refused_before_any_work() -> None:
+    both = pd.concat([rows("a", 1, np.ones(DAYS)), rows("a", "2", np.ones(DAYS))], ignore_index=True)
+    with pytest.raises(InputError, match=r"the key 'item' holds values of the types \['int', 'str'\]"):
+        forecast(both, config=CONFIG)
