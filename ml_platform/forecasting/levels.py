@@ -16,7 +16,7 @@ from ml_platform.forecasting.running import BEFORE_FIRST, SMOOTHING, SPARSE, Run
 MEANS = {"mean_28": 28, "mean_56": 56, "mean_182": 182}
 LEVELS = (*MEANS, *SMOOTHING, *SPARSE)
 LEAST = 0.02  # smallest value in logs, as a share of the series' mean
-SURE = 7.0
+SURE = 7.0  # values that a place of the season would have held by now, were it like the others: none of them by chance is e^-7
 
 
 @dataclass(frozen=True)
@@ -181,9 +181,9 @@ def plain_floor(history: History, name: str, origin: int, horizon: int, season: 
 
 
 def shut(seasons: tuple[Floats, Floats], active: Floats, steps: Ints, season: int) -> Bools:
-    """Whether a series of counts never holds anything at a place of its season, such as a shop on Sundays, for some steps (S, H).
+    """Whether steps (H,) lie where a series of counts never holds anything, such as a shop on Sundays, (S, H).
 
-    seasons: as SeasonSums.at. active (S,): steps that held something. A place that as often as others would by chance have been empty e^-SURE times is none.
+    seasons: as SeasonSums.at. active (S,): steps that held something.
     """
     sums, counts = seasons
     expected = active[:, None] / np.maximum(counts.sum(axis=1, keepdims=True), 1.0) * counts
