@@ -67,8 +67,9 @@ class Form:
         return np.stack([self.alpha, self.beta, self.phi, self.gamma, self.begun], axis=1)
 
     def freedom(self) -> Floats:
-        """Numbers that a form fits. Initial seasons are hardly any of them: they are learned on the way, or no error of their cycles counts."""
-        return np.asarray(2.0 + 3.0 * (self.phi > 0) + 1.0 * (self.gamma >= 0) + 1.0 * (self.begun > 0))
+        """Numbers that a form fits: of a line its slope. Initial seasons are hardly any of them: they are learned on the way, or no error of their cycles counts."""
+        trend = np.where(self.phi == 1.0, 1.0, 3.0 * (self.phi > 0))
+        return np.asarray(2.0 + trend + 1.0 * (self.gamma >= 0) + 1.0 * (self.begun > 0))
 
 
 def fit(y: Floats, origins: Sequence[int], horizon: int, season: int, *, logs: bool = False) -> tuple[Floats, Floats]:

@@ -136,7 +136,7 @@ def wave(series: int, steps: int, season: int) -> np.ndarray:
 @pytest.mark.parametrize(
     ("walk", "peer", "y", "season", "above"),
     [
-        (ets, AutoETS(SEASON), daily(60, 314, seed=4), SEASON, 1.03),
+        (ets, AutoETS(SEASON), daily(60, 314, seed=4), SEASON, 1.04),
         (theta, Theta(1), daily(60, 314, seed=4), 1, 1.03),
         (theta, Theta(SEASON), daily(60, 314, seed=4), SEASON, 1.03),
         (ets, AutoETS(12), wave(30, 74, 12), 12, 1.05),
