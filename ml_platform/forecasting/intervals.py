@@ -25,7 +25,7 @@ SHARED = 0.25  # share of an error's variance that all series of an origin have 
 SHARED_ORIGINS = 2.0  # that say so
 CLASSES = 4  # series of a segment are compared with those of a like level
 TYPICAL_STEPS = 8.0  # differences of its own that the typical one of its segment counts for, in a short series
-IDLE = 0.02  # of a series' level: forecasts of days when nothing is sold, whose errors say nothing of the others'
+IDLE = 0.02  # of a series' level: forecasts of days when nothing happens, whose errors say nothing of the others'
 BELL = {"counts": 1.0, "positive": 0.5, "real": 1.0}  # standard deviation of residuals where nothing is known, in units
 
 

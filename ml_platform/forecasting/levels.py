@@ -181,7 +181,7 @@ def plain_floor(history: History, name: str, origin: int, horizon: int, season: 
 
 
 def shut(seasons: tuple[Floats, Floats], active: Floats, steps: Ints, season: int) -> Bools:
-    """Whether steps (H,) lie where a series of counts never holds anything, such as a shop on Sundays, (S, H).
+    """Whether steps (H,) lie where a series of counts never holds anything, such as on Sundays, (S, H).
 
     seasons: as SeasonSums.at. active (S,): steps that held something.
     """

@@ -100,7 +100,7 @@ class Counts:
 def finer(grain: Floats, spread: Floats) -> tuple[Floats, Floats]:
     """Grains (S,) so fine that the spread in them is one that a negative binomial can have, and that spread (S,).
 
-    A shop that is closed at weekends has many zeros and regular sales: a third of a day's sales is too coarse for it. Whole grains stay whole.
+    What rests at weekends has many zeros and regular values on other days: a third of those is too coarse for it. Whole grains stay whole.
     """
     fine = np.maximum(grain * np.minimum(spread / LEAST_SPREAD, 1.0), grain * LOTS / MOST_LOTS)
     whole = grain == np.round(grain)
