@@ -63,7 +63,7 @@ def _cells(shards: Sequence[Shard], end: int) -> Floats:
 def _cells_of(shard: Shard, y: Floats) -> Floats:
     counted = [(values.sum(axis=1)) for values in (~np.isnan(y), y > 0, y < 0)]
     counted[2] = np.where(counted[2] > np.maximum(RETURNS * counted[0], FEW), counted[2], 0)
-    alive = ((y > 0) | (y < 0)).any(axis=1)
+    alive = np.asarray(((y > 0) | (y < 0)).any(axis=1))
     return sum_by(np.stack(counted, axis=1) * alive[:, None].astype(float), shard.segment, len(shard.segments))
 
 
