@@ -18,11 +18,8 @@ from ml_platform.forecasting.times import Stamps, coded, lenient_times
 
 LIMIT = 1e12  # larger numbers are no measurements: their squares would drown every other series of the pool
 
-TOWERING, COMPANY = (
-    1_000.0,
-    8,
-)  # times as large as every other value of its series, of which there are more than so many that are not 0
-
+TOWERING = 1_000.0  # times as large as every other value of its series: no value of it
+COMPANY = 8  # such others, not 0, of which there must be more to say so
 ROOM = 20  # marks per row, at most, to find doubles with
 ALONE = 0.01  # share of rows after a jump of the whole history that are no history but a mistake
 REGULAR = 8  # different times, never next to each other and always as far apart, that belong to a coarser frequency

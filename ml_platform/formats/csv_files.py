@@ -64,13 +64,13 @@ def _names(path: Path, contract: SourceContract, limits: Limits) -> list[str]:
         raise pa.ArrowInvalid("it ends within its header")
     limits.require_columns(len(found))
     own = list(contract.columns)
-    if form.header and (mark := _other_delimiter(found, own)):
+    if form.header and (mark := other_delimiter(found, own)):
         raise pa.ArrowInvalid(f"its header is parted by {mark!r}: set `delimiter` to it, which is {form.delimiter!r}")
     return found if form.header else [*own, *(f"column_{n + 1}" for n in range(len(own), len(found)))][: len(found)]
 
 
-def _other_delimiter(header: list[str], own: list[str]) -> str | None:
-    """The mark that a header of one name holds, where parting it there gives names of the contract."""
+def other_delimiter(header: list[str], own: list[str]) -> str | None:
+    """The mark that a header of one name holds, where parting it there gives names that are expected."""
     if len(header) != 1 or header[0] in own:
         return None
     return next((mark for mark in DELIMITERS if set(header[0].split(mark)).intersection(own)), None)

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from ml_platform.forecasting import ForecastConfig, InputError, forecast, load_config
 from ml_platform.forecasting.times import lenient_times, read_times
+from ml_platform.formats.csv_files import other_delimiter
 
 PARQUET_MARK = b"PAR1"  # first bytes of every Parquet file
 
@@ -137,15 +138,7 @@ def _require_header(path: Path, config: ForecastConfig) -> None:
     twice = [name for name, count in Counter(names).items() if count > 1 and name]
     if twice:
         raise InputError(f"{path}: the header names {twice} more than once: name each column differently")
-    apart = (
-        next(
-            (mark for mark in (";", "\t", "|") if len(names) < len(names[0].split(mark)) and config.time not in names),
-            None,
-        )
-        if names
-        else None
-    )
-    if apart:
+    if apart := other_delimiter(names, [*config.series, config.time, config.target]):
         raise InputError(f"{path}: columns are parted by {apart!r}: write them with commas, and numbers with a point")
 
 

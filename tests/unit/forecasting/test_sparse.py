@@ -72,6 +72,29 @@ def test_series_are_sparse_that_are_often_zero_and_their_unit_is_whole_where_the
     assert grains(y) == pytest.approx([1.0, 0.0, np.sqrt(2.5) / 3, 1.0, 30.0, 1.0])
 
 
+def history_of(units: np.ndarray, first: str) -> pd.DataFrame:
+    """A row per shop and day of units (S, T)."""
+    shops, days = units.shape
+    return pd.DataFrame(
+        {
+            "shop": np.repeat(np.arange(shops), days),
+            "day": np.tile(pd.date_range(first, periods=days), shops),
+            "units": units.ravel(),
+        }
+    )
+
+
+def bounds_of(history: pd.DataFrame) -> np.ndarray:
+    """99 bounds of the forecasts of the next week, (R, 99)."""
+    levels = tuple(range(2, 100, 2))
+    config = ForecastConfig(
+        series=("shop",), time="day", target="units", frequency="D", horizon=7, objective="wape", intervals=levels
+    )
+    made = forecast(history, config=config).forecasts
+    names = [*(f"lo_{level}" for level in levels[::-1]), "point", *(f"hi_{level}" for level in levels)]
+    return made[names].to_numpy()
+
+
 def tenths_of(bounds: np.ndarray, actual: np.ndarray) -> np.ndarray:
     """Share of actual values (R, 1) in each tenth of distributions given by 99 bounds (R, 99); one with an atom counts evenly for all that it covers."""
     first, last = (bounds < actual).sum(axis=1), (bounds <= actual).sum(axis=1)
@@ -84,20 +107,7 @@ def test_each_tenth_of_a_forecast_holds_a_tenth_of_what_comes(size: int) -> None
     rng, days, shops = np.random.default_rng(4), 250, 150
     rate = rng.uniform(0.05, 0.9, (shops, 1)) * (1.0 + 0.5 * (np.arange(days + 7) % 7 > 4))
     units = rng.poisson(rate) * rng.integers(1, 2 * size, (shops, days + 7))
-    history = pd.DataFrame(
-        {
-            "shop": np.repeat(np.arange(shops), days),
-            "day": np.tile(pd.date_range("2022-01-03", periods=days), shops),
-            "units": units[:, :days].ravel(),
-        }
-    )
-    levels = tuple(range(2, 100, 2))
-    config = ForecastConfig(
-        series=("shop",), time="day", target="units", frequency="D", horizon=7, objective="wape", intervals=levels
-    )
-    made = forecast(history, config=config).forecasts
-    names = [*(f"lo_{level}" for level in levels[::-1]), "point", *(f"hi_{level}" for level in levels)]
-    bounds = made[names].to_numpy()
+    bounds = bounds_of(history_of(units[:, :days], "2022-01-03"))
     assert (bounds == np.floor(bounds)).all()
     tenths = tenths_of(bounds, units[:, days:].ravel()[:, None])
     assert tenths.min() > 0.08
@@ -109,13 +119,7 @@ def test_regular_sales_of_a_shop_that_is_often_closed_have_narrow_intervals(open
     """Poisson of 20 to 200 on some days of the week, nothing on the others: as wide as Poisson's, and every tenth holds a tenth."""
     rng, days, shops = np.random.default_rng(4), 364, 60
     units = rng.poisson((np.arange(days + 14) % 7 < open_days) * rng.uniform(20, 200, (shops, 1)))
-    history = pd.DataFrame(
-        {
-            "shop": np.repeat(np.arange(shops), days),
-            "day": np.tile(pd.date_range("2021-01-04", periods=days), shops),
-            "units": units[:, :days].ravel(),
-        }
-    )
+    history = history_of(units[:, :days], "2021-01-04")
     config = {"series": ["shop"], "time": "day", "target": "units", "frequency": "D", "horizon": 14}
     made, actual = forecast(history, config=config).forecasts, units[:, days:].ravel()
     opened = actual > 0
@@ -129,19 +133,6 @@ def test_sparse_amounts_have_no_bell_either() -> None:
     """Half of the days nothing, else a gamma with decimals."""
     rng, days, shops = np.random.default_rng(2), 250, 400
     units = np.round((rng.random((shops, days + 7)) < 0.5) * rng.gamma(2.0, 4.0, (shops, days + 7)), 3)
-    history = pd.DataFrame(
-        {
-            "shop": np.repeat(np.arange(shops), days),
-            "day": np.tile(pd.date_range("2022-01-03", periods=days), shops),
-            "units": units[:, :days].ravel(),
-        }
-    )
-    levels = tuple(range(2, 100, 2))
-    config = ForecastConfig(
-        series=("shop",), time="day", target="units", frequency="D", horizon=7, objective="wape", intervals=levels
-    )
-    made = forecast(history, config=config).forecasts
-    names = [*(f"lo_{level}" for level in levels[::-1]), "point", *(f"hi_{level}" for level in levels)]
-    tenths = tenths_of(made[names].to_numpy(), units[:, days:].ravel()[:, None])
+    tenths = tenths_of(bounds_of(history_of(units[:, :days], "2022-01-03")), units[:, days:].ravel()[:, None])
     assert tenths.min() > 0.08
     assert tenths.max() < 0.12
