@@ -3,7 +3,7 @@
 Belongs here: the Shard and how cells become arrays. Does not belong here: reading tables (frames) and any model.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -119,12 +119,11 @@ def trailing_sums(values: Floats, ends: Sequence[int], width: int) -> Floats:
     return np.stack([part.sum(axis=1, dtype=np.float64) for part in parts], axis=1)
 
 
-def add_up(values: np.ndarray, codes: Ints, groups: int) -> Floats:
-    """Rows (S, ...) added by code in double precision, (groups, ...); unknown ones count as nothing."""
-    out = np.zeros((groups, *values.shape[1:]))
-    for start in range(0, len(values), CHUNK):
-        some = slice(start, start + CHUNK)
-        out += sum_by(np.nan_to_num(values[some].astype(np.float64, copy=False)), codes[some], groups)
+def add_up(rows: Iterable[np.ndarray], codes: Ints, shape: tuple[int, ...]) -> Floats:
+    """Rows (N, ...) added by code one after the other in double precision, to `shape` (groups, N, ...); unknown values count as nothing."""
+    out = np.zeros(shape)
+    for code, row in zip(codes.tolist(), rows, strict=True):
+        np.add(out[code], row, out=out[code], where=~np.isnan(row))
     return out
 
 

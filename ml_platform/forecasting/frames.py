@@ -95,7 +95,7 @@ def prepare(
         raise InputError(_nothing_left(faults, end, config))
     own, place, kept = rows.of(sound), np.where(sound, np.cumsum(sound) - 1, -1), keys[sound].reset_index(drop=True)
     mine, at, times = place[codes[own]], rows.stamps.places[own], rows.stamps.times
-    require_steps(times[np.unique(at)], config)
+    require_steps(times[np.bincount(at).nonzero()[0]], config)
     if end is None:
         require_company(Stamps(at, times), mine, kept, config)
         end = times[at.max()]
@@ -267,7 +267,7 @@ class _Cells:
 
     def covariates(self, values: Sequence[Floats], later: Later | None, place: Ints) -> Floats:
         """Known-future covariates and room for their means (S, 2 K, T + H), NaN where unknown; each of R values; `place`: series of each code of `later`."""
-        known = np.full((self.size, 2 * len(values), len(self.grid)), np.nan)
+        known = np.full((self.size, 2 * len(values), len(self.grid)), np.nan, dtype=np.float32)
         for column, each in enumerate(values):
             known[self.codes, column, self.at] = each
         if later is not None:
@@ -287,10 +287,11 @@ class _Cells:
         """The history as dense arrays."""
         shape = (self.size, len(self.grid) - self.config.horizon)
         weights = None if weight is None else np.nan_to_num(weight, posinf=0.0, neginf=0.0)
+        y = scatter(shape, self.codes, self.at, target)
         return Cells(
-            y=scatter(shape, self.codes, self.at, target),
+            y=y,
             known=known,
             weight=None if weights is None else scatter(shape, self.codes, self.at, weights),
-            active=np.bincount(self.codes[~np.isnan(target)], minlength=self.size).astype(np.int64),
+            active=(~np.isnan(y)).sum(axis=1),
             static=static,
         )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ml_platform.forecasting.arrays import CHUNK, Shard, add_up, carry_forward, fill_zero, first_observed, trailing_sums
+from ml_platform.forecasting.arrays import Shard, add_up, carry_forward, fill_zero, first_observed, trailing_sums
 from ml_platform.forecasting.calendar import Floats, Ints, Times, days_per_step, first_position
 from ml_platform.forecasting.config import ForecastConfig
 
@@ -74,11 +74,12 @@ def _fleet_weights(cells: Cells, config: ForecastConfig) -> Floats:
 def fill_means(known: Floats, codes: Ints, names: tuple[str, ...]) -> None:
     """Write the second half of known (S, 2 K, n): the mean of each covariate over the series of the segment that know it, NaN where none does."""
     width = known.shape[1] // 2
-    total = add_up(known[:, :width], codes, len(names))
-    count = add_up(~np.isnan(known[:, :width]), codes, len(names))
-    means = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0).astype(known.dtype)
-    for start in range(0, len(known), CHUNK):  # a copy of all would be as large as what it is written to
-        known[start : start + CHUNK, width:] = means[codes[start : start + CHUNK]]
+    shape = (len(names), width, known.shape[2])
+    total = add_up((own[:width] for own in known), codes, shape)
+    count = add_up((~np.isnan(own[:width]) for own in known), codes, shape)
+    means = np.divide(total, count, out=np.full(shape, np.nan), where=count > 0).astype(known.dtype)
+    for code, own in zip(codes.tolist(), known, strict=True):
+        own[width:] = means[code]
 
 
 def series_segments(frame: pd.DataFrame, config: ForecastConfig) -> tuple[Ints, tuple[str, ...]]:

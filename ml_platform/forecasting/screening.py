@@ -5,6 +5,7 @@ Belongs here: what is wrong with a row, and whose it is. Does not belong here: l
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,12 @@ class Rows:
         values = self.frame[column]
         words = lambda row: f"{self.name} row {row + 1}: {column} is {_shown(values.iloc[row])}"  # noqa: E731
         self.faults.add(self.codes, bad & self.seen, reason, words)
+
+    @cached_property
+    def by_series(self) -> tuple[Ints | slice, Ints]:
+        """An order of rows by series, which all have some, and where each one's begin in it; a slice, which copies nothing, where they are in order."""
+        order = slice(None) if (self.codes[1:] >= self.codes[:-1]).all() else np.argsort(self.codes, kind="stable")
+        return order, np.searchsorted(self.codes[order], np.arange(len(self.faults.reasons)))
 
     def times(self, config: ForecastConfig) -> Stamps:
         """The time column; where it holds no time, the series is refused and the row counts no more."""
@@ -157,11 +164,12 @@ class Sizes:
 
 def refuse_towers(rows: Rows, values: Floats, column: str) -> Sizes:
     """A value (R,) a thousand times as large as every other one of its series: a slip of the hand, or a code for unknown. Raises all that is pooled otherwise."""
-    size, series = np.where(rows.seen & (np.abs(values) <= LIMIT), np.abs(values), 0.0), len(rows.faults.reasons)
-    largest = np.zeros(series)
-    np.maximum.at(largest, rows.codes, size)
-    total, count = (np.bincount(rows.codes, each, series).astype(float) for each in (size, size > 0))
-    sizes = Sizes(largest, total, count)
+    size = np.abs(values)
+    size[~(rows.seen & (size <= LIMIT))] = 0.0
+    order, starts = rows.by_series
+    each = size[order]
+    total, count = np.add.reduceat(each, starts), np.add.reduceat(each > 0, starts, dtype=np.float64)
+    sizes = Sizes(np.maximum.reduceat(each, starts), total, count)
     odd = np.flatnonzero(sizes.towers()[rows.codes])
     if len(odd):
         order = odd[np.lexsort((size[odd], rows.codes[odd]))]
@@ -184,7 +192,8 @@ def refuse_strays(rows: Rows, stamps: Stamps, config: ForecastConfig) -> None:
 
 def refuse_early(rows: Rows, stamps: Stamps, config: ForecastConfig) -> None:
     """Hardly any rows so long before all others that the calendar of everyone would more than double: a mistyped year, 1900 for no date."""
-    used, counts = np.unique(stamps.places[rows.seen], return_counts=True)
+    counts = np.bincount(stamps.places if rows.seen.all() else stamps.places[rows.seen])
+    used, counts = np.flatnonzero(counts), counts[counts > 0]
     if len(used) < 3:
         return
     times = stamps.times[used]
@@ -209,7 +218,8 @@ def require_company(stamps: Stamps, codes: Ints, keys: pd.DataFrame, config: For
     """InputError where nobody knows where today is: where one series alone, or hardly a row, reaches more than a season beyond all others."""
     newest = pd.Series(stamps.places).groupby(codes).max().sort_values()
     last = pd.Series(stamps.times[newest], index=newest.index)
-    used, counts = np.unique(stamps.places, return_counts=True)
+    counts = np.bincount(stamps.places)
+    used, counts = np.flatnonzero(counts), counts[counts > 0]
     before = np.cumsum(counts)[:-1]
     jumps = _steps_between(stamps.times[used], config) > config.season
     odd = np.flatnonzero(jumps & (len(codes) - before <= ALONE * len(codes)))

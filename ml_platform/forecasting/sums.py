@@ -59,7 +59,7 @@ class Sums:
 
     def add(self, values: Floats) -> Floats:
         """Values of series (S, ...) added up, (G, ...); unknown ones count as nothing."""
-        return add_up(values, self.codes, len(self))
+        return add_up(values, self.codes, (len(self), *values.shape[1:]))
 
     def take(self, rows: Ints) -> "Sums":
         """The same sums of some of the series."""
