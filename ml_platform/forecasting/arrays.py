@@ -54,13 +54,14 @@ class Shard:
 
     def covariates(self, start: int, end: int) -> Floats:
         """Covariates of the steps [start, end) in double precision, (S, K, end - start); they must not be older than those that are held."""
-        return self._held(start, end)[:, : self.width].astype(np.float64, copy=False)
+        return self.held(start, end)[:, : self.width].astype(np.float64, copy=False)
 
     def both(self, start: int, end: int) -> Floats:
         """Covariates and their means over the segment, likewise, (S, 2 K, end - start)."""
-        return self._held(start, end).astype(np.float64, copy=False)
+        return self.held(start, end).astype(np.float64, copy=False)
 
-    def _held(self, start: int, end: int) -> Floats:
+    def held(self, start: int, end: int) -> Floats:
+        """The same as they are held."""
         gone = len(self.times) - self.known.shape[2]
         return self.known[:, :, start - gone : end - gone]
 

@@ -266,8 +266,9 @@ class _Cells:
     at: Ints
 
     def covariates(self, values: Sequence[Floats], later: Later | None, place: Ints) -> Floats:
-        """Known-future covariates and room for their means (S, 2 K, T + H), NaN where unknown; each of R values; `place`: series of each code of `later`."""
-        known = np.full((self.size, 2 * len(values), len(self.grid)), np.nan, dtype=np.float32)
+        """Known-future covariates (S, 2 K, T + H), NaN where unknown, the second half is room for their means; each of R values; `place`: series of each code of `later`."""
+        known = np.empty((self.size, 2 * len(values), len(self.grid)), dtype=np.float32)
+        known[:, : len(values)] = np.nan
         for column, each in enumerate(values):
             known[self.codes, column, self.at] = each
         if later is not None:

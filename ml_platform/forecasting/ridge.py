@@ -51,11 +51,11 @@ def rows(shard: Shard, plan: Plan, start: int, z: Floats) -> Floats:
 def _describe(shard: Shard, plan: Plan, start: int, out: Floats) -> None:
     end, first = start + out.shape[2], calendar_width(plan)
     calendar, own, known, means = np.split(out, [first, first + shard.width, first + 2 * shard.width], axis=1)
-    values, told = np.split(shard.both(start, end), 2, axis=1)
-    there = ~np.isnan(values)
+    values, told = np.split(shard.held(start, end), 2, axis=1)
+    missing = np.isnan(values)
     calendar[:] = calendar_features(shard, plan, start, end).T
-    own[:], known[:] = np.where(there, values, 0.0), there
-    means[:] = np.nan_to_num(told)
+    own[:], known[:] = np.where(missing, 0.0, values), ~missing
+    means[:] = np.where(np.isnan(told), 0.0, told)
 
 
 @dataclass
