@@ -70,9 +70,9 @@ def read_panel(
 
 
 def _whole_segments(series: pa.Table, only: pa.Array, config: ForecastConfig) -> pa.Table:
-    """Rows of the catalogue that `only` some series need: those whose means of covariates are theirs, too."""
+    """Rows of the catalogue that `only` some series need: those whose means of covariates, or first step, are theirs, too."""
     own = pc.is_in(series["series_id"], only)
-    if not config.known_future:
+    if not config.known_future and config.missing != "zero":
         return series.filter(own)
     codes, _ = series_segments(series.to_pandas(), config)
     return series.filter(pa.array(np.isin(codes, codes[own.to_numpy()])))

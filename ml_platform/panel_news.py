@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ml_platform.forecasting.arrays import Bools, carry_forward
+from ml_platform.forecasting.arrays import Bools, carry_forward, opened
 from ml_platform.forecasting.calendar import Floats, Ints, first_position
 from ml_platform.forecasting.config import ForecastConfig
 from ml_platform.forecasting.fleet_statistics import Statistics
@@ -200,15 +200,22 @@ def _still_listed(
     series: pa.Table, everyone: _Everyone, old: Statistics, config: ForecastConfig, grid: pd.DatetimeIndex
 ) -> Bools:
     """Whether series are expected, of the segment and attributes that they were of, and begin where they did, (S,)."""
-    frame = series.to_pandas().iloc[np.maximum(everyone.place, 0)].reset_index(drop=True)
+    whole, place = series.to_pandas(), np.maximum(everyone.place, 0)
+    frame = whole.iloc[place].reset_index(drop=True)
     listed = ~everyone.left & _equal(series_attributes(frame, config), old.static)
     if config.missing != "zero":
         return np.asarray(listed)
-    days, begin = pd.DatetimeIndex(frame["first_date"]), old.steps - old.counts
+    days, begin, codes = (
+        pd.DatetimeIndex(whole["first_date"]),
+        old.steps - old.counts,
+        series_segments(whole, config)[0],
+    )
     earliest = grid.searchsorted(days, side="right") - 1  # below a day a first date is as good as any of its steps
     latest = np.maximum(earliest, grid.searchsorted(days + pd.Timedelta(days=1)) - 1)
-    few = frame["active_days"].to_numpy() < config.min_active_days  # begun with the calendar, see lay_out
-    return np.asarray(listed & np.where(few, begin == 0, (earliest <= begin) & (begin <= latest)))
+    few = frame["active_days"].to_numpy() < config.min_active_days  # begun with their segment, see lay_out
+    own = np.where(few, old.room == 0, (earliest[place] <= begin) & (begin <= latest[place]))
+    first, last = (opened(each, codes, codes.max() + 1, len(grid))[codes[place]] for each in (earliest, latest))
+    return np.asarray(listed & own & (first <= begin - old.room) & (begin - old.room <= last))
 
 
 def _equal(one: Floats, other: Floats) -> Bools:

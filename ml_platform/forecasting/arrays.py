@@ -22,7 +22,7 @@ class Shard:
 
     y (S, T): NaN = not observed, also before the first step of a series. known (S, 2 K, T + H): covariates and, of each, the mean of the segment; NaN =
     unknown; the oldest may be left out.
-    first (S,): first observed step, T where there is none. active (S,): observed dates with a row.
+    first (S,): first observed step, T where there is none. room (S,): empty steps of its segment before it, under the missing rule `zero`. active (S,): observed dates with a row.
     weight (S, back + 1): fleet weight at the origin `back` horizons before the end. segment (S,): code into `segments`.
     static (S, A): attributes as numbers, NaN where unknown.
     times (T + H,): naive times of the steps. position: number of step 0 since the epoch, which ties seasons and blocks to the calendar.
@@ -32,6 +32,7 @@ class Shard:
     y: Floats
     known: Floats
     first: Ints
+    room: Ints
     active: Ints
     weight: Floats
     static: Floats
@@ -67,7 +68,7 @@ class Shard:
 
     def take(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_] | slice) -> "Shard":
         """The same shard with some of its series."""
-        parts = ("series_id", "y", "known", "first", "active", "weight", "static", "segment")
+        parts = ("series_id", "y", "known", "first", "room", "active", "weight", "static", "segment")
         return replace(self, **{name: getattr(self, name)[rows] for name in parts})
 
     def working(self) -> "Shard":
@@ -95,6 +96,13 @@ def first_observed(y: Floats) -> Ints:
     """First step with a value per series; T where there is none."""
     seen = ~np.isnan(y)
     return np.asarray(np.where(seen.any(axis=1), seen.argmax(axis=1), y.shape[1]), dtype=np.int64)
+
+
+def opened(first: Ints, codes: Ints, groups: int, steps: int) -> Ints:
+    """First observed step of any series (S,) of each group, (G,); the end where there is none."""
+    out = np.full(groups, steps)
+    np.minimum.at(out, codes, first)
+    return out
 
 
 def fill_zero(y: Floats, first: Ints) -> Floats:

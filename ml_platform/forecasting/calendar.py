@@ -98,9 +98,9 @@ class Plan:
     """Where a history of `steps` steps is cut; `back` counts horizons before the end, so origin = steps - back * horizon.
 
     choosing: folds that choose, oldest first. judging: the fold that only judges (1) or 0. interval: residual origins.
-    refit: where ridge coefficients are fitted. begin: the first step that is a ridge row, whole horizons before the end. train: the oldest block that teaches trees.
-    further: seasons beside the first. longest: the longest season that regressions describe, which takes SEASONS of it. holidays: of which country,
-    '' for none.
+    refit: where ridge coefficients are fitted. begin: the first step that is a row of the ridge on lags, whole horizons before the end; settled: values that
+    a series has before such a row. train: the oldest block that teaches trees. further: seasons beside the first. longest: the longest season that regressions
+    describe, which takes SEASONS of it, 0 for none. holidays: of which country, '' for none.
     """
 
     steps: int
@@ -111,6 +111,7 @@ class Plan:
     interval: tuple[int, ...]
     refit: tuple[int, ...]
     begin: int
+    settled: int
     train: int
     further: tuple[int, ...]
     longest: int
@@ -148,17 +149,22 @@ class Plan:
         return self.steps - back * self.horizon
 
 
-def plan_folds(config: ForecastConfig, steps: int, judging: bool) -> Plan:
-    """Place folds, residual origins and refits as far back as the history allows."""
-    horizon, season = config.horizon, config.season
-    earliest = max(4, horizon, min(2 * season, steps // 2))
-    most = max(0, (steps - earliest) // horizon)
+def plan_folds(config: ForecastConfig, steps: int, judging: bool, known: int | None = None) -> Plan:
+    """Place folds, residual origins and refits as far back as the newest `known` of the steps allow, by default all.
+
+    Most histories are long enough for everything: of them all, and of many others that differ by a little, the plan is the same.
+    """
+    horizon, season, known = config.horizon, config.season, steps if known is None else known
+    earliest = max(4, horizon, min(2 * season, known // 2))
+    most = max(0, (known - earliest) // horizon)
     first = 2 if judging and most >= 2 else 1
     choosing = tuple(range(min(most, first + config.folds - 1), first - 1, -1))
     interval = tuple(range(min(most, first + config.interval_origins - 1), first - 1, -1))
     newest = {0, *choosing, *range(first)}
     refit = newest | {back for back in interval if (back - first) % 3 == 2} | set(interval[:1])
-    train = max(0, (steps - max(1, min(season, steps // 4))) // horizon)
+    whole = season if known >= 4 * season else (max((*choosing, *interval, 0)) + 1) * horizon // 4
+    settled = max(1, min(season, whole))
+    train = max(0, (steps - settled) // horizon)
     return Plan(
         steps,
         horizon,
@@ -168,9 +174,10 @@ def plan_folds(config: ForecastConfig, steps: int, judging: bool) -> Plan:
         interval,
         tuple(sorted(refit, reverse=True)),
         steps - train * horizon,
+        settled,
         train,
         config.season_lengths[1:],
-        steps // SEASONS,
+        max((one for one in config.season_lengths if one <= known // SEASONS), default=0),
         config.holidays or "",
         config.frequency,
     )

@@ -3,8 +3,10 @@
 Belongs here: `families: default` as the data suggest it. Does not belong here: weighing what ran (selection).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import Self
 
 from ml_platform.forecasting.config import FAMILIES, ConfigError, ForecastConfig
 from ml_platform.forecasting.running import SPARSE
@@ -22,18 +24,34 @@ ALONE = frozenset({"seasonal_naive", *WALKS})  # no other series changes the for
 
 @dataclass(frozen=True)
 class Traits:
-    """What a fleet is like: observed, positive and negative cells, steps of its season and of its history."""
+    """What segments are like: observed, positive and negative cells, the season, and of each its steps and observed cells, at least."""
 
     observed: int
     positive: int
     negative: int
     season: int
     steps: int
+    fewest: int
+
+    @classmethod
+    def of(cls, cells: Sequence[int], season: int, steps: int) -> Self:
+        """Of one segment; cells: observed, positive and negative ones."""
+        observed, positive, negative = cells
+        return cls(observed, positive, negative, season, steps, observed)
 
     @property
     def zeros(self) -> float:
         """Share of observed cells that are 0."""
         return 1.0 - (self.positive + self.negative) / max(self.observed, 1)
+
+
+def together(segments: Sequence[Traits]) -> Traits:
+    """What some segments of one season are like."""
+    observed, positive, negative = (
+        sum(getattr(one, name) for one in segments) for name in ("observed", "positive", "negative")
+    )
+    steps, fewest = (min(getattr(one, name) for one in segments) for name in ("steps", "fewest"))
+    return Traits(observed, positive, negative, segments[0].season, steps, fewest)
 
 
 @dataclass(frozen=True)
@@ -91,8 +109,8 @@ def _too_little(name: str, traits: Traits) -> str:
     """What of a history is too short, or too little, for a family that runs on all others; empty where nothing is."""
     if name in SHORTER and traits.steps <= SHORTER[name]:
         return f"{traits.steps} steps: no other than the mean of {SHORTER[name]}"
-    if name == LAGGED and traits.observed < ROWS_PER_FEATURE * (FEATURES + min(traits.season, LONGEST_TABLE)):
-        return f"{traits.observed:,} values: too few for so many coefficients"
+    if name == LAGGED and traits.fewest < ROWS_PER_FEATURE * (FEATURES + min(traits.season, LONGEST_TABLE)):
+        return f"{traits.fewest:,} values of a segment: too few for so many coefficients"
     return ""
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ml_platform.forecasting.arrays import Shard, sum_by
+from ml_platform.forecasting.arrays import Shard, opened, sum_by
 from ml_platform.forecasting.calendar import Floats, Ints, Plan, plan_folds
-from ml_platform.forecasting.choice import OFTEN_ZERO, Traits, choose
+from ml_platform.forecasting.choice import TREES, Traits, choose, together
 from ml_platform.forecasting.config import ForecastConfig
 from ml_platform.forecasting.pools import Kind, Setup
 
@@ -41,18 +41,27 @@ def kind_of(traits: Traits) -> Kind:
 
 
 def cohorts(shards: Sequence[Shard], config: ForecastConfig, judging: bool) -> tuple[Cohort, ...]:
-    """The cohorts of a fleet, in order of their first segment; what a segment is like depends on no other."""
-    plan = plan_folds(config, shards[0].steps, judging)
-    cells = _cells(shards, plan.origin(plan.judging))  # the fold that judges chooses nothing
-    alone = cells[:, 0] == 0  # but for segments that are in no other
-    if alone.any():
-        cells[alone] = _cells(shards, plan.steps)[alone]
-    alike: dict[tuple[Kind, bool], list[int]] = {}
-    for code, (observed, positive, negative) in enumerate(cells.astype(int).tolist()):
-        traits = Traits(observed, positive, negative, config.season, plan.steps)
-        alike.setdefault((kind_of(traits), traits.zeros > OFTEN_ZERO and config.with_default), []).append(code)
-    groups = len(shards[0].segments)
-    return tuple(_cohort(np.asarray(codes), kind, cells, plan, groups, config) for (kind, _), codes in alike.items())
+    """The cohorts of a fleet, in order of their first segment; what a segment is like, and how far back it is known, depends on no other."""
+    steps = shards[0].steps
+    begun = [opened(one.first, one.segment, len(one.segments), steps) for one in shards]
+    known = steps - np.min(begun, axis=0)
+    plans = [plan_folds(config, steps, judging, one) for one in known.tolist()]
+    judged = np.asarray([plan.judging > 0 for plan in plans])
+    cells = _cells(shards, steps - config.horizon * bool(judged.any()))  # the fold that judges chooses nothing
+    alone = (cells[:, 0] == 0) | ~judged  # but for segments that are in no other
+    if judged.any() and alone.any():
+        cells[alone] = _cells(shards, steps)[alone]
+    alike: dict[tuple[Kind, tuple[str, ...], Plan], list[Traits]] = {}
+    codes: dict[tuple[Kind, tuple[str, ...], Plan], list[int]] = {}
+    for code, plan in enumerate(plans):
+        traits = Traits.of(cells[code].astype(int).tolist(), config.season, int(known[code]))
+        key = kind_of(traits), _families(config, traits), plan
+        alike.setdefault(key, []).append(traits)
+        codes.setdefault(key, []).append(code)
+    return tuple(
+        _cohort(np.asarray(codes[key]), key[0], together(traits), key[2], len(plans), config)
+        for key, traits in alike.items()
+    )
 
 
 def _cells(shards: Sequence[Shard], end: int) -> Floats:
@@ -67,8 +76,12 @@ def _cells_of(shard: Shard, y: Floats) -> Floats:
     return sum_by(np.stack(counted, axis=1) * alive[:, None].astype(float), shard.segment, len(shard.segments))
 
 
-def _cohort(codes: Ints, kind: Kind, cells: Floats, plan: Plan, groups: int, config: ForecastConfig) -> Cohort:
-    observed, positive, negative = cells[codes].sum(axis=0).astype(int).tolist()
-    chosen = choose(config, Traits(observed, positive, negative, config.season, plan.steps))
+def _families(config: ForecastConfig, traits: Traits) -> tuple[str, ...]:
+    """Families that a segment asks for; one of all series is no matter of a segment."""
+    return tuple(one.family for one in choose(config, traits) if one.runs and one.family != TREES)
+
+
+def _cohort(codes: Ints, kind: Kind, traits: Traits, plan: Plan, groups: int, config: ForecastConfig) -> Cohort:
+    chosen = choose(config, traits)
     own = config.with_families([one.family for one in chosen if one.runs])
-    return Cohort(codes, Setup(own, plan, kind, groups, chosen, observed))
+    return Cohort(codes, Setup(own, plan, kind, groups, chosen, traits.observed))

@@ -13,7 +13,7 @@ from itertools import product
 
 import numpy as np
 
-from ml_platform.forecasting.arrays import Bools
+from ml_platform.forecasting.arrays import Bools, first_observed
 from ml_platform.forecasting.calendar import Floats, Ints
 
 ALPHAS = (0.03, 0.08, 0.16, 0.3, 0.6, 0.9)
@@ -99,20 +99,23 @@ def above_nothing(y: Floats, origins: Sequence[int]) -> Bools:
 
 
 def season_strength(y: Floats, origins: Sequence[int], season: int) -> Floats:
-    """Share of the variance within cycles that the place in the cycle explains before each origin, (S, O); 0 before CLEAR cycles.
+    """Share of the variance within cycles, counted from a series' first value, that the place in the cycle explains before each origin, (S, O); 0 before CLEAR cycles.
 
     One step ahead a smooth cycle looks like a level that moves: the criterion alone may take no season for it.
     """
-    cycles = y.shape[1] // season
-    own = y[:, : cycles * season].reshape(len(y), cycles, season)
+    first, cycles = first_observed(y), y.shape[1] // season
+    ends = np.maximum(np.asarray(origins, dtype=np.int64) - first[:, None], 0) // season
+    if season == 1 or cycles < CLEAR:
+        return np.zeros(ends.shape)
+    at = first[:, None] + np.arange(cycles * season)
+    inside = at < y.shape[1]
+    own = np.where(inside, np.take_along_axis(y, np.where(inside, at, 0), axis=1), np.nan).reshape(-1, cycles, season)
     seen = ~np.isnan(own)
     apart = np.where(seen, own - (np.where(seen, own, 0.0).sum(2) / np.maximum(seen.sum(2), 1))[:, :, None], 0.0)
     sums, counts = np.cumsum(apart, axis=1), np.maximum(np.cumsum(seen, axis=1), 1)
     total = np.cumsum((apart**2).sum(axis=2), axis=1)
     share = (sums**2 / counts).sum(axis=2) / np.maximum(total, 1e-12)
-    ends = np.asarray(origins, dtype=np.int64) // season
-    known = np.where(ends >= CLEAR, share[:, np.maximum(ends, 1) - 1], 0.0) if cycles else np.zeros((len(y), len(ends)))
-    return np.asarray(known * (season > 1))
+    return np.where(ends >= CLEAR, np.take_along_axis(share, np.maximum(ends, 1) - 1, axis=1), 0.0)
 
 
 def width(season: int) -> int:

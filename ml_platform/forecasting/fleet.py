@@ -21,7 +21,7 @@ from ml_platform.forecasting.pools import Kind
 KINDS: tuple[Kind, ...] = ("counts", "positive", "real")
 ROWS_SCHEMA = pa.schema([(n, pa.string()) for n in ("series_id", "family", "state", "reason", "parameters")])
 POOL_SCHEMA = pa.schema([("segment", pa.string()), ("item", pa.string()), ("value", pa.float64())])
-META = ("kind", "longest", "begin", "cohort", "code")
+META = ("kind", "longest", "begin", "settled", "origins", "cohort", "code")
 # of each segment: place in KINDS, the longest season that regressions describe, number of its first ridge row's step, its cohort, its code in training
 NEW_SERIES = "new_since_training"
 

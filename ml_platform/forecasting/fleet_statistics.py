@@ -104,6 +104,11 @@ class Statistics:
         return np.asarray(self._whole([one.counts for one in self.parts]))
 
     @property
+    def room(self) -> Ints:
+        """Empty steps of its segment before the first one of each series, see Shard, (S,)."""
+        return np.asarray(self._whole([one.standing.shard.room for one in self.parts]))
+
+    @property
     def latest_known(self) -> Floats:
         """Covariates of the last step, and their means, the unknown ones as last known, (S, 2 K)."""
         return np.asarray(self._whole([one.standing.shard.known[:, :, 0] for one in self.parts]))

@@ -55,7 +55,8 @@ class LagData:
         steps = slice(origin + start, origin + end)
         past = origin + end <= self.plan.steps
         z = self._response(self.history.y[:, steps], safe) if past else np.zeros((len(safe), 0))
-        weight = usable[:, None] * (1.0 if self.log else safe[:, None])
+        settled = usable & (self.history.counts[:, origin] >= self.plan.settled)
+        weight = settled[:, None] * (1.0 if self.log else safe[:, None])
         rows = np.asarray(self.history.seen[:, steps] * weight) if past else z
         return Block(np.concatenate(parts, axis=2) * usable[:, None, None], safe, z, rows)
 

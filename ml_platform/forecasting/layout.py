@@ -10,7 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ml_platform.forecasting.arrays import Shard, add_up, carry_forward, fill_zero, first_observed, trailing_sums
+from ml_platform.forecasting.arrays import (
+    Shard,
+    add_up,
+    carry_forward,
+    fill_zero,
+    first_observed,
+    opened,
+    trailing_sums,
+)
 from ml_platform.forecasting.calendar import Floats, Ints, Times, days_per_step, first_position
 from ml_platform.forecasting.config import ForecastConfig
 
@@ -38,21 +46,25 @@ def lay_out(
 ) -> Shard:
     """A Shard from dense arrays of whole segments, which it takes over; segments are codes and names, times (T + H,) naive.
 
-    Series with few active dates count as begun with the calendar under the missing rule `zero`: their first value says
+    Series with few active dates count as begun with the first of their segment under the missing rule `zero`: their first value says
     when they were noticed, not when they began.
     """
     y, first = cells.y, first_observed(cells.y)
     fill_means(cells.known, *segments)
     carry_forward(cells.known)
+    room = np.zeros_like(first)
     if config.missing == "zero":
-        begin = np.where(cells.active < config.min_active_days, 0, first)
+        earliest = opened(first, segments[0], len(segments[1]), y.shape[1])[segments[0]]
+        begin = np.where(cells.active < config.min_active_days, earliest, first)
         fill_zero(y, begin)
+        room = begin - earliest
     position = first_position(pd.Timestamp(times[0]), config.frequency)
     return Shard(
         ids,
         y,
         cells.known,
         first,
+        room,
         cells.active,
         _fleet_weights(cells, config),
         cells.static,

@@ -93,7 +93,7 @@ def trailing_mean(history: History, origin: int, width: int) -> Floats:
     start = max(0, origin - width)
     total, count = history.between(start, origin)
     if not history.gap:
-        return np.asarray(total / np.minimum(count + BEFORE_FIRST, max(origin - start, 1)))
+        return np.asarray(total / np.clip(count + np.minimum(BEFORE_FIRST, history.shard.room), 1.0, width))
     everything, steps = history.sums[:, origin], history.counts[:, origin]
     overall = np.divide(everything, steps, out=np.full(len(steps), np.nan), where=steps > 0)
     return np.asarray(np.divide(total, count, out=overall, where=count > 0))
@@ -101,7 +101,7 @@ def trailing_mean(history: History, origin: int, width: int) -> Floats:
 
 def levels_at(history: History, running: Running, origin: int, season: int) -> Floats:
     """Every level at one origin, (S, L) in the order of LEVELS; `running` has taken in all steps before it."""
-    smooth = running.smoothed(history.gap)
+    smooth = running.smoothed(history.gap, history.shard.room)
     means = [trailing_mean(history, origin, window(width, season)) for width in MEANS.values()]
     return np.stack([*means, *smooth[:-1], *running.demand(smooth[-1])], axis=1)
 
@@ -175,7 +175,7 @@ def plain_floor(history: History, name: str, origin: int, horizon: int, season: 
         return seasonal_naive(history, origin, horizon, season, nothing)
     start = max(0, origin - window(MEANS[name], season))
     total, count = history.between(start, origin)
-    steps = count if history.gap else np.full(len(total), max(origin - start, 1), dtype=float)
+    steps = count if history.gap else np.clip(history.counts[:, origin] + history.shard.room, 1.0, origin - start)
     level = np.divide(total, steps, out=nothing, where=steps > 0)
     return np.repeat(level[:, None], horizon, axis=1)
 

@@ -54,7 +54,6 @@ class Part:
 
     series_id: np.ndarray
     segment: Ints
-    active: Ints
     weight: Floats
     backtest: Backtest
     products: Floats
@@ -77,7 +76,7 @@ def fit_part(shard: Shard, pools: Pools, setup: Setup) -> Part:
     """Pass two over one shard or chunk."""
     backtest = fit_shard(shard, pools, setup)
     products, floors = error_products(backtest, setup), _judged_floors(shard.take(backtest.rows), setup)
-    return Part(shard.series_id, shard.segment, shard.active, shard.weight, backtest, products, floors)
+    return Part(shard.series_id, shard.segment, shard.weight, backtest, products, floors)
 
 
 def _judged_floors(shard: Shard, setup: Setup) -> Floats:
@@ -194,21 +193,21 @@ def _states(part: Part, setup: Setup) -> tuple[np.ndarray, np.ndarray]:
 def _pool_tables(
     pools: Pools, selection: Selection, spreads: Spreads, cohort: Cohort, segments: tuple[str, ...], position: int
 ) -> dict[str, pa.Table]:
-    setup, codes = cohort.setup, cohort.codes
-    season = setup.plan.season
-    profile = np.roll(pools.profile[:, -1], position % season, axis=1)  # from step index to season position
+    setup, plan, codes = cohort.setup, cohort.setup.plan, cohort.codes
+    profile = np.roll(pools.profile[:, -1], position % plan.season, axis=1)  # from step index to season position
     prior, slopes = pools.prior[:, -1], pools.slopes[:, -1]
     factors = [spreads.mean, spreads.group_point, pools.dispersion[:, -1], pools.mean[:, -1], spreads.typical]
-    meta = (KINDS.index(setup.kind), setup.plan.longest, position + setup.plan.begin, codes.min())
+    begin, number = position + plan.begin, codes.min()
+    meta = (KINDS.index(setup.kind), plan.longest, begin, plan.settled, len(plan.interval), number)
     arrays: dict[str, tuple[Floats, tuple[str, ...]]] = {
-        "profile": (profile, tuple(str(k) for k in range(season))),
+        "profile": (profile, tuple(str(k) for k in range(plan.season))),
         "drift": (pools.drift[:, -1], LEVELS),
         "slopes": (slopes, tuple(str(k) for k in range(slopes.shape[1]))),
         "slope_gram": (upper_triangle(pools.slope_gram[:, -1]), triangle_items(slopes.shape[1])),
         "prior": (prior, tuple(str(k) for k in range(prior.shape[1]))),
         "prior_gram": (upper_triangle(pools.prior_gram[:, -1]), triangle_items(prior.shape[1])),
         "weights": (selection.segment, setup.config.family_names),
-        "steps": (spreads.steps, step_items(setup.plan.horizon)),
+        "steps": (spreads.steps, step_items(plan.horizon)),
         "factors": (np.stack(factors, axis=1), ("mean", "point", "dispersion", "level", "typical")),
         "quantiles": (spreads.group, quantile_items(spreads.group.shape[2])),
         "levels": (spreads.levels, quantile_items(spreads.levels.shape[2])),

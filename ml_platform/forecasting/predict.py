@@ -128,13 +128,15 @@ class Known:
         texts = fleet.rows["parameters"].take(pa.array(at, mask=at < 0)).to_pylist()
         self.own = [json.loads(text) if text else {} for text in texts]
         self.reader = PoolReader(fleet, shard.segments)
-        kind, self._longest, self._begin = self.reader.array("meta", META[:3], np.arange(1)).ravel()  # one for all
+        kind, *self._plans = (
+            self.reader.array("meta", META[:5], np.arange(1)).ravel().astype(int).tolist()
+        )  # one for all
         weights = self._weights(fleet.config.family_names)
         everyone = np.asarray(fleet.config.family_names, dtype=object)
         used = np.isin(everyone, families) if families else weights.any(axis=0) | (len(weights) == 0)
         names, self.weights = tuple(everyone[used].tolist()), weights[:, used]
         config = fleet.config.with_families(names)
-        self.setup = Setup(config, self._plan(shard.steps), KINDS[int(kind)], len(shard.segments))
+        self.setup = Setup(config, self._plan(shard.steps), KINDS[kind], len(shard.segments))
 
     def on(self, standing: Standing) -> "Known":
         """The same of the same series after later steps, of which the last may be all that is held."""
@@ -151,9 +153,16 @@ class Known:
         return some
 
     def _plan(self, steps: int) -> Plan:
-        """Folds as after so many steps, counted in the steps that are held; what teaches ridge begins where it did in training."""
-        plan, begin = plan_folds(self.fleet.config, steps, False), int(self._begin) - self.shard.position
-        return replace(plan, steps=self.shard.steps, longest=int(self._longest), begin=begin)
+        """Folds as after so many steps, counted in the steps that are held; what teaches, and how many origins measure, is as in training."""
+        plan, (longest, begin, settled, origins) = plan_folds(self.fleet.config, steps, False), self._plans
+        return replace(
+            plan,
+            steps=self.shard.steps,
+            longest=longest,
+            begin=begin - self.shard.position,
+            settled=settled,
+            interval=tuple(range(origins, 0, -1)),
+        )
 
     def constants(self) -> dict[str, Floats]:
         """Constants (S, C) of the families that have some: the series' own, or what others of its segment have."""

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ml_platform.forecasting.arrays import Bools
-from ml_platform.forecasting.calendar import Floats
+from ml_platform.forecasting.calendar import Floats, Ints
 
 SMOOTHING = {"ses_01": 0.01, "ses_05": 0.05, "ses_20": 0.2}
 SPARSE = ("tsb", "croston", "sba")
@@ -63,11 +63,11 @@ class Running:
         self._since[occurs] = 0.0
         self.steps += 1
 
-    def smoothed(self, gap: bool) -> Floats:
-        """Exponential means and how often (4, S); NaN where nothing was seen. `gap`: a step without a value is not an empty one."""
+    def smoothed(self, gap: bool, room: Ints) -> Floats:
+        """Exponential means and how often (4, S); NaN where nothing was seen. `gap`: a step without a value is not an empty one; else room (S,), see Shard."""
         weight = self._weight
         if not gap:
-            full = 1.0 - (1.0 - RATES) ** float(self.steps)
+            full = 1.0 - (1.0 - weight) * (1.0 - RATES) ** room
             weight = np.minimum(weight + BEFORE_FIRST * RATES, np.maximum(full, 1e-12))
         return np.divide(self._value, weight, out=np.full_like(weight, np.nan), where=weight > 0)
 

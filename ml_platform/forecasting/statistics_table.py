@@ -31,7 +31,7 @@ CLOCK = b"ml_platform.statistics"  # schema metadata: steps so far, number of th
 
 FIRST = ("series_id", "segment", "cohort", "digest")
 LISTS = (
-    "y", "known", "static", "before", "running", "seasons", "largest", "squares", "tally",
+    "y", "known", "static", "before", "running", "seasons", "largest", "squares", "tally", "room",
     "moments", "moving", "moments_last", "ridge",
     "gram", "gram_weight", "gram_last", "block", "ridge_lags",
 )  # fmt: skip
@@ -86,6 +86,7 @@ def _arrays(statistics: CohortStatistics) -> dict[str, Floats]:
         "largest": standing.largest,
         "squares": standing.squares.T,
         "tally": standing.tally.rows(),
+        "room": standing.shard.room.astype(np.float64),
         "moments": upper_triangle(moments.gram),
         "moving": moments.moving,
         "moments_last": moments.last.astype(np.float64),
@@ -165,6 +166,7 @@ def _shard(table: pa.Table, values: dict[str, Floats], clock: dict[str, Any], fl
         y=values["y"],
         known=covariates,
         first=np.zeros(size, dtype=np.int64),
+        room=values["room"][:, 0].astype(np.int64),
         active=counts,
         weight=np.ones((size, 1)),
         static=values["static"],

@@ -79,12 +79,14 @@ def summed(shard: Shard, sums: Sums) -> Shard:
     observed = sums.add(seen.astype(float))
     there = (observed > 0) & (observed >= sums.add(missing.astype(float)))
     y = np.where(there, sums.add(np.where(missing, usual[:, None], shard.y)), np.nan)
+    first = first_observed(y)
     return replace(
         shard,
         series_id=np.asarray(sums.labels, dtype=object),
         y=y,
         known=np.zeros((size, 0, shard.known.shape[2])),
-        first=first_observed(y),
+        first=first,
+        room=first - first.min(),
         active=(~np.isnan(y)).sum(axis=1).astype(np.int64),
         weight=np.ones((size, shard.weight.shape[1])),
         static=np.zeros((size, 0)),

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,7 +20,7 @@ from pyarrow import feather
 from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.backtest import Backtest
 from ml_platform.forecasting.boosted import Lessons
-from ml_platform.forecasting.calendar import plan_folds
+from ml_platform.forecasting.calendar import Plan
 from ml_platform.forecasting.cohorts import Cohort
 from ml_platform.forecasting.config import ForecastConfig, parse_config
 from ml_platform.forecasting.pipeline import Part
@@ -155,15 +155,14 @@ class WorkFolder:
 
 
 def _described(setup: Setup) -> dict[str, object]:
-    plan = setup.plan
-    content = {"steps": plan.steps, "judging": bool(plan.judging), "kind": setup.kind, "segments": setup.segments}
-    return {**content, "cells": setup.cells, "config": setup.config.model_dump(mode="json")}
+    content = {"plan": asdict(setup.plan), "kind": setup.kind, "segments": setup.segments, "cells": setup.cells}
+    return {**content, "config": setup.config.model_dump(mode="json")}
 
 
 def _setup(content: dict[str, Any]) -> Setup:
     config: ForecastConfig = parse_config(content["config"], "setup.json")
-    plan = plan_folds(config, content["steps"], content["judging"])
-    return Setup(config, plan, content["kind"], content["segments"], cells=content["cells"])
+    plan: dict[str, Any] = {name: tuple(one) if isinstance(one, list) else one for name, one in content["plan"].items()}
+    return Setup(config, Plan(**plan), content["kind"], content["segments"], cells=content["cells"])
 
 
 def _taken(arrays: Arrays, prefix: str) -> Arrays:

@@ -258,6 +258,20 @@ def test_zeros_of_series_that_were_noticed_late_are_those_of_training(tmp_path: 
     assert anew == [9, 1, 0, 1], "the late item: when it comes, and when it has five days"
 
 
+def test_a_segment_that_begins_earlier_is_made_anew_and_no_other(tmp_path: Path) -> None:
+    """Under `missing: zero` a series had so many empty steps before its first value as its segment was there without it."""
+    rows, config = rows_of(), CONFIG.model_copy(update={"missing": "zero", "min_active_days": 5})
+    odd = rows["series_id"].astype(int) % 2 == 1
+    late = rows[~odd | (rows["date"] >= pd.Timestamp(FIRST) + pd.Timedelta(days=20))]
+    home = Home(tmp_path, late, config).train()
+    home.update(4)
+    early = rows[rows["series_id"] == "001"].iloc[:1].assign(date=pd.Timestamp(FIRST) + pd.Timedelta(days=12))
+    home.rows = pd.concat([early, late], ignore_index=True)
+    fill(home.lake, home.rows)
+    assert home.update(5).made_anew == 5, "the odd ones"
+    assert_as_from_history(home, day(5))
+
+
 @pytest.mark.parametrize("value", [1e13, 1e7])
 def test_values_beyond_all_measure_keep_a_series_out(home: Home, value: float) -> None:
     home.update(1)

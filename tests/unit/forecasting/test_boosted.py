@@ -153,9 +153,9 @@ def test_a_history_too_short_to_learn_from_is_forecast_by_its_level() -> None:
 @pytest.mark.parametrize(
     ("traits", "runs", "why"),
     [
-        (Traits(100_000, 99_000, 0, 7, 1_000), True, "learns from all series"),
-        (Traits(100_000, 50_000, 0, 7, 1_000), False, "no better than means"),
-        (Traits(9_000_000, 9_000_000, 0, 7, 1_000), False, "name it in families"),
+        (Traits.of((100_000, 99_000, 0), 7, 1_000), True, "learns from all series"),
+        (Traits.of((100_000, 50_000, 0), 7, 1_000), False, "no better than means"),
+        (Traits.of((9_000_000, 9_000_000, 0), 7, 1_000), False, "name it in families"),
     ],
 )
 def test_the_default_takes_it_where_it_pays(traits: Traits, runs: bool, why: str) -> None:
@@ -167,7 +167,7 @@ def test_the_default_takes_it_where_it_pays(traits: Traits, runs: bool, why: str
 
 def test_without_its_extra_it_is_not_run_and_not_silently(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ml_platform.forecasting.choice.find_spec", lambda name: None)
-    dense = Traits(100_000, 99_000, 0, 7, 1_000)
+    dense = Traits.of((100_000, 99_000, 0), 7, 1_000)
     chosen = {one.family: one for one in choose(CONFIG.model_copy(update={"families": "default"}), dense)}["lightgbm"]
     assert (chosen.runs, chosen.why) == (False, "needs the extra `ml`")
     with pytest.raises(ConfigError, match="install ml-platform"):

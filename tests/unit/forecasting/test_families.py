@@ -32,6 +32,7 @@ def shard_of(y: np.ndarray) -> Shard:
         y=y,
         known=np.zeros((size, 0, steps + HORIZON)),
         first=np.where(seen.any(axis=1), seen.argmax(axis=1), steps),
+        room=np.where(seen.any(axis=1), seen.argmax(axis=1), 0),
         active=seen.sum(axis=1),
         weight=np.ones((size, 6)),
         static=np.zeros((size, 0)),

@@ -25,7 +25,7 @@ CONFIG = ForecastConfig(
 
 
 def rows(shop: str, item: str, units: np.ndarray) -> pd.DataFrame:
-    days = pd.date_range("2023-01-02", periods=DAYS)[DAYS - len(units) :]
+    days = pd.date_range(end="2023-04-11", periods=len(units))
     return pd.DataFrame({"shop": shop, "item": item, "day": days, "units": units})
 
 
@@ -60,6 +60,25 @@ def test_a_series_more_changes_no_series_of_another_segment(units: np.ndarray) -
     after = forecast(pd.concat([town(), rows("b", "new", units)], ignore_index=True), config=CONFIG).forecasts
     np.testing.assert_allclose(of_shop(after, "a"), of_shop(BEFORE, "a"), rtol=1e-9, atol=1e-9)
     assert len(after) == len(BEFORE) + 7
+
+
+@pytest.mark.parametrize("missing", ["gap", "zero"])
+@pytest.mark.parametrize("days", [1, 6, 13, 300])
+def test_a_series_that_begins_before_all_others_changes_none_of_another_segment(missing: str, days: int) -> None:
+    """One calendar holds all, and folds, seasons, families and levels of a segment begin where it does."""
+    rng = np.random.default_rng(9)
+    late = [rows("a", "late", rng.poisson(20.0, 60) + 1.0), rows("a", "few", rng.poisson(20.0, 4) + 1.0)]
+    real = [rows("c", f"{number}", rng.normal(0.0, 5.0, DAYS - number)) for number in range(4)]
+    given = pd.concat([town(), *late, *real], ignore_index=True)
+    config = CONFIG.model_copy(update={"missing": missing})
+    early = rows("b", "early", rng.poisson(0.5, DAYS + days).astype(float))
+    before, after = (
+        forecast(table, config=config).forecasts
+        for table in (given, pd.concat([given, early.assign(units=early["units"].clip(upper=3))], ignore_index=True))
+    )
+    for shop in ("a", "c"):
+        np.testing.assert_allclose(of_shop(after, shop), of_shop(before, shop), rtol=1e-9, atol=1e-9)
+    assert not np.allclose(of_shop(after, "b")[: 4 * 7], of_shop(before, "b"), rtol=1e-9)
 
 
 def test_each_segment_runs_the_families_that_its_own_values_ask_for() -> None:
