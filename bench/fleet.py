@@ -80,6 +80,7 @@ def write_world(lake: Lake, profile: Profile) -> tuple[pa.Table, np.ndarray, np.
             "shard": pa.array([shard_of(one, 16) for one in ids], pa.int32()),
             "first_date": pa.array([days[at] for at in first], pa.date32()),
             "active_days": (past >= 0).sum(axis=1),
+            "days_before_fold": (past[:, :-HORIZON] >= 0).sum(axis=1),
             "state": ["active"] * len(ids),
         }
     )

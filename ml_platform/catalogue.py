@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ml_platform.forecasting.calendar import newest_horizon
 from ml_platform.lake import TableSpec
 from ml_platform.lake.names import SERIES_CATALOGUE
 from ml_platform.panel_inputs import PanelInputs, to_arrow
@@ -27,8 +28,10 @@ def catalogue_spec(inputs: PanelInputs) -> TableSpec:
     """Key and static columns come from the configuration, the rest is the same for every fleet."""
     types = {f.name: f.type for f in inputs.history_spec.schema}
     columns = {"series_id": pa.string(), **{name: types[name] for name in inputs.key}, "shard": pa.int32()}
-    columns |= {"first_date": pa.date32(), "last_date": pa.date32(), "active_days": pa.int64()}
+    columns |= {"first_date": pa.date32(), "last_date": pa.date32()}
+    columns |= {"active_days": pa.int64()}
     columns |= {name: pa.string() for name in inputs.attributes} | {"state": pa.string(), "reason": pa.string()}
+    columns |= {"days_before_fold": pa.int64()}
     return TableSpec(
         SERIES_CATALOGUE,
         pa.schema(list(columns.items())),
@@ -62,7 +65,11 @@ def _make(inputs: PanelInputs, as_of: date) -> pa.Table:
 
     rows, key = inputs.history(as_of), inputs.key
     found = rows.groupBy(*key).agg(F.min("date").alias("first_date"), F.max("date").alias("last_date"))
-    active = rows.select(*key, "date").distinct().groupBy(*key).agg(F.count(F.lit(1)).alias("active_days"))
+    fold = F.lit(newest_horizon(as_of, inputs.config.horizon, inputs.config.frequency))
+    active = rows.select(*key, "date").distinct().groupBy(*key)
+    active = active.agg(
+        F.count("date").alias("active_days"), F.count_if(F.col("date") < fold).alias("days_before_fold")
+    )
     found = found.join(active, key)
     for name in inputs.attributes:
         found = found.join(_usual(rows, key, name), key, "left")
@@ -75,6 +82,7 @@ def write_catalogue(inputs: PanelInputs, as_of: date) -> pa.Table:
     spec = catalogue_spec(inputs)
     table = pa.concat_tables([catalogue_as_of(inputs, as_of), _excluded(inputs, as_of)]).sort_by("series_id")
     inputs.lake.ensure(spec)
+    inputs.lake.migrate(spec)
     if not inputs.lake.read(SERIES_CATALOGUE).sort_by("series_id").equals(table):
         inputs.lake.replace(spec, table, "series_id IS NOT NULL")
     return table
@@ -111,7 +119,9 @@ def _excluded(inputs: PanelInputs, as_of: date) -> pa.Table:
     alone = by_key.join(inputs.history(as_of).select(*inputs.key).distinct(), inputs.key, "left_anti")
     table = with_identity(to_arrow(alone), inputs.key, inputs.shards)
     table = table.append_column("state", pa.array(["excluded"] * table.num_rows, pa.string()))
-    return _shaped(table.append_column("active_days", pa.array([0] * table.num_rows, pa.int64())), inputs)
+    for name in ("active_days", "days_before_fold"):
+        table = table.append_column(name, pa.array([0] * table.num_rows, pa.int64()))
+    return _shaped(table, inputs)
 
 
 def _shaped(table: pa.Table, inputs: PanelInputs) -> pa.Table:

@@ -49,11 +49,12 @@ def read_panel(
     *,
     only: pa.Array | None = None,
     version: int | None = None,
+    judging: bool = False,
 ) -> Panel:
     """All series of a catalogue (as of that day) in series_id order, with nothing newer than `as_of`.
 
     Targets after as_of are not read; covariates of later dates only where they were known by then. `only`: ids of the series to read, on the calendar
-    of all. `version`: of the panel, by default the newest. Raises PanelError where the panel has no row of a series or a date outside the calendar.
+    of all. `version`: of the panel, by default the newest. `judging`: active days are those before the fold that judges. Raises PanelError where the panel has no row of a series or a date outside the calendar.
     """
     series = expected_series(catalogue)
     grid, where = calendar_of(series, config, as_of), until(as_of, config)
@@ -65,7 +66,7 @@ def read_panel(
         )
     cells = PanelRows(series["series_id"].combine_chunks(), grid, config, config.horizon)
     cells.scan(panel_at(lake, version), where, as_of)
-    panel = _panel(series, cells, grid, config)
+    panel = _panel(series, cells, grid, config, "days_before_fold" if judging else "active_days")
     return panel if only is None else panel.of(only.to_pylist())
 
 
@@ -148,7 +149,7 @@ def _first_time(series: pa.Table, config: ForecastConfig, end: pd.Timestamp) -> 
     return first if config.subdaily else pd.Timestamp(offset.rollback(first))
 
 
-def _panel(series: pa.Table, cells: PanelRows, grid: pd.DatetimeIndex, config: ForecastConfig) -> Panel:
+def _panel(series: pa.Table, cells: PanelRows, grid: pd.DatetimeIndex, config: ForecastConfig, active: str) -> Panel:
     ids = np.asarray(series["series_id"].to_pylist(), dtype=object)
     if (cells.rows == 0).any():
         lost = ids[cells.rows == 0]
@@ -162,6 +163,6 @@ def _panel(series: pa.Table, cells: PanelRows, grid: pd.DatetimeIndex, config: F
     frame = series.to_pandas()[sound].reset_index(drop=True)
     known[~np.isfinite(known)] = np.nan
     static = series_attributes(frame, config)
-    layout = Cells(y, known, weight, frame["active_days"].to_numpy(dtype=np.int64), static)
+    layout = Cells(y, known, weight, frame[active].to_numpy(dtype=np.int64), static)
     shard = lay_out(ids[sound], layout, series_segments(frame, config), np.asarray(grid.values), config)
     return Panel(shard, tuple(ids[~sound].tolist()))

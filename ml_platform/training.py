@@ -95,7 +95,7 @@ def train_fleet(
     """
     watch = _Watch()
     with watch.stage("read"):
-        panel = read_panel(lake, catalogue, config, as_of)
+        panel = read_panel(lake, catalogue, config, as_of, judging=True)
         sums = catalogue_sums(catalogue, panel.shard.series_id, config.sums)
         fingerprint = _fingerprint(panel, sums, config, as_of)
     kept = _kept(lake, as_of, fingerprint)
@@ -113,7 +113,7 @@ def train_fleet(
             except FailedSeriesError as error:
                 failed |= error.details
                 with watch.stage("read"):
-                    panel = read_panel(lake, without(catalogue, failed), config, as_of)
+                    panel = read_panel(lake, without(catalogue, failed), config, as_of, judging=True)
                 continue
         break
     with watch.stage("write"):

@@ -22,7 +22,7 @@ class Shard:
 
     y (S, T): NaN = not observed, also before the first step of a series. known (S, 2 K, T + H): covariates and, of each, the mean of the segment; NaN =
     unknown; the oldest may be left out.
-    first (S,): first observed step, T where there is none. room (S,): empty steps of its segment before it, under the missing rule `zero`. active (S,): observed dates with a row.
+    first (S,): first observed step, T where there is none. room (S,): empty steps of its segment before it, under the missing rule `zero`. active (S,): dates with a row that say whether it is judged.
     weight (S, back + 1): fleet weight at the origin `back` horizons before the end. segment (S,): code into `segments`.
     static (S, A): attributes as numbers, NaN where unknown.
     times (T + H,): naive times of the steps. position: number of step 0 since the epoch, which ties seasons and blocks to the calendar.

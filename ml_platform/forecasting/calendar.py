@@ -35,6 +35,15 @@ def step_times(first: pd.Timestamp, last: pd.Timestamp, extra: int, frequency: s
     return pd.DatetimeIndex(known.append(later))
 
 
+def newest_horizon(day: date, horizon: int, frequency: str) -> date:
+    """The day on which the last `horizon` steps begin that are over when `day` is."""
+    end, step = pd.Timestamp(last_whole_day(day, frequency)), to_offset(frequency)
+    if isinstance(step, Tick):
+        end += max(pd.Timedelta(days=1) - pd.Timedelta(step), pd.Timedelta(0))
+    first: date = pd.date_range(end=end, periods=horizon, freq=step)[0].date()
+    return first
+
+
 def last_whole_day(day: date, frequency: str) -> date:
     """The last day of the newest step that is over when `day` is: for weeks and months an unfinished step is no observation.
 

@@ -58,6 +58,7 @@ def catalogue(without: Collection[str] = ()) -> pa.Table:
             "shard": pa.array([place % SHARDS for place in places], pa.int32()),
             "first_date": pa.array([_begin(place) for place in places], pa.date32()),
             "active_days": pa.array([(AS_OF - _begin(place)).days + 1 for place in places], pa.int64()),
+            "days_before_fold": pa.array([(AS_OF - _begin(place)).days - 6 for place in places], pa.int64()),
             "valley": [f"valley {place % 3}" for place in places],
             "state": ["active"] * len(places),
         }

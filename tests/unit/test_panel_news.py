@@ -69,6 +69,7 @@ class Meters:
         dates = {
             "first_date": pa.array(days["first"], pa.date32()),
             "active_days": pa.array(days["active"], pa.int64()),
+            "days_before_fold": pa.array(days["active"], pa.int64()),
         }
         shards = {"shard": pa.array([0] * size, pa.int32()), "state": ["active"] * size}
         return pa.table({"series_id": ids, "meter": ids, **dates, **shards})

@@ -81,6 +81,7 @@ def catalogue_of(rows: pd.DataFrame, as_of: dt.date = AS_OF, shards: int = 5) ->
         first_date=("date", "min"),
         last_date=("date", "max"),
         active_days=("date", "size"),
+        days_before_fold=("date", lambda days: (days.dt.date <= as_of - dt.timedelta(days=CONFIG.horizon)).sum()),
     )
     found["kind"] = np.where(found["item"].str[-1].astype(int) % 2 == 0, "even", "odd")
     return pa.table(
@@ -92,6 +93,7 @@ def catalogue_of(rows: pd.DataFrame, as_of: dt.date = AS_OF, shards: int = 5) ->
             "first_date": pa.array(found["first_date"].dt.date, pa.date32()),
             "last_date": pa.array(found["last_date"].dt.date, pa.date32()),
             "active_days": pa.array(found["active_days"], pa.int64()),
+            "days_before_fold": pa.array(found["days_before_fold"], pa.int64()),
             "kind": found["kind"].to_list(),
             "state": ["active"] * len(found),
             "reason": pa.nulls(len(found), pa.string()),
@@ -156,6 +158,19 @@ def test_every_series_has_one_row_with_state_and_reason(lake: Lake, report: Trai
     assert reasons == {"fitted": None, "fallback": "too_few_active_days"}
     assert set(rows["fingerprint"].to_pylist()) == {report.fingerprint}
     assert sum(report.families.values()) == len(KEYS)
+
+
+@pytest.mark.parametrize(("days", "reason"), [(16, "too_few_active_days"), (17, "too_short")])
+def test_days_of_the_fold_that_judges_let_no_series_be_judged(tmp_path: Path, days: int, reason: str) -> None:
+    """Ten active days make a series one that is judged and teaches its segment: those before the fold of seven."""
+    rows, young = rows_of(), (rows_of()["site"] == KEYS[5][0]) & (rows_of()["item"] == KEYS[5][1])
+    rows = rows[~young | (rows["date"].dt.date > AS_OF - dt.timedelta(days=days))]
+    lake = fill(Lake(str(tmp_path / "lake")), panel_of(rows))
+    train_fleet(lake, catalogue_of(rows), CONFIG, AS_OF, InProcess())
+    (series,) = set(identity(rows[young.loc[rows.index]]))
+    found = {row["series_id"]: row["reason"] for row in lake.read("gold/candidate_fleet").to_pylist()}
+    assert found[series] == reason
+    assert (series in lake.read("gold/judged_fold")["series_id"].to_pylist()) == (reason == "too_short")
 
 
 def test_every_family_has_its_folds(lake: Lake, report: TrainingReport) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ml_platform.forecasting import FAMILIES, ConfigError, ForecastConfig, load_config
-from ml_platform.forecasting.calendar import last_whole_day
+from ml_platform.forecasting.calendar import last_whole_day, newest_horizon
 from ml_platform.forecasting.config import parse_config
 
 LEAST = {"series": ["a"], "time": "t", "target": "y", "frequency": "D", "horizon": 3}
@@ -120,6 +120,22 @@ def test_a_configuration_survives_its_own_dump() -> None:
 )
 def test_a_step_that_is_not_over_is_no_observation(frequency: str, day: str, last: str) -> None:
     assert str(last_whole_day(date.fromisoformat(day), frequency)) == last
+
+
+@pytest.mark.parametrize(
+    ("frequency", "horizon", "first"),
+    [
+        ("D", 3, "2025-09-04"),
+        ("h", 24, "2025-09-06"),
+        ("h", 25, "2025-09-05"),
+        ("B", 3, "2025-09-03"),
+        ("W-SUN", 3, "2025-08-17"),
+        ("W-MON", 3, "2025-08-11"),
+        ("MS", 3, "2025-06-01"),
+    ],
+)
+def test_the_newest_horizon_ends_with_the_last_step_that_is_over(frequency: str, horizon: int, first: str) -> None:
+    assert str(newest_horizon(date(2025, 9, 6), horizon, frequency)) == first
 
 
 def test_a_key_twice_is_refused(tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ def make_catalogue(count: int) -> pa.Table:
             "first_date": pa.array([date(2023, 1, 1)] * count),
             "last_date": pa.array([DAY] * count),
             "active_days": pa.array([300] * count, pa.int64()),
+            "days_before_fold": pa.array([300] * count, pa.int64()),
             "state": ["active"] * count,
             "reason": pa.array([None] * count, pa.string()),
         }

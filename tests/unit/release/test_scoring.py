@@ -91,6 +91,7 @@ def catalogue(count, as_of):
             "first_date": pa.array([FIRST] * count),
             "last_date": pa.array([as_of] * count),
             "active_days": pa.array([150] * count, pa.int64()),
+            "days_before_fold": pa.array([150] * count, pa.int64()),
             "item_group": ["x" if i % 2 else "y" for i in range(count)],
             "state": ["active"] * count,
             "reason": pa.nulls(count, pa.string()),

@@ -97,6 +97,7 @@ def catalogue(as_of: date) -> pa.Table:
             "first_date": pa.array([FIRST if place < COUNT else day(4) for place in places]),
             "last_date": pa.array([as_of] * len(places)),
             "active_days": pa.array([150 if place < COUNT else 3 for place in places], pa.int64()),
+            "days_before_fold": pa.array([150 if place < COUNT else 0 for place in places], pa.int64()),
             "department": pa.array(departments, pa.string()),
             "state": ["active"] * len(places),
             "reason": pa.nulls(len(places), pa.string()),

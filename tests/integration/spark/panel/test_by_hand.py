@@ -132,6 +132,9 @@ def test_the_catalogue_knows_series_as_of_a_day(town: Any) -> None:
         row["street"]: row for row in catalogue_as_of(inputs, date(2024, 1, 20)).to_pylist() if row["district"] == 1
     }
     assert later["Elm"]["active_days"] == 3
+    at = {day: catalogue_as_of(inputs, date(2024, 1, day)).to_pylist() for day in (12, 13, 15)}
+    before = {day: next(row for row in rows if row["series_id"] == elm["series_id"]) for day, rows in at.items()}
+    assert [before[day]["days_before_fold"] for day in (12, 13, 15)] == [0, 1, 2], "a fold is three days long"
     version = town.lake.version("silver/series_catalogue")
     write_catalogue(inputs, date(2024, 1, 15))
     assert town.lake.version("silver/series_catalogue") == version
