@@ -39,7 +39,7 @@ def newest_horizon(day: date, horizon: int, frequency: str) -> date:
     """The day on which the last `horizon` steps begin that are over when `day` is."""
     end, step = pd.Timestamp(last_whole_day(day, frequency)), to_offset(frequency)
     if isinstance(step, Tick):
-        end += max(pd.Timedelta(days=1) - pd.Timedelta(step), pd.Timedelta(0))
+        end += max(pd.Timedelta(days=1) - pd.Timedelta(step.nanos), pd.Timedelta(0))
     first: date = pd.date_range(end=end, periods=horizon, freq=step)[0].date()
     return first
 
