@@ -22,6 +22,7 @@ TRENDS = (
     (0.4, 0.9),
     (0.0, 1.0),
 )  # share of alpha that moves the trend, and its damping; 0 is none, 1 a line
+STRAIGHT = (0.0, 2.0)  # of logs: what is a line without them, whose growth falls from b to b / (1 + b) with every step
 NO_SEASON = -1.0
 CYCLES = 2.0  # cycles that a season counts for nothing yet; one where it begins as the first two say
 SEASONS = (
@@ -52,10 +53,11 @@ class Form:
     begun: Floats
 
     @classmethod
-    def grid(cls, season: int) -> "Form":
+    def grid(cls, season: int, logs: bool) -> "Form":
         """Every form that is tried."""
+        trends = (*TRENDS, STRAIGHT) if logs else TRENDS
         seasons = ((NO_SEASON, 0.0), *SEASONS) if season > 1 else ((NO_SEASON, 0.0),)
-        rows = [(a, a * share, phi, *turn) for a, (share, phi), turn in product(ALPHAS, TRENDS, seasons)]
+        rows = [(a, a * share, phi, *turn) for a, (share, phi), turn in product(ALPHAS, trends, seasons)]
         return cls(*np.asarray(rows).T.copy())
 
     @classmethod
@@ -68,7 +70,7 @@ class Form:
 
     def freedom(self) -> Floats:
         """Numbers that a form fits: of a line its slope. Initial seasons are hardly any of them: they are learned on the way, or no error of their cycles counts."""
-        trend = np.where(self.phi == 1.0, 1.0, 3.0 * (self.phi > 0))
+        trend = np.where(self.phi >= 1.0, 1.0, 3.0 * (self.phi > 0))
         return np.asarray(2.0 + trend + 1.0 * (self.gamma >= 0) + 1.0 * (self.begun > 0))
 
 
@@ -77,7 +79,7 @@ def fit(y: Floats, origins: Sequence[int], horizon: int, season: int, *, logs: b
 
     y (S, T) is NaN where not observed. Errors of logs are shares already: they are absolute there.
     """
-    grid, size = Form.grid(season), len(y)
+    grid, size = Form.grid(season, logs), len(y)
     block = max(1, CELLS // len(grid.alpha))
     forecasts, forms = np.empty((size, len(origins), horizon)), np.empty((size, 5))
     for start in range(0, size, block):
@@ -196,12 +198,13 @@ class States:
     def ahead(self, best: Ints, form: Form, origin: int, horizon: int, season: int) -> Floats:
         """Forecasts (S, H) of one form per series."""
         here = np.arange(len(best))
-        phi = form.phi[best, here]
-        reach = np.cumsum(phi[:, None] ** np.arange(1, horizon + 1), axis=1)
+        phi, trend, steps = form.phi[best, here][:, None], self.trend[best, here][:, None], np.arange(1, horizon + 1)
+        falls = 1.0 + np.maximum(phi - 1.0, 0.0) * np.maximum(trend, 0.0) * steps
+        reach = np.cumsum(np.minimum(phi, 1.0) ** steps / falls, axis=1)
         turn = (origin + np.arange(horizon)) % season
         return np.asarray(
             self.level[best, here][:, None]
-            + reach * self.trend[best, here][:, None]
+            + reach * trend
             + self.season[turn[None], best[:, None], here[:, None]]
         )
 
@@ -217,7 +220,8 @@ def _run(
     now = States.at_first(np.broadcast_shapes(form.alpha.shape, (1, len(y))), season) if begin is None else begin
     level, trend, squares, turn = now.level, now.trend, now.squares, now.season
     gamma, seasonal = np.where(form.gamma >= 0, form.gamma, 0.0), (form.gamma >= 0).astype(float)
-    line, cycles = np.where(form.phi == 1.0, YOUNG * form.alpha, 0.0), np.where(form.begun > 0, 1.0, CYCLES)
+    line, cycles = np.where(form.phi >= 1.0, YOUNG * form.alpha, 0.0), np.where(form.begun > 0, 1.0, CYCLES)
+    phi, bends = np.minimum(form.phi, 1.0), np.maximum(form.phi - 1.0, 0.0) if (form.phi > 1.0).any() else None
     values, known = np.ascontiguousarray(np.where(seen, y, 0.0).T), np.ascontiguousarray(seen.T.astype(float))
     steps = np.concatenate([now.steps[None], now.steps + np.cumsum(known, axis=0)])
     said, error, found = np.empty_like(level), np.empty_like(level), list[States]()
@@ -228,7 +232,9 @@ def _run(
             break
         own, step = turn[(now.at + at) % season], np.maximum(steps[at + 1], 1.0)
         gathers = (form.begun > 0) & (step <= 2 * season) & seen[:, at]
-        np.multiply(trend, form.phi, out=trend)
+        np.multiply(trend, phi, out=trend)
+        if bends is not None:
+            trend /= 1.0 + bends * np.maximum(trend, 0.0)
         np.add(level, trend, out=said)
         level += trend
         said += own if not gathers.any() else np.where(gathers, 0.0, own)

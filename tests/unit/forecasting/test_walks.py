@@ -29,7 +29,7 @@ def by_hand(y: np.ndarray, form: np.ndarray, season: int, horizon: int) -> np.nd
     alpha, beta, phi, gamma, begun = form
     level, trend, turn, count, first = 0.0, 0.0, np.zeros(season), 0, dict[int, float]()
     for at, value in enumerate(y):
-        trend *= phi
+        trend = after(trend, phi)
         level += trend
         if np.isnan(value):
             continue
@@ -37,7 +37,7 @@ def by_hand(y: np.ndarray, form: np.ndarray, season: int, horizon: int) -> np.nd
         gathers = begun and count <= 2 * season
         error = value - level - (0.0 if gathers else turn[at % season])
         level += max(alpha, 1 / count) * error
-        share = alpha * ets.YOUNG / (count + ets.YOUNG) if phi == 1 else 0.0
+        share = alpha * ets.YOUNG / (count + ets.YOUNG) if phi >= 1 else 0.0
         trend += max(beta, share) * error if count > season else 0.0
         if gathers:
             first[at] = value
@@ -45,9 +45,17 @@ def by_hand(y: np.ndarray, form: np.ndarray, season: int, horizon: int) -> np.nd
             turn[at % season] += max(gamma, 1 / (count / season + (1.0 if begun else ets.CYCLES))) * error
         if begun and count == 2 * season:
             level, trend, turn = begin(first, season, phi)
-    steps = np.arange(1, horizon + 1)
-    reach = np.cumsum(phi**steps)
-    return level + reach * trend + turn[(len(y) + steps - 1) % season]
+    out = np.empty(horizon)
+    for step in range(horizon):
+        trend = after(trend, phi)
+        level += trend
+        out[step] = level + turn[(len(y) + step) % season]
+    return out
+
+
+def after(trend: float, phi: float) -> float:
+    """Damped, a line, or (2) in logs what is a line without them."""
+    return phi * trend if phi <= 1 else trend / (1 + max(trend, 0.0))
 
 
 def begin(first: dict[int, float], season: int, phi: float) -> tuple[float, float, np.ndarray]:
@@ -163,6 +171,17 @@ def test_a_level_does_not_matter(name: str) -> None:
     assert more == pytest.approx(once + 1e4, rel=1e-9)
 
 
+@pytest.mark.parametrize("slope", [0.8, -0.2])
+def test_a_line_goes_on_in_logs_too(slope: float) -> None:
+    """A line times a week: in logs its growth falls, and a form knows how."""
+    rng, at = np.random.default_rng(3), np.arange(400)
+    line = (100 + slope * at) * (1 + 0.3 * np.sin(at * 2 * np.pi / SEASON))
+    y = np.log(line * np.exp(rng.normal(0, 0.01, (20, 400))))
+    ahead, forms = ets.fit(y[:, :300], [300], 100, SEASON, logs=True)
+    assert np.exp(ahead[:, 0]).sum(axis=1) == pytest.approx(line[300:].sum(), rel=0.06 if slope > 0 else 0.2)
+    assert (forms[:, 2] == 2).mean() > 0.8 or slope < 0
+
+
 def test_a_line_goes_on_and_a_strong_season_is_seen_in_its_third_cycle() -> None:
     """Noise of a hundredth: a year of a straight line, and ten weeks more than two years of weeks that differ."""
     rng, at = np.random.default_rng(3), np.arange(379)
@@ -182,7 +201,7 @@ def test_the_likeliest_form_is_taken_with_absolute_or_relative_errors(logs: bool
     y, season, steps = daily(24, 48, seed=2), 3, 48
     positive = np.array([not logs and row.min() > 0 for row in y])
     assert logs or 0 < positive.sum() < len(y)
-    grid = ets.Form.grid(season)
+    grid = ets.Form.grid(season, logs)
     relative = 0
     for own, above, chosen in zip(y, positive, ets.fit(y, [steps], HORIZON, season, logs=logs)[1], strict=True):
         criteria = np.empty((2, len(grid.alpha)))
@@ -198,8 +217,10 @@ def test_the_likeliest_form_is_taken_with_absolute_or_relative_errors(logs: bool
     assert (relative > 0) == (not logs)
 
 
-def test_only_what_lies_before_an_origin_says_whether_errors_may_be_relative() -> None:
+def test_only_what_lies_before_an_origin_says_whether_errors_may_be_relative(monkeypatch: pytest.MonkeyPatch) -> None:
     y = 5 + daily(40, 150, seed=2)
     y[:, 149] = 0.0
-    either, absolute = (ets.fit(y, [149, 150], HORIZON, SEASON, logs=logs)[0] for logs in (False, True))
+    either = ets.fit(y, [149, 150], HORIZON, SEASON)[0]
+    monkeypatch.setattr(ets, "above_nothing", lambda y, origins: np.zeros((len(y), len(origins)), dtype=bool))
+    absolute = ets.fit(y, [149, 150], HORIZON, SEASON)[0]
     assert np.isclose(either, absolute).all(axis=(0, 2)).tolist() == [False, True]
