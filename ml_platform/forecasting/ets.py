@@ -203,9 +203,7 @@ class States:
         reach = np.cumsum(np.minimum(phi, 1.0) ** steps / falls, axis=1)
         turn = (origin + np.arange(horizon)) % season
         return np.asarray(
-            self.level[best, here][:, None]
-            + reach * trend
-            + self.season[turn[None], best[:, None], here[:, None]]
+            self.level[best, here][:, None] + reach * trend + self.season[turn[None], best[:, None], here[:, None]]
         )
 
 
