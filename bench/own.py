@@ -43,7 +43,7 @@ def configuration(families: tuple[str, ...] | str) -> ForecastConfig:
 def read(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """History and the days ahead of a file of rows; ids are categories, which saves a Python text per row."""
     columns = ["unique_id", "product", "ds", "y", *COVARIATES]
-    frame = pq.read_table(path, columns=columns, read_dictionary=["unique_id", "product"]).to_pandas()
+    frame = pq.read_table(path, columns=columns, read_dictionary=["unique_id", "product"], memory_map=True).to_pandas()
     ahead = frame["y"].isna()
     return frame[~ahead], frame[ahead]
 

@@ -3,6 +3,7 @@
 Belongs here: what is wrong with a row, and whose it is. Does not belong here: laying out what is sound (frames), models.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -216,8 +217,10 @@ def require_near(end: pd.Timestamp, newest: pd.Timestamp, config: ForecastConfig
 
 def require_company(stamps: Stamps, codes: Ints, keys: pd.DataFrame, config: ForecastConfig) -> None:
     """InputError where nobody knows where today is: where one series alone, or hardly a row, reaches more than a season beyond all others."""
-    newest = pd.Series(stamps.places).groupby(codes).max().sort_values()
-    last = pd.Series(stamps.times[newest], index=newest.index)
+    newest = np.zeros(len(keys), dtype=np.int64)
+    np.maximum.at(newest, codes, stamps.places)
+    order = np.argsort(newest, kind="stable")
+    last = pd.Series(stamps.times[newest[order]], index=order)
     counts = np.bincount(stamps.places)
     used, counts = np.flatnonzero(counts), counts[counts > 0]
     before = np.cumsum(counts)[:-1]
@@ -272,14 +275,21 @@ def factorize(frame: pd.DataFrame, columns: tuple[str, ...]) -> tuple[pd.DataFra
     code, parts = np.zeros(len(frame), dtype=np.int64), []
     for column in columns:
         codes, values = _sorted(frame[column], column)
-        code = code * len(values) + codes
+        code *= len(values)
+        code += codes
         parts.append(values)
-    rows, found = pd.factorize(code)
-    order = np.argsort(found)
-    places, left = np.empty_like(order), found[order]
-    places[order] = np.arange(len(order))
+    left, rows = _ranked(code, math.prod(len(values) for values in parts))
     keys: dict[str, pd.Series] = {}
     for column, values in zip(reversed(columns), reversed(parts), strict=True):
         left, own = np.divmod(left, max(len(values), 1))
         keys[column] = pd.Series(values.take(own), dtype=values.dtype)
-    return pd.DataFrame(keys, columns=list(columns)), places[rows]
+    return pd.DataFrame(keys, columns=list(columns)), rows
+
+
+def _ranked(numbers: Ints, size: int) -> tuple[Ints, Ints]:
+    """The different ones of numbers from 0 to `size` in order, and which of them each is; see _different."""
+    if size > ROOM * len(numbers):
+        return np.unique(numbers, return_inverse=True)
+    taken = np.zeros(size, dtype=bool)
+    taken[numbers] = True
+    return np.flatnonzero(taken), (np.cumsum(taken) - 1)[numbers]
