@@ -34,6 +34,15 @@ from resources.lake import LakeResource
 from resources.registry import RegistryResource
 from resources.spark import SparkResource
 
+FLEET_COLUMNS = {
+    "family": "Family with the greatest weight",
+    "state": "What became of the series",
+    "reason": "Why it is in this state, where it is not the usual one",
+    "parameters": "Weights and constants of the series' model as JSON",
+    "fingerprint": "Hash of all that the training read, its configuration and code",
+    "detail": "What the model said where it failed",
+    "updated_from": "Release that took in the day without a training, missing for a fleet that was trained",
+}
 NOTHING_DUE = "no day of this run is complete in the ledger: nothing was made"
 
 
@@ -48,7 +57,7 @@ def fleet_asset(config: ForecastConfig, days: dg.DailyPartitionsDefinition) -> d
         description="One model per series as of a day: winner family, parameters and state with its reason; the folds of every family lie in gold/fold_metrics.",
         partitions_def=days,
         backfill_policy=POLICY,
-        metadata=table_definition(CANDIDATE_FLEET),
+        metadata=table_definition(CANDIDATE_FLEET, FLEET_COLUMNS),
     )
     def candidate_fleet(
         context: dg.AssetExecutionContext,

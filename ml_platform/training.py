@@ -220,7 +220,7 @@ def _train(
         fleet = replace(fleet, pools={**fleet.pools, **of_sums})
         rows = fleet_rows(fleet, dealt.refused, dealt.failed, as_of, fingerprint).sort_by("series_id")
         tables = [
-            (FOLD_METRICS, pa.concat_tables([fold_rows(one, as_of) for one in trained])),
+            (FOLD_METRICS, fold_rows(trained, as_of)),
             (judged_fold(dealt.config), pa.concat_tables([judged_rows(one, dealt.times, as_of) for one in trained])),
             (FLEET_POOLS, pool_rows(fleet, as_of)),
             (CANDIDATE_FLEET, rows),

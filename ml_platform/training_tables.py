@@ -136,12 +136,14 @@ def _names(values: Sequence[str] | np.ndarray, codes: np.ndarray) -> pa.Array:
     return pa.array(list(values), pa.string()).take(pa.array(codes))
 
 
-def fold_rows(trained: Trained, as_of: date) -> pa.Table:
-    """Rows of gold/fold_metrics: every judged series of a cohort, family and fold at whose origin the series had begun."""
-    return pa.concat_tables([_part_folds(part, trained.cohort.setup, as_of) for part in trained.parts])
+def fold_rows(trained: Sequence[Trained], as_of: date) -> pa.Table:
+    """Rows of gold/fold_metrics: every judged series, family and fold at whose origin the series had begun."""
+    oldest = max((back for one in trained for back in one.cohort.setup.plan.folds), default=0)
+    tables = [_part_folds(part, one.cohort.setup, oldest, as_of) for one in trained for part in one.parts]
+    return pa.concat_tables(tables)
 
 
-def _part_folds(part: Part, setup: Setup, as_of: date) -> pa.Table:
+def _part_folds(part: Part, setup: Setup, oldest: int, as_of: date) -> pa.Table:
     plan, backtest = setup.plan, part.backtest
     places = [plan.evaluated.index(back) for back in plan.folds]
     actual = backtest.actual[:, places]
@@ -156,7 +158,7 @@ def _part_folds(part: Part, setup: Setup, as_of: date) -> pa.Table:
         _day(as_of, len(series) * families),
         _names(part.series_id[backtest.rows], np.repeat(series, families)),
         _names(setup.config.family_names, np.tile(np.arange(families), len(series))),
-        pa.array(np.repeat(fold, families).astype(np.int32)),
+        pa.array(np.repeat(oldest - np.asarray(plan.folds, dtype=np.int32)[fold], families)),
         pa.array(squared),
         pa.array(np.repeat(backtest.scale[:, places][series, fold], families), from_pandas=True),
         pa.array(absolute),

@@ -51,17 +51,11 @@ def cohorts(shards: Sequence[Shard], config: ForecastConfig, judging: bool) -> t
     alone = (cells[:, 0] == 0) | ~judged  # but for segments that are in no other
     if judged.any() and alone.any():
         cells[alone] = _cells(shards, steps)[alone]
-    alike: dict[tuple[Kind, tuple[str, ...], Plan], list[Traits]] = {}
-    codes: dict[tuple[Kind, tuple[str, ...], Plan], list[int]] = {}
+    alike: dict[tuple[Kind, tuple[str, ...], Plan], dict[int, Traits]] = {}
     for code, plan in enumerate(plans):
         traits = Traits.of(cells[code].astype(int).tolist(), config.season, int(known[code]))
-        key = kind_of(traits), _families(config, traits), plan
-        alike.setdefault(key, []).append(traits)
-        codes.setdefault(key, []).append(code)
-    return tuple(
-        _cohort(np.asarray(codes[key]), key[0], together(traits), key[2], len(plans), config)
-        for key, traits in alike.items()
-    )
+        alike.setdefault((kind_of(traits), _families(config, traits), plan), {})[code] = traits
+    return tuple(_cohort(found, kind, plan, len(plans), config) for (kind, _, plan), found in alike.items())
 
 
 def _cells(shards: Sequence[Shard], end: int) -> Floats:
@@ -81,7 +75,8 @@ def _families(config: ForecastConfig, traits: Traits) -> tuple[str, ...]:
     return tuple(one.family for one in choose(config, traits) if one.runs and one.family != TREES)
 
 
-def _cohort(codes: Ints, kind: Kind, traits: Traits, plan: Plan, groups: int, config: ForecastConfig) -> Cohort:
+def _cohort(segments: dict[int, Traits], kind: Kind, plan: Plan, groups: int, config: ForecastConfig) -> Cohort:
+    codes, traits = np.asarray(list(segments)), together(list(segments.values()))
     chosen = choose(config, traits)
     own = config.with_families([one.family for one in chosen if one.runs])
     return Cohort(codes, Setup(own, plan, kind, groups, chosen, traits.observed))

@@ -76,10 +76,17 @@ class Past:
 
     @cached_property
     def folds(self) -> list[Fold]:
-        """The folds that chose, oldest first."""
-        backs = self.trained[0].cohort.setup.plan.folds
+        """The folds that chose, oldest first; of each the cohorts that are known so far back."""
+        plans = [one.cohort.setup.plan for one in self.trained]
         return [
-            _joined([_fold(one.cohort.of(self.shard), self.shard, one, back) for one in self.trained]) for back in backs
+            _joined(
+                [
+                    _fold(one.cohort.of(self.shard), self.shard, one, back)
+                    for one, plan in zip(self.trained, plans, strict=True)
+                    if back in plan.folds
+                ]
+            )
+            for back in sorted({back for plan in plans for back in plan.folds}, reverse=True)
         ]
 
     def metrics(self) -> pd.DataFrame:

@@ -56,9 +56,11 @@ class PastForecasts:
         """Of all cohorts, in the order of ids, so that sums do not depend on how series were dealt out."""
         told = [residuals(one.parts, one.means, one.cohort.setup.plan.interval, one.cohort.setup) for one in trained]
         said = [one.mean * own.spreads.mean[one.segment][:, None, None] for one, own in zip(told, trained, strict=True)]
+        most = max(one.shape[1] for one in said)
+        mean, actual = [_padded(one, most) for one in said], [_padded(one.actual, most) for one in told]
         ids = np.concatenate([part.series_id[part.backtest.rows] for one in trained for part in one.parts])
         order = np.argsort(ids.astype(np.str_), kind="stable")
-        return cls(ids[order], np.concatenate(said)[order], np.concatenate([one.actual for one in told])[order])
+        return cls(ids[order], np.concatenate(mean)[order], np.concatenate(actual)[order])
 
     def variance(self, series_id: np.ndarray) -> Floats:
         """Mean squared error of each of some series (S,); those that were not judged are as good as the others on average."""
@@ -86,7 +88,8 @@ def sum_pools(
     if not histories:
         return pools
     past = PastForecasts.of(trained)
-    setup = replace(trained[0].cohort.setup, segments=1, kind=_kind(trained))
+    longest = max((one.cohort.setup for one in trained), key=lambda one: len(one.plan.interval))
+    setup = replace(longest, segments=1, kind=_kind(trained))
     for one in histories:
         pools |= _spreads(one, past, past.places(series_id), setup)
         if one.shard is not None:
@@ -120,6 +123,12 @@ def own_fleet(fleet: Fleet, level: str) -> Fleet:
     pools = {name.removeprefix(start): table for name, table in fleet.pools.items() if name.startswith(start)}
     rows = pools.pop(ROWS).sort_by("value")["item"].to_pylist()
     return Fleet(pa.Table.from_pylist([json.loads(row) for row in rows], ROWS_SCHEMA), pools, own_config(fleet.config))
+
+
+def _padded(values: Floats, origins: int) -> Floats:
+    """Values (N, E, H) at so many origins, NaN at those older than E."""
+    missing = np.full((len(values), origins - values.shape[1], values.shape[2]), np.nan)
+    return np.concatenate([missing, values], axis=1)
 
 
 def _kind(trained: Sequence[Trained]) -> Kind:

@@ -81,6 +81,19 @@ def test_a_series_that_begins_before_all_others_changes_none_of_another_segment(
     assert not np.allclose(of_shop(after, "b")[: 4 * 7], of_shop(before, "b"), rtol=1e-9)
 
 
+@pytest.mark.parametrize("reconcile", ["bottom_up", "mint"])
+def test_segments_that_are_known_less_far_back_have_fewer_folds(reconcile: str) -> None:
+    rng = np.random.default_rng(9)
+    young = [rows("c", f"{number}", rng.poisson(9.0, 28 + number) + 1.0) for number in range(4)]
+    config = CONFIG.model_copy(update={"families": "default", "sums": (("shop",), ()), "reconcile": reconcile})
+    result = forecast(pd.concat([town(), *young], ignore_index=True), config=config)
+    blend = result.metrics[result.metrics["family"] == "blend"].set_index("fold")
+    assert blend["rows"].tolist() == [70, 70, 98, 98], "ten series, and four that are known for two folds"
+    assert result.calibration["rows"].sum() > 0
+    sums = result.sums.groupby("sum_by")["mean"].sum()
+    assert sums.to_numpy() == pytest.approx([result.forecasts["mean"].sum()] * 2)
+
+
 def test_each_segment_runs_the_families_that_its_own_values_ask_for() -> None:
     result = forecast(town(), config=CONFIG.model_copy(update={"families": "default"}))
     runs = result.families[result.families["runs"]].groupby("segments")["family"].agg(set)
