@@ -8,10 +8,11 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import pandas as pd
 import yaml
 from holidays import list_supported_countries
 from pandas.tseries.frequencies import to_offset
-from pandas.tseries.offsets import Tick
+from pandas.tseries.offsets import BusinessDay, Tick
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ml_platform.forecasting.adapters import RESERVED, Adapter, adapter_of
@@ -33,6 +34,7 @@ RESULT_COLUMNS = (
     "interval_origins",
     "sum_by",
 )
+MOST_OF_DAY = 288  # steps of a day up to which it is a season by default: five minutes
 SHORTEST = 1_000_000_000  # nanoseconds of a step
 FLOORS = ("zero", "seasonal_naive", "mean_28", "mean_56", "mean_182")
 
@@ -68,6 +70,22 @@ Families = Annotated[Literal["default"] | tuple[Name | Adapter, ...], BeforeVali
 Numbers = Annotated[tuple[int, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
 
 
+def usual_seasons(frequency: str) -> tuple[int, ...]:
+    """Seasons in steps of most series of a frequency: a day and a week, a week, or a year; 1, none, where no whole number of steps makes one, or very many."""
+    if isinstance(to_offset(frequency), BusinessDay):
+        return (5,)
+    times = pd.date_range("2020-01-06", periods=25, freq=frequency)
+    days = float((times[-1] - times[0]) / pd.Timedelta(days=1)) / 24
+    of_day, of_year = round(1.0 / days), round(365.25 / days)
+    if days < 1:
+        return (of_day, 7 * of_day) if abs(of_day * days - 1.0) < 1e-9 and of_day <= MOST_OF_DAY else (1,)
+    return (7,) if days == 1 else (max(1, of_year) if days >= 7 else 1,)
+
+
+def _of_frequency(data: dict[str, Any]) -> tuple[int, ...]:
+    return usual_seasons(data["frequency"])
+
+
 class ForecastConfig(BaseModel):
     """One fleet: its series, its calendar, its objective; explained field by field in docs/forecasting.md."""
 
@@ -80,7 +98,8 @@ class ForecastConfig(BaseModel):
     frequency: Name = Field(description="pandas offset alias, such as D, h or W-THU")
     horizon: int = Field(ge=1, le=1000, description="steps after the origin")
     season_lengths: Numbers = Field(
-        default=(7,), description="steps; the first one has the profile, all are features of regressions"
+        default_factory=_of_frequency,
+        description="steps; the first one has the profile, all are features of regressions",
     )
     holidays: Name | None = Field(
         default=None, description="whose public holidays matter: US, or US-CA for a part of it"
@@ -252,7 +271,10 @@ def parse_config(values: object, origin: str) -> ForecastConfig:
     try:
         return ForecastConfig.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(origin, dict(e)) for e in error.errors())) from error
+        told = [
+            dict(one) for one in error.errors() if one["type"] != "default_factory_not_called"
+        ]  # for want of another key
+        raise ConfigError("\n".join(_explain(origin, one) for one in told)) from error
 
 
 def _explain(origin: str, error: dict[str, Any]) -> str:

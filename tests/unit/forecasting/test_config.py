@@ -123,6 +123,35 @@ def test_a_step_that_is_not_over_is_no_observation(frequency: str, day: str, las
 
 
 @pytest.mark.parametrize(
+    ("frequency", "seasons"),
+    [
+        ("D", (7,)),
+        ("h", (24, 168)),
+        ("15min", (96, 672)),
+        ("5h", (1,)),
+        ("s", (1,)),
+        ("B", (5,)),
+        ("W-MON", (52,)),
+        ("2W-SUN", (26,)),
+        ("MS", (12,)),
+        ("QE", (4,)),
+        ("YS", (1,)),
+    ],
+)
+def test_seasons_are_those_of_the_frequency_unless_they_are_named(frequency: str, seasons: tuple[int, ...]) -> None:
+    assert parse_config(LEAST | {"frequency": frequency}, "f").season_lengths == seasons
+    assert parse_config(LEAST | {"frequency": frequency, "season_lengths": [9]}, "f").season_lengths == (9,)
+
+
+def test_a_wrong_frequency_is_one_fault() -> None:
+    with pytest.raises(ConfigError) as error:
+        parse_config(LEAST | {"frequency": "xx"}, "f")
+    assert str(error.value).splitlines() == [
+        "f: frequency: 'xx' is not a pandas offset alias: write D, h, W-THU, MS or the like"
+    ]
+
+
+@pytest.mark.parametrize(
     ("frequency", "horizon", "first"),
     [
         ("D", 3, "2025-09-04"),
