@@ -289,3 +289,7 @@ def main() -> None:
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(int(end.code or 0))
+
+
+if __name__ == "__main__":
+    main()

@@ -77,12 +77,6 @@ def phases(times: pd.DatetimeIndex, frequency: str) -> np.ndarray:
     return np.where([offset.is_on_offset(time) for time in times], clock, "")
 
 
-def days_per_step(frequency: str) -> float:
-    """Mean length of a step in days."""
-    steps = pd.date_range("2020-01-06", periods=25, freq=frequency)
-    return float((steps[-1] - steps[0]) / pd.Timedelta(days=1)) / 24
-
-
 def wall_times(column: pd.Series, frequency: str) -> pd.Series:
     """Times as naive: UTC below a day, else the local wall time, so that days keep their date where clocks change."""
     if column.dt.tz is not None:

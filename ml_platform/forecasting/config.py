@@ -34,6 +34,7 @@ RESULT_COLUMNS = (
     "interval_origins",
     "sum_by",
 )
+ENOUGH, ENOUGH_WEEKS = 10, 2  # steps with a value, of a week or more, from which on a series is judged by default
 MOST_OF_DAY = 288  # steps of a day up to which it is a season by default: five minutes
 SHORTEST = 1_000_000_000  # nanoseconds of a step
 FLOORS = ("zero", "seasonal_naive", "mean_28", "mean_56", "mean_182")
@@ -74,8 +75,7 @@ def usual_seasons(frequency: str) -> tuple[int, ...]:
     """Seasons in steps of most series of a frequency: a day and a week, a week, or a year; 1, none, where no whole number of steps makes one, or very many."""
     if isinstance(to_offset(frequency), BusinessDay):
         return (5,)
-    times = pd.date_range("2020-01-06", periods=25, freq=frequency)
-    days = float((times[-1] - times[0]) / pd.Timedelta(days=1)) / 24
+    days = days_per_step(frequency)
     of_day, of_year = round(1.0 / days), round(365.25 / days)
     if days < 1:
         return (of_day, 7 * of_day) if abs(of_day * days - 1.0) < 1e-9 and of_day <= MOST_OF_DAY else (1,)
@@ -84,6 +84,10 @@ def usual_seasons(frequency: str) -> tuple[int, ...]:
 
 def _of_frequency(data: dict[str, Any]) -> tuple[int, ...]:
     return usual_seasons(data["frequency"])
+
+
+def _enough(data: dict[str, Any]) -> int:
+    return ENOUGH if days_per_step(data["frequency"]) < 7 else ENOUGH_WEEKS
 
 
 class ForecastConfig(BaseModel):
@@ -105,7 +109,9 @@ class ForecastConfig(BaseModel):
         default=None, description="whose public holidays matter: US, or US-CA for a part of it"
     )
     missing: Literal["zero", "gap"] = Field(default="zero", description="a date without a row: zero, or not observed")
-    min_active_days: int = Field(default=10, ge=1, description="fewer: not judged, forecast by segment fallback")
+    min_active_days: int = Field(
+        default_factory=_enough, ge=1, description="fewer: not judged, forecast by segment fallback"
+    )
     weight: Name | None = Field(default=None, description="column that weighs series in fleet metrics")
     known_future: Names = Field(default=(), description="covariates whose future values are known")
     static: Names = Field(
@@ -257,6 +263,12 @@ def _adapters(families: Families) -> tuple[Adapter, ...]:
     return tuple(one for one in families if isinstance(one, Adapter))
 
 
+def days_per_step(frequency: str) -> float:
+    """Mean length of a step in days."""
+    steps = pd.date_range("2020-01-06", periods=25, freq=frequency)
+    return float((steps[-1] - steps[0]) / pd.Timedelta(days=1)) / 24
+
+
 def step_is_subdaily(frequency: str) -> bool:
     """Whether one step of a pandas offset alias is shorter than a day."""
     offset = to_offset(frequency)
@@ -285,7 +297,9 @@ def _explain(origin: str, error: dict[str, Any]) -> str:
     elif error["type"] == "missing":
         text = "this key is required"
     elif error["type"] == "too_short":
-        text = "name at least one"
+        text = "name at least one" + (
+            ", of a single series a column that says the same in all rows" if key == "series" else ""
+        )
     elif key.startswith("families.") and isinstance(error["input"], str):
         key, text = "families", f"'{error['input']}' is neither `default` nor a list: write [{error['input']}]"
     return f"{origin}: {key}: {text}"

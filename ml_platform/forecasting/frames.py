@@ -10,10 +10,11 @@ from typing import TypeAlias
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from pandas.tseries.frequencies import to_offset
 
 from ml_platform.forecasting.arrays import Bools, Shard, numbered, scatter
 from ml_platform.forecasting.calendar import Floats, Ints, step_times, wall_times
-from ml_platform.forecasting.config import ForecastConfig
+from ml_platform.forecasting.config import ForecastConfig, days_per_step
 from ml_platform.forecasting.errors import InputError
 from ml_platform.forecasting.layout import Cells, lay_out, series_attributes, series_segments
 from ml_platform.forecasting.screening import (
@@ -197,9 +198,20 @@ def _steps(at: Ints, times: pd.DatetimeIndex, grid: pd.DatetimeIndex, config: Fo
     steps: Ints = grid.get_indexer(times).astype(np.int64)[at]
     if steps.min() < 0:
         raise InputError(
-            f"history: {times[at[steps.argmin()]]} is no step of frequency {config.frequency} counted from {grid[0]}: round '{config.time}'"
+            f"history: {times[at[steps.argmin()]]} is no step of frequency {config.frequency} counted from {grid[0]}: {_fitting(times, config)}"
         )
     return steps
+
+
+def _fitting(times: pd.DatetimeIndex, config: ForecastConfig) -> str:
+    """What to write where times lie on no step: the frequency of which all are steps, if there is one of about that length."""
+    usual = [f"W-{times[0]:%a}".upper(), "MS", "ME", "QS", "QE", "YS", "YE"]
+    alike = [one for one in usual if 0.8 < days_per_step(one) / days_per_step(config.frequency) < 1.2]
+    for frequency in alike:
+        offset = to_offset(frequency)
+        if all(offset.is_on_offset(one) for one in times):
+            return f"all lie on steps of {frequency}, write that as the frequency"
+    return f"round '{config.time}'"
 
 
 def _later(

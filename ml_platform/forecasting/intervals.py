@@ -53,7 +53,7 @@ class Spreads:
 
     def law(self, told: "Residuals", largest: Floats, own: slice = slice(None)) -> Law:
         """How the series of some residuals, the rows `own` of all, spread around later means; largest (N,): value that each held."""
-        classes = level_class(mean_level(told.mean), self.edges[told.segment])
+        classes = level_class(told.mean.mean(axis=(1, 2)), self.edges[told.segment])
         counts = sparse.Counts(told.grain, self.spread[own], self.levels[told.segment, classes])
         steps = self.steps[told.segment]
         return Law(self.series[own], told.scale, self.least[own], steps, largest, self.point[own], counts)
@@ -77,9 +77,10 @@ class Residuals:
         return ~np.isnan(self.actual)
 
 
-def mean_level(mean: Floats) -> Floats:
-    """Mean of each series' blend (N, J, H) over all origins and steps, (N,); 0 where there are none."""
-    return np.asarray(mean.mean(axis=(1, 2))) if mean.size else np.zeros(len(mean))
+def mean_level(mean: Floats, actual: Floats) -> Floats:
+    """Mean of each series' blend (N, J, H) over the origins after which something was observed, (N,); 0 where there are none."""
+    begun = (~np.isnan(actual)).any(axis=2)
+    return np.asarray((mean.sum(axis=2) * begun).sum(axis=1) / np.maximum(begun.sum(axis=1), 1) / max(mean.shape[2], 1))
 
 
 def level_class(level: Floats, edges: Floats) -> Ints:
@@ -95,7 +96,7 @@ def measure(told: Residuals, setup: Setup) -> Spreads:
     mean = told.mean * factor[segment][:, None, None]
     least = least_amount(_flat(told.actual), kind)
     units = unit(mean, told.scale, kind, least)
-    level = mean_level(mean)
+    level = mean_level(mean, told.actual)
     if kind == "counts":
         told = replace(told, actual=np.where(mean < IDLE * level[:, None, None], np.nan, told.actual))
     residual = np.where(told.grain[:, None, None] > 0, np.nan, (told.actual - mean) / units)

@@ -19,8 +19,8 @@ from ml_platform.forecasting.arrays import (
     opened,
     trailing_sums,
 )
-from ml_platform.forecasting.calendar import Floats, Ints, Times, days_per_step, first_position
-from ml_platform.forecasting.config import ForecastConfig
+from ml_platform.forecasting.calendar import Floats, Ints, Times, first_position
+from ml_platform.forecasting.config import ForecastConfig, days_per_step
 
 WEIGHT_DAYS = 28
 MISSING_ATTRIBUTE = "none"

@@ -158,7 +158,9 @@ def _rows(parts: Sequence[Part], selection: Selection, spreads: Spreads, bounds:
         spread[judged] = spreads.spread[start:end]
         origins[judged] = part.backtest.begun[:, measured].sum(axis=1)
         weights[~fitted] = selection.segment[part.segment[~fitted]]
-        family = np.asarray(setup.config.family_names, dtype=object)[weights.argmax(axis=1)]
+        family = np.asarray(setup.config.family_names, dtype=object)[
+            np.round(weights, 9).argmax(axis=1)
+        ]  # the first of equals
         failed = rows_of(judged, len(part.segment), part.backtest.failed)
         recipe = Recipe(weights, constants, quantiles, point, spread, origins, failed)
         parameters = parameter_rows(recipe, fitted, setup.config.family_names)

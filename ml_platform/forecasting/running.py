@@ -15,7 +15,6 @@ SMOOTHING = {"ses_01": 0.01, "ses_05": 0.05, "ses_20": 0.2}
 SPARSE = ("tsb", "croston", "sba")
 OCCURRENCE, SIZE = 0.02, 0.05  # smoothing of TSB: how often, and how much at a time
 DEMAND = 0.1  # Croston's smoothing of sizes and of the steps between them
-BEFORE_FIRST = 10.0  # a series starts with a value by definition: so many empty steps before it take that bias away
 RATES = np.array([*SMOOTHING.values(), OCCURRENCE])[:, None]
 MEANS = len(RATES)
 
@@ -63,12 +62,15 @@ class Running:
         self._since[occurs] = 0.0
         self.steps += 1
 
-    def smoothed(self, gap: bool, room: Ints) -> Floats:
-        """Exponential means and how often (4, S); NaN where nothing was seen. `gap`: a step without a value is not an empty one; else room (S,), see Shard."""
+    def smoothed(self, gap: bool, room: Ints, lead: float) -> Floats:
+        """Exponential means and how often (4, S); NaN where nothing was seen. `gap`: a step without a value is not an empty one; else room (S,), see Shard.
+
+        lead: so many empty steps before the first value count, at most.
+        """
         weight = self._weight
         if not gap:
             full = 1.0 - (1.0 - weight) * (1.0 - RATES) ** room
-            weight = np.minimum(weight + BEFORE_FIRST * RATES, np.maximum(full, 1e-12))
+            weight = np.minimum(weight + lead * RATES, np.maximum(full, 1e-12))
         return np.divide(self._value, weight, out=np.full_like(weight, np.nan), where=weight > 0)
 
     def demand(self, often: Floats) -> list[Floats]:

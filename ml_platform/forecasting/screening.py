@@ -3,7 +3,6 @@
 Belongs here: what is wrong with a row, and whose it is. Does not belong here: laying out what is sound (frames), models.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from ml_platform.forecasting.arrays import Bools
-from ml_platform.forecasting.calendar import Floats, Ints, days_per_step, phases, wall_times
-from ml_platform.forecasting.config import ForecastConfig
+from ml_platform.forecasting.calendar import Floats, Ints, phases, wall_times
+from ml_platform.forecasting.config import ForecastConfig, days_per_step
 from ml_platform.forecasting.errors import InputError
 from ml_platform.forecasting.times import Stamps, coded, lenient_times
 
@@ -160,7 +159,9 @@ class Sizes:
 
     def towers(self) -> Bools:
         """Which largest value may be so large that it is none of its series', (S,); what the second largest is tells for sure."""
-        return np.asarray((self.count > COMPANY) & (self.total - self.largest <= self.count * self.largest / TOWERING))
+        return np.asarray(
+            (self.count > COMPANY + 1) & (self.total - self.largest <= self.count * self.largest / TOWERING)
+        )
 
 
 def refuse_towers(rows: Rows, values: Floats, column: str) -> Sizes:
@@ -272,16 +273,14 @@ def _sorted(column: pd.Series, name: str) -> tuple[Ints, pd.Index]:
 
 def factorize(frame: pd.DataFrame, columns: tuple[str, ...]) -> tuple[pd.DataFrame, Ints]:
     """Distinct keys in sorted order (types as given, missing ones last) and the row of each key per row of the frame."""
-    code, parts = np.zeros(len(frame), dtype=np.int64), []
+    rows, steps = np.zeros(len(frame), dtype=np.int64), list[tuple[Ints, pd.Index]]()
     for column in columns:
         codes, values = _sorted(frame[column], column)
-        code *= len(values)
-        code += codes
-        parts.append(values)
-    left, rows = _ranked(code, math.prod(len(values) for values in parts))
-    keys: dict[str, pd.Series] = {}
-    for column, values in zip(reversed(columns), reversed(parts), strict=True):
-        left, own = np.divmod(left, max(len(values), 1))
+        found, rows = _ranked(rows * len(values) + codes, (len(steps[-1][0]) if steps else 1) * len(values))
+        steps.append((found, values))
+    keys, left = dict[str, pd.Series](), np.arange(len(steps[-1][0]))
+    for column, (found, values) in zip(reversed(columns), reversed(steps), strict=True):
+        left, own = np.divmod(found[left], max(len(values), 1))
         keys[column] = pd.Series(values.take(own), dtype=values.dtype)
     return pd.DataFrame(keys, columns=list(columns)), rows
 

@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from ml_platform.forecasting import lags, ridge
 from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.backtest import WALKS
-from ml_platform.forecasting.calendar import Floats
+from ml_platform.forecasting.calendar import Floats, Plan
 from ml_platform.forecasting.fleet import Fleet, of_cohort
 from ml_platform.forecasting.fleet_statistics import Statistics
 from ml_platform.forecasting.grams import DECAY, Grams, symmetric, upper_triangle
@@ -57,8 +58,25 @@ def to_table(statistics: Statistics) -> pa.Table:
     return whole.take(pa.array(order)).replace_schema_metadata({CLOCK: json.dumps(clock)})
 
 
+def _widths(plan: Plan, shard: Shard) -> dict[str, int]:
+    """Numbers per series of the lists whose length follows from the features of regressions."""
+    features, lagged = ridge.width(plan, shard), lags.feature_width(plan, shard)
+    return {
+        "moments": (features + 2) * (features + 3) // 2,
+        "moving": 2 * (features + 2),
+        ridge.NAME: features,
+        "gram": (lagged + 1) * (lagged + 2) // 2,
+        lags.NAME: lagged,
+    }
+
+
+def _widest(setup: Setup, shard: Shard) -> dict[str, int]:
+    """The same where all seasons are described: cohorts that are known less far back have shorter lists, and all lie in one column."""
+    return _widths(replace(setup.plan, longest=max(setup.config.season_lengths)), shard)
+
+
 def _part_table(part: CohortStatistics) -> pa.Table:
-    shard, size = part.standing.shard, len(part)
+    shard, size, widest = part.standing.shard, len(part), _widest(part.known.setup, part.standing.shard)
     columns = {
         "series_id": pa.array(shard.series_id, pa.string()),
         "segment": pa.array(np.asarray(shard.segments, dtype=object)[shard.segment], pa.string()),
@@ -68,6 +86,7 @@ def _part_table(part: CohortStatistics) -> pa.Table:
     for name, values in _arrays(part).items():
         flat = np.ascontiguousarray(values, dtype=np.float64).reshape(size, -1)
         if flat.shape[1]:
+            flat = np.pad(flat, ((0, 0), (0, widest.get(name, flat.shape[1]) - flat.shape[1])))
             columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(flat.ravel()), flat.shape[1])
     return pa.table(columns)
 
@@ -116,11 +135,12 @@ def _part(table: pa.Table, cohort: int, clock: dict[str, Any], fleet: Fleet) -> 
     shard = _shard(table, values, clock, fleet)
     known = Known(own, shard, fleet_places(fleet, shard)[0], tuple(clock["families"][str(cohort)]))
     setup, constants = known.setup, known.constants()
+    here, widest = _widths(setup.plan, shard), _widest(setup, shard)
     for name in REGRESSIONS:
-        if values[name].shape[1] != constants.get(name, np.zeros((size, 0))).shape[1]:
+        if values[name].shape[1] != (widest[name] if name in constants else 0):
             raise StatisticsError("the statistics belong to a fleet with other features: make them from the history")
-        if name in constants:
-            constants[name] = values[name]
+    values |= {name: values[name][:, :width] for name, width in here.items()}
+    constants |= {name: values[name] for name in REGRESSIONS if name in constants}
     history = History.of(shard, setup.config.missing, values["before"])
     standing = Standing(
         history,
@@ -134,7 +154,7 @@ def _part(table: pa.Table, cohort: int, clock: dict[str, Any], fleet: Fleet) -> 
     )
     width = values["ridge_lags"].shape[1]
     grams = Grams(
-        symmetric(values["gram"], width + 1),
+        symmetric(values["gram"][:, : (width + 1) * (width + 2) // 2], width + 1),
         values["gram_weight"][:, 0].copy(),
         values["gram_last"][:, 0].astype(np.int64),
         DECAY[setup.kind],

@@ -145,7 +145,7 @@ def _spreads(history: SumHistory, past: PastForecasts, places: Ints, setup: Setu
     grain = grains(total) if setup.kind == "counts" else np.zeros(len(total))
     told = Residuals(said, truth, scale, grain, np.zeros(len(total), dtype=np.int64))
     found, items = measure(told, setup), own_items(setup.config)
-    classes = level_class(mean_level(said), found.edges[told.segment])
+    classes = level_class(mean_level(said, truth), found.edges[told.segment])
     clumped = np.where(grain > 0, found.spread, found.group_spread[0][classes])  # others may be sparse one day
     own = np.concatenate([found.series, found.levels[0][classes], found.point[:, None], clumped[:, None]], axis=1)
     steps = np.concatenate([[KINDS.index(setup.kind)], found.steps[0]])

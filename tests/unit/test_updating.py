@@ -272,6 +272,21 @@ def test_a_segment_that_begins_earlier_is_made_anew_and_no_other(tmp_path: Path)
     assert_as_from_history(home, day(5))
 
 
+def test_segments_that_are_known_less_far_back_lie_in_one_table(tmp_path: Path) -> None:
+    """Their regressions describe fewer seasons: a year of thirty days is seen three times by some only."""
+    rows = rows_of()
+    odd = rows["series_id"].astype(int) % 2 == 1
+    late = rows[~odd | (rows["date"] >= pd.Timestamp(FIRST) + pd.Timedelta(days=40))]
+    families = ("mean_28", "ridge", "ridge_lags", "ets")
+    home = Home(tmp_path, late, CONFIG.model_copy(update={"season_lengths": (7, 30), "families": families})).train()
+    for number in (1, 2, 5):
+        home.update(number)
+        assert_as_from_history(home, day(number))
+    home.correct("004")
+    assert home.update(6).made_anew == 1
+    assert_as_from_history(home, day(6))
+
+
 @pytest.mark.parametrize("value", [1e13, 1e7])
 def test_values_beyond_all_measure_keep_a_series_out(home: Home, value: float) -> None:
     home.update(1)

@@ -467,6 +467,38 @@ def test_a_value_a_thousand_times_its_series_others_is_none(make, value: float) 
     assert forecast(large, static=make.kinds(history), config=make.config()).ledger["state"].eq("fitted").all()
 
 
+@pytest.mark.parametrize(("others", "state"), [(8, "fitted"), (9, "quarantined")])
+def test_a_few_values_say_nothing_of_a_large_one(make, others: int, state: str) -> None:
+    days = pd.date_range("2024-01-01", periods=40)
+    held = np.zeros((2, 40))
+    held[0], held[1, : others + 1] = 7.0, [*np.arange(1.0, others + 1), 1e6]
+    rows = [pd.DataFrame({"item": f"{row}", "day": days, "units": one}) for row, one in enumerate(held)]
+    found = forecast(
+        pd.concat(rows, ignore_index=True), config=make.config(series=["item"], segments=[], static=[])
+    ).ledger
+    assert found.set_index("item").loc["1", "state"] == state
+
+
+@pytest.mark.parametrize(("lie", "given"), [("W-THU", "W-MON"), ("ME", "MS"), ("MS", "ME"), ("YS", "YE")])
+def test_times_of_another_frequency_name_it(make, lie: str, given: str) -> None:
+    days = pd.date_range("2016-01-01", periods=30, freq=lie)
+    history = pd.DataFrame({"item": "a", "day": days, "units": np.arange(30.0)})
+    config = make.config(series=["item"], segments=[], static=[], frequency=given)
+    with pytest.raises(InputError, match=f"all lie on steps of {lie}, write that as the frequency"):
+        forecast(history, config=config)
+
+
+def test_many_key_columns_name_the_series_that_there_are(make) -> None:
+    """Six columns of two thousand values have more combinations than there are whole numbers of 64 bits."""
+    rng, columns = np.random.default_rng(3), [f"key {place}" for place in range(6)]
+    keys = pd.DataFrame({name: [f"{one:04d}" for one in rng.permutation(2_000)] for name in columns})
+    history = keys.merge(pd.DataFrame({"day": pd.date_range("2024-01-01", periods=12)}), how="cross")
+    history["units"] = rng.poisson(5, len(history))
+    config = make.config(series=columns, segments=[], static=[], families=["mean_28"])
+    found = prepare(history, None, None, None, config).keys
+    pd.testing.assert_frame_equal(found, keys.sort_values(columns, ignore_index=True))
+
+
 @pytest.mark.parametrize("table", ["history", "future"])
 def test_a_price_of_nobody_is_none(make, table: str) -> None:
     whole = make.counts(days=127).assign(price=lambda h: 3.0 + h["units"] % 2)

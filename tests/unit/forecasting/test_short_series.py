@@ -58,6 +58,20 @@ def test_they_cover_what_comes_and_wild_ones_are_wider(kind: str) -> None:
         assert np.corrcoef(np.log(width[longer]), np.log(wild[:SHORT][longer]))[0, 1] > 0.4
 
 
+def test_young_series_are_no_surer_than_old_ones() -> None:
+    """Origins at which a series had not begun say nothing of its level: those that began late would seem to vary more, the new ones less."""
+    rng = np.random.default_rng(2)
+    y = np.exp(rng.normal(4.0, 0.6, (90, 1)) + rng.normal(0, 0.2, (90, STEPS + HORIZON)))
+    lengths = np.array([STEPS, 100, 80, 60, 10])[np.arange(90) % 5]
+    table = forecasts(y, lengths)
+    low, high, mean = (table[name].to_numpy().reshape(90, HORIZON) for name in ("lo_80", "hi_80", "mean"))
+    held = ((low <= y[:, STEPS:]) & (y[:, STEPS:] <= high)).mean(axis=1)
+    width = ((high - low) / mean).mean(axis=1)
+    for length in set(lengths.tolist()):
+        assert 0.74 < held[lengths == length].mean() < 0.88
+    assert width[lengths == 10].mean() == pytest.approx(width[lengths == STEPS].mean(), rel=0.15)
+
+
 @pytest.mark.parametrize("shift", [0.0, -300.0])
 def test_a_wild_one_among_calm_ones(shift: float) -> None:
     """Twenty steps that jump by a hundred among series that hardly move; a third that shows one value gets what its segment has."""
