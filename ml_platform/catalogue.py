@@ -28,10 +28,9 @@ def catalogue_spec(inputs: PanelInputs) -> TableSpec:
     """Key and static columns come from the configuration, the rest is the same for every fleet."""
     types = {f.name: f.type for f in inputs.history_spec.schema}
     columns = {"series_id": pa.string(), **{name: types[name] for name in inputs.key}, "shard": pa.int32()}
-    columns |= {"first_date": pa.date32(), "last_date": pa.date32()}
-    columns |= {"active_days": pa.int64()}
-    columns |= {name: pa.string() for name in inputs.attributes} | {"state": pa.string(), "reason": pa.string()}
-    columns |= {"days_before_fold": pa.int64()}
+    columns |= {"first_date": pa.date32(), "last_date": pa.date32(), "active_days": pa.int64()}
+    columns |= {name: pa.string() for name in (*inputs.attributes, "state", "reason")}
+    columns |= {"days_before_fold": pa.int64()}  # last: lakes of before get it by a migration
     return TableSpec(
         SERIES_CATALOGUE,
         pa.schema(list(columns.items())),

@@ -205,11 +205,8 @@ def _still_listed(
     listed = ~everyone.left & _equal(series_attributes(frame, config), old.static)
     if config.missing != "zero":
         return np.asarray(listed)
-    days, begin, codes = (
-        pd.DatetimeIndex(whole["first_date"]),
-        old.steps - old.counts,
-        series_segments(whole, config)[0],
-    )
+    days, begin = pd.DatetimeIndex(whole["first_date"]), old.steps - old.counts
+    codes = series_segments(whole, config)[0]
     earliest = grid.searchsorted(days, side="right") - 1  # below a day a first date is as good as any of its steps
     latest = np.maximum(earliest, grid.searchsorted(days + pd.Timedelta(days=1)) - 1)
     few = frame["active_days"].to_numpy() < config.min_active_days  # begun with their segment, see lay_out

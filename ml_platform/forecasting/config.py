@@ -35,6 +35,7 @@ RESULT_COLUMNS = (
     "sum_by",
 )
 ENOUGH, ENOUGH_WEEKS = 10, 2  # steps with a value, of a week or more, from which on a series is judged by default
+NEEDS_ANOTHER = "default_factory_not_called"  # pydantic's word for a default that another key's value is wanted for
 MOST_OF_DAY = 288  # steps of a day up to which it is a season by default: five minutes
 SHORTEST = 1_000_000_000  # nanoseconds of a step
 FLOORS = ("zero", "seasonal_naive", "mean_28", "mean_56", "mean_182")
@@ -94,6 +95,13 @@ class ForecastConfig(BaseModel):
     """One fleet: its series, its calendar, its objective; explained field by field in docs/forecasting.md."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    def __init__(self, **values: Any) -> None:
+        """Raises ConfigError that lists every wrong key."""
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigError(_told(error, "configuration")) from error
 
     name: Name = "fleet"
     series: Names = Field(min_length=1, description="key columns")
@@ -281,12 +289,15 @@ def parse_config(values: object, origin: str) -> ForecastConfig:
         kind = type(values).__name__
         raise ConfigError(f"{origin}: a configuration is a mapping of keys, not {kind}; see docs/forecasting.md")
     try:
-        return ForecastConfig.model_validate(values)
-    except ValidationError as error:
-        told = [
-            dict(one) for one in error.errors() if one["type"] != "default_factory_not_called"
-        ]  # for want of another key
-        raise ConfigError("\n".join(_explain(origin, one) for one in told)) from error
+        return ForecastConfig(**{str(key): value for key, value in values.items()})
+    except ConfigError as error:
+        if isinstance(error.__cause__, ValidationError):
+            raise ConfigError(_told(error.__cause__, origin)) from error
+        raise
+
+
+def _told(error: ValidationError, origin: str) -> str:
+    return "\n".join(_explain(origin, dict(one)) for one in error.errors() if one["type"] != NEEDS_ANOTHER)
 
 
 def _explain(origin: str, error: dict[str, Any]) -> str:

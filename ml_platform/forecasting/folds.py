@@ -39,8 +39,7 @@ class Fold:
 
     def row(self, name: str, forecast: Floats) -> dict[str, object]:
         """The figures of a forecast (N, H), on the cells that it has; skill is against the best floor on the same cells."""
-        said = forecast.ravel()
-        cells = replace(self.cells, actual=np.where(np.isfinite(said), self.cells.actual, np.nan))
+        said, cells = forecast.ravel(), self._with(forecast)
         floors = [metrics.weighted_rmsse(cells, self.floors[..., f].ravel())[0] for f in range(len(FLOORS))]
         error, best = float(metrics.weighted_rmsse(cells, said)[0][0]), float(np.min(floors))
         figures = {"family": name, "weighted_rmsse": error, "skill": 1.0 - error / best if best > 0 else float("nan")}
@@ -48,11 +47,15 @@ class Fold:
             figures[figure.__name__] = float(figure(cells, said)[0])
         return figures | {"rows": int(cells.seen.sum())}
 
+    def _with(self, said: Floats) -> Cells:
+        """The cells of which a forecast or a bound (N, H) says something."""
+        return replace(self.cells, actual=np.where(np.isfinite(said.ravel()), self.cells.actual, np.nan))
+
     def interval_figures(self, config: ForecastConfig) -> dict[str, float]:
         """Pinball loss over all interval quantiles, and coverage of each interval."""
         places = dict(zip(config.interval_columns, np.moveaxis(self.bounds, 2, 0), strict=True))
         losses = [
-            metrics.pinball(self.cells, bound.ravel(), probability)[0]
+            metrics.pinball(self._with(bound), bound.ravel(), probability)[0]
             for bound, probability in zip(places.values(), quantile_levels(config), strict=False)
         ]
         covered = {

@@ -128,9 +128,8 @@ class Known:
         texts = fleet.rows["parameters"].take(pa.array(at, mask=at < 0)).to_pylist()
         self.own = [json.loads(text) if text else {} for text in texts]
         self.reader = PoolReader(fleet, shard.segments)
-        kind, *self._plans = (
-            self.reader.array("meta", META[:5], np.arange(1)).ravel().astype(int).tolist()
-        )  # one for all
+        meta = self.reader.array("meta", META[:5], np.arange(1)).ravel().astype(int)  # one for all
+        kind, *self._planned = meta.tolist()
         weights = self._weights(fleet.config.family_names)
         everyone = np.asarray(fleet.config.family_names, dtype=object)
         used = np.isin(everyone, families) if families else weights.any(axis=0) | (len(weights) == 0)
@@ -154,7 +153,7 @@ class Known:
 
     def _plan(self, steps: int) -> Plan:
         """Folds as after so many steps, counted in the steps that are held; what teaches, and how many origins measure, is as in training."""
-        plan, (longest, begin, settled, origins) = plan_folds(self.fleet.config, steps, False), self._plans
+        plan, (longest, begin, settled, origins) = plan_folds(self.fleet.config, steps, False), self._planned
         return replace(
             plan,
             steps=self.shard.steps,

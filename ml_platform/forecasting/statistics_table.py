@@ -86,7 +86,8 @@ def _part_table(part: CohortStatistics) -> pa.Table:
     for name, values in _arrays(part).items():
         flat = np.ascontiguousarray(values, dtype=np.float64).reshape(size, -1)
         if flat.shape[1]:
-            flat = np.pad(flat, ((0, 0), (0, widest.get(name, flat.shape[1]) - flat.shape[1])))
+            if flat.shape[1] < widest.get(name, 0):
+                flat = np.pad(flat, ((0, 0), (0, widest[name] - flat.shape[1])))
             columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(flat.ravel()), flat.shape[1])
     return pa.table(columns)
 

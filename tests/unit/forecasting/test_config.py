@@ -143,6 +143,13 @@ def test_seasons_are_those_of_the_frequency_unless_they_are_named(frequency: str
     assert parse_config(LEAST | {"frequency": frequency, "season_lengths": [9]}, "f").season_lengths == (9,)
 
 
+def test_a_configuration_that_is_made_in_python_is_refused_alike() -> None:
+    with pytest.raises(ConfigError, match="configuration: horizont: unknown key; known keys are name, series"):
+        ForecastConfig(**LEAST | {"horizont": 3})
+    made = ForecastConfig(**LEAST)
+    assert made == parse_config(LEAST, "f") == ForecastConfig.model_validate(LEAST)
+
+
 def test_a_wrong_frequency_is_one_fault() -> None:
     with pytest.raises(ConfigError) as error:
         parse_config(LEAST | {"frequency": "xx"}, "f")

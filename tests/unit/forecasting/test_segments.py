@@ -89,6 +89,7 @@ def test_segments_that_are_known_less_far_back_have_fewer_folds(reconcile: str) 
     result = forecast(pd.concat([town(), *young], ignore_index=True), config=config)
     blend = result.metrics[result.metrics["family"] == "blend"].set_index("fold")
     assert blend["rows"].tolist() == [70, 70, 98, 98], "ten series, and four that are known for two folds"
+    assert blend[["pinball", "coverage_80"]].notna().all(axis=None)
     assert result.calibration["rows"].sum() > 0
     sums = result.sums.groupby("sum_by")["mean"].sum()
     assert sums.to_numpy() == pytest.approx([result.forecasts["mean"].sum()] * 2)
