@@ -15,17 +15,8 @@ from ml_platform.forecasting.config import ForecastConfig, load_config
 FORECAST = "forecast.yaml"
 DATE = "date"  # the business day that every silver row has
 ADDED = (
-    "series_id",
-    "shard",
-    "first_date",
-    "last_date",
-    "active_days",
-    "days_before_fold",
-    "state",
-    "reason",
-    "segment",
-    "series",
-)
+    "series_id", "shard", "first_date", "last_date", "active_days", "days_before_fold", "state", "reason", "segment", "series",
+)  # fmt: skip
 """Columns that the series catalogue and its views put beside key columns and attributes."""
 
 SUM_COLUMNS = (

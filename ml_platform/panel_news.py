@@ -205,13 +205,12 @@ def _still_listed(
     listed = ~everyone.left & _equal(series_attributes(frame, config), old.static)
     if config.missing != "zero":
         return np.asarray(listed)
-    days, begin = pd.DatetimeIndex(whole["first_date"]), old.steps - old.counts
-    codes = series_segments(whole, config)[0]
+    days, begin, codes = pd.DatetimeIndex(whole["first_date"]), old.steps - old.counts, everyone.codes
     earliest = grid.searchsorted(days, side="right") - 1  # below a day a first date is as good as any of its steps
     latest = np.maximum(earliest, grid.searchsorted(days + pd.Timedelta(days=1)) - 1)
     few = frame["active_days"].to_numpy() < config.min_active_days  # begun with their segment, see lay_out
     own = np.where(few, old.room == 0, (earliest[place] <= begin) & (begin <= latest[place]))
-    first, last = (opened(each, codes, codes.max() + 1, len(grid))[codes[place]] for each in (earliest, latest))
+    first, last = (opened(each, codes, len(everyone.names), len(grid))[codes[place]] for each in (earliest, latest))
     return np.asarray(listed & own & (first <= begin - old.room) & (begin - old.room <= last))
 
 

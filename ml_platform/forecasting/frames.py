@@ -23,6 +23,7 @@ from ml_platform.forecasting.screening import (
     TOWERING,
     Faults,
     Rows,
+    counted,
     factorize,
     refuse_early,
     refuse_strays,
@@ -96,7 +97,7 @@ def prepare(
         raise InputError(_nothing_left(faults, end, config))
     own, place, kept = rows.of(sound), np.where(sound, np.cumsum(sound) - 1, -1), keys[sound].reset_index(drop=True)
     mine, at, times = place[codes[own]], rows.stamps.places[own], rows.stamps.times
-    require_steps(times[np.bincount(at).nonzero()[0]], config)
+    require_steps(times[counted(at)[0]], config)
     if end is None:
         require_company(Stamps(at, times), mine, kept, config)
         end = times[at.max()]

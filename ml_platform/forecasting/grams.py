@@ -110,6 +110,11 @@ def upper_triangle(matrices: Floats) -> Floats:
     return np.asarray(matrices[:, *np.triu_indices(matrices.shape[1])])
 
 
+def triangle(width: int) -> int:
+    """How many values upper_triangle gives of matrices of a width."""
+    return width * (width + 1) // 2
+
+
 def symmetric(triangles: Floats, width: int) -> Floats:
     """Symmetric matrices (N, F, F) from what upper_triangle gave."""
     out, (row, column) = np.zeros((len(triangles), width, width)), np.triu_indices(width)

@@ -10,14 +10,12 @@ from functools import cached_property
 import numpy as np
 
 from ml_platform.forecasting.arrays import Bools, Shard
-from ml_platform.forecasting.calendar import Floats, Ints, Times, window
+from ml_platform.forecasting.calendar import Floats, Ints, window
 from ml_platform.forecasting.running import SMOOTHING, SPARSE, Running
 
 MEANS = {"mean_28": 28, "mean_56": 56, "mean_182": 182}
 LEVELS = (*MEANS, *SMOOTHING, *SPARSE)
-BEFORE_FIRST = (
-    10.0  # days: a series starts with a value by definition, so many empty ones before it take that bias away
-)
+BEFORE_FIRST = 10.0  # days: a series starts with a value by definition, so many empty ones before take that bias away
 LEAST = 0.02  # smallest value in logs, as a share of the series' mean
 SURE = 7.0  # values that a place of the season would have held by now, were it like the others: none of them by chance is e^-7
 
@@ -62,6 +60,12 @@ class History:
         return self.before + np.stack(self.between(0, end), axis=1)
 
     @cached_property
+    def lead(self) -> float:
+        """Empty steps before the first value of a series that count, where a step without a row is empty: BEFORE_FIRST, fewer where steps are weeks or more."""
+        days = float(np.median(np.diff(self.shard.times)) / np.timedelta64(1, "D"))
+        return BEFORE_FIRST if days < 7 else float(round(BEFORE_FIRST / days))
+
+    @cached_property
     def sums(self) -> Floats:
         """Sum of all observed steps before each one and the end, (S, T + 1)."""
         return _running(self.y, self.before[:, 0])
@@ -91,20 +95,12 @@ def _running(values: Floats | Bools, before: Floats) -> Floats:
     return np.cumsum(out, axis=1, out=out)
 
 
-def empty_before(times: Times) -> float:
-    """Empty steps before the first value of a series that count, where a step without a row is empty: BEFORE_FIRST, fewer where steps are weeks or more."""
-    days = float(np.median(np.diff(times)) / np.timedelta64(1, "D"))
-    return BEFORE_FIRST if days < 7 else float(round(BEFORE_FIRST / days))
-
-
 def trailing_mean(history: History, origin: int, width: int) -> Floats:
     """Mean of the last `width` steps before the origin, (S,); 0 or the mean of all steps where none is observed."""
     start = max(0, origin - width)
     total, count = history.between(start, origin)
     if not history.gap:
-        return np.asarray(
-            total / np.clip(count + np.minimum(empty_before(history.shard.times), history.shard.room), 1.0, width)
-        )
+        return np.asarray(total / np.clip(count + np.minimum(history.lead, history.shard.room), 1.0, width))
     everything, steps = history.sums[:, origin], history.counts[:, origin]
     overall = np.divide(everything, steps, out=np.full(len(steps), np.nan), where=steps > 0)
     return np.asarray(np.divide(total, count, out=overall, where=count > 0))
@@ -112,7 +108,7 @@ def trailing_mean(history: History, origin: int, width: int) -> Floats:
 
 def levels_at(history: History, running: Running, origin: int, season: int) -> Floats:
     """Every level at one origin, (S, L) in the order of LEVELS; `running` has taken in all steps before it."""
-    smooth = running.smoothed(history.gap, history.shard.room, empty_before(history.shard.times))
+    smooth = running.smoothed(history.gap, history.shard.room, history.lead)
     means = [trailing_mean(history, origin, window(width, season)) for width in MEANS.values()]
     return np.stack([*means, *smooth[:-1], *running.demand(smooth[-1])], axis=1)
 

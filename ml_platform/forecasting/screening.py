@@ -112,9 +112,14 @@ def _different(cells: Ints, size: int) -> int:
     """How many of the numbers from 0 to `size` there are; marks are faster than an order, where there is room for them."""
     if size > ROOM * len(cells):
         return len(np.unique(cells[cells >= 0]))
+    return int(_marks(cells, size).sum())
+
+
+def _marks(numbers: Ints, size: int) -> Bools:
+    """Which of the numbers from 0 to `size` there are; -1 is none."""
     taken = np.zeros(size + 1, dtype=bool)
-    taken[cells] = True
-    return int(taken[:-1].sum())
+    taken[numbers] = True
+    return taken[:-1]
 
 
 def as_numbers(column: pd.Series) -> tuple[Floats, Bools]:
@@ -192,10 +197,15 @@ def refuse_strays(rows: Rows, stamps: Stamps, config: ForecastConfig) -> None:
         rows.refuse(kind[stamps.places] != counts.argmax(), "off_calendar", config.time)
 
 
+def counted(places: Ints) -> tuple[Ints, Ints]:
+    """The different places (R,) in order, and how often each is there: faster than a search, as there are few of them."""
+    counts = np.bincount(places)
+    return np.flatnonzero(counts), counts[counts > 0]
+
+
 def refuse_early(rows: Rows, stamps: Stamps, config: ForecastConfig) -> None:
     """Hardly any rows so long before all others that the calendar of everyone would more than double: a mistyped year, 1900 for no date."""
-    counts = np.bincount(stamps.places if rows.seen.all() else stamps.places[rows.seen])
-    used, counts = np.flatnonzero(counts), counts[counts > 0]
+    used, counts = counted(stamps.places if rows.seen.all() else stamps.places[rows.seen])
     if len(used) < 3:
         return
     times = stamps.times[used]
@@ -222,8 +232,7 @@ def require_company(stamps: Stamps, codes: Ints, keys: pd.DataFrame, config: For
     np.maximum.at(newest, codes, stamps.places)
     order = np.argsort(newest, kind="stable")
     last = pd.Series(stamps.times[newest[order]], index=order)
-    counts = np.bincount(stamps.places)
-    used, counts = np.flatnonzero(counts), counts[counts > 0]
+    used, counts = counted(stamps.places)
     before = np.cumsum(counts)[:-1]
     jumps = _steps_between(stamps.times[used], config) > config.season
     odd = np.flatnonzero(jumps & (len(codes) - before <= ALONE * len(codes)))
@@ -259,9 +268,8 @@ def require_steps(times: pd.DatetimeIndex, config: ForecastConfig) -> None:
 
 
 def _sorted(column: pd.Series, name: str) -> tuple[Ints, pd.Index]:
-    mixed = pd.api.types.infer_dtype(column, skipna=True).startswith(
-        "mixed"
-    )  # pandas sorts some of these once, and not again
+    # of mixed types pandas sorts some once, and not again
+    mixed = pd.api.types.infer_dtype(column, skipna=True).startswith("mixed")
     try:
         if not mixed:
             return pd.factorize(column, sort=True, use_na_sentinel=False)
@@ -289,6 +297,5 @@ def _ranked(numbers: Ints, size: int) -> tuple[Ints, Ints]:
     """The different ones of numbers from 0 to `size` in order, and which of them each is; see _different."""
     if size > ROOM * len(numbers):
         return np.unique(numbers, return_inverse=True)
-    taken = np.zeros(size, dtype=bool)
-    taken[numbers] = True
+    taken = _marks(numbers, size)
     return np.flatnonzero(taken), (np.cumsum(taken) - 1)[numbers]

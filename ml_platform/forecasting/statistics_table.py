@@ -18,7 +18,7 @@ from ml_platform.forecasting.backtest import WALKS
 from ml_platform.forecasting.calendar import Floats, Plan
 from ml_platform.forecasting.fleet import Fleet, of_cohort
 from ml_platform.forecasting.fleet_statistics import Statistics
-from ml_platform.forecasting.grams import DECAY, Grams, symmetric, upper_triangle
+from ml_platform.forecasting.grams import DECAY, Grams, symmetric, triangle, upper_triangle
 from ml_platform.forecasting.increment import REGRESSIONS, CohortStatistics, Lessons
 from ml_platform.forecasting.levels import History
 from ml_platform.forecasting.pools import Setup
@@ -62,10 +62,10 @@ def _widths(plan: Plan, shard: Shard) -> dict[str, int]:
     """Numbers per series of the lists whose length follows from the features of regressions."""
     features, lagged = ridge.width(plan, shard), lags.feature_width(plan, shard)
     return {
-        "moments": (features + 2) * (features + 3) // 2,
+        "moments": triangle(features + 2),
         "moving": 2 * (features + 2),
         ridge.NAME: features,
-        "gram": (lagged + 1) * (lagged + 2) // 2,
+        "gram": triangle(lagged + 1),
         lags.NAME: lagged,
     }
 
@@ -155,7 +155,7 @@ def _part(table: pa.Table, cohort: int, clock: dict[str, Any], fleet: Fleet) -> 
     )
     width = values["ridge_lags"].shape[1]
     grams = Grams(
-        symmetric(values["gram"][:, : (width + 1) * (width + 2) // 2], width + 1),
+        symmetric(values["gram"][:, : triangle(width + 1)], width + 1),
         values["gram_weight"][:, 0].copy(),
         values["gram_last"][:, 0].astype(np.int64),
         DECAY[setup.kind],

@@ -127,8 +127,7 @@ def own_fleet(fleet: Fleet, level: str) -> Fleet:
 
 def _padded(values: Floats, origins: int) -> Floats:
     """Values (N, E, H) at so many origins, NaN at those older than E."""
-    missing = np.full((len(values), origins - values.shape[1], values.shape[2]), np.nan)
-    return np.concatenate([missing, values], axis=1)
+    return np.pad(values, ((0, 0), (origins - values.shape[1], 0), (0, 0)), constant_values=np.nan)
 
 
 def _kind(trained: Sequence[Trained]) -> Kind:

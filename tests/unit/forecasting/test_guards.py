@@ -339,17 +339,23 @@ def test_raw_times_of_many_series_take_no_room() -> None:
     assert (ledger["reason"] == "off_calendar").sum() == size - 1
 
 
+def refused_alone(make, history: pd.DataFrame, odd: pd.DataFrame) -> dict[str, object]:
+    """The ledger's row of the one series that an odd history quarantines; all others are as without it, bit for bit."""
+    found = forecast(odd, static=make.kinds(history), config=make.config())
+    (refused,) = found.ledger[found.ledger["state"] == "quarantined"].to_dict("records")
+    without = history[history["item"] != refused["item"]]
+    alone = forecast(without, static=make.kinds(without), config=make.config())
+    pd.testing.assert_frame_equal(found.forecasts, alone.forecasts, check_exact=True)
+    return refused
+
+
 def test_one_date_of_long_ago_costs_its_series_and_stretches_no_calendar(make) -> None:
     history = make.counts()
     row = int(np.flatnonzero(history["item"] == "item 05")[0])
     odd = history.assign(day=history["day"].where(history.index != row, pd.Timestamp("1900-01-01")))
-    found = forecast(odd, static=make.kinds(history), config=make.config())
-    (refused,) = found.ledger[found.ledger["state"] == "quarantined"].to_dict("records")
+    refused = refused_alone(make, history, odd)
     assert (refused["item"], refused["reason"]) == ("item 05", "far_before")
     assert refused["detail"] == f"history row {row + 1}: day is 1900-01-01 00:00:00"
-    without = history[history["item"] != "item 05"]
-    alone = forecast(without, static=make.kinds(without), config=make.config())
-    pd.testing.assert_frame_equal(found.forecasts, alone.forecasts, check_exact=True)
 
 
 def test_a_long_history_of_one_series_is_no_mistake(make) -> None:
@@ -456,13 +462,9 @@ def test_a_value_a_thousand_times_its_series_others_is_none(make, value: float) 
     history = make.counts()
     row = int(np.flatnonzero(history["item"] == "item 04")[60])
     odd = history.assign(units=history["units"].where(history.index != row, value))
-    found = forecast(odd, static=make.kinds(history), config=make.config())
-    (refused,) = found.ledger[found.ledger["state"] == "quarantined"].to_dict("records")
+    refused = refused_alone(make, history, odd)
     assert (refused["item"], refused["reason"]) == ("item 04", "out_of_range")
     assert refused["detail"] == f"history row {row + 1}: units is {value:.0f}"
-    without = history[history["item"] != "item 04"]
-    alone = forecast(without, static=make.kinds(without), config=make.config())
-    pd.testing.assert_frame_equal(found.forecasts, alone.forecasts, check_exact=True)
     large = history.assign(units=history["units"].where(history.index != row, 5_000))
     assert forecast(large, static=make.kinds(history), config=make.config()).ledger["state"].eq("fitted").all()
 
