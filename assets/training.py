@@ -23,9 +23,10 @@ from assets.partitions import POLICY, complete_days_in
 from ml_platform import plots
 from ml_platform.catalogue import catalogue_as_of
 from ml_platform.forecasting import ForecastConfig
+from ml_platform.incumbents import find_incumbent
+from ml_platform.judging import Evaluation, judge_candidate
 from ml_platform.lake import Lake, schemas
 from ml_platform.lake.names import FLEET_EVALUATION, JUDGED_FOLD
-from ml_platform.promotion import Evaluation, judge_candidate
 from ml_platform.training import TrainingReport, train_fleet
 from ml_platform.training_tables import CANDIDATE_FLEET, judged_calibration
 from resources.compute import ComputeResource
@@ -42,6 +43,9 @@ FLEET_COLUMNS = {
     "fingerprint": "Hash of all that the training read, its configuration and code",
     "detail": "What the model said where it failed",
     "updated_from": "Release that took in the day without a training, missing for a fleet that was trained",
+    "choice": "champion where every series kept the champion's families and weights, else new",
+    "settings": "Hash of configuration and code that the fleet was made with",
+    "beside": "Recipe of the champion that the fleet was trained beside",
 }
 NOTHING_DUE = "no day of this run is complete in the ledger: nothing was made"
 
@@ -65,12 +69,13 @@ def fleet_asset(config: ForecastConfig, days: dg.DailyPartitionsDefinition) -> d
         lake: LakeResource,
         spark: SparkResource,
         compute: ComputeResource,
+        registry: RegistryResource,
     ) -> dg.MaterializeResult[Any]:
-        store, contracts = lake.vend(), configuration.contracts()
+        store, contracts, releases = lake.vend(), configuration.contracts(), registry.vend(config.name)
         inputs, report = spark.panel_inputs(store, contracts, config), None
         for as_of in complete_days_in(context, store, inputs.target):
-            jobs = compute.vend(context.log.info)
-            report = train_fleet(store, catalogue_as_of(inputs, as_of), config, as_of, jobs)
+            jobs, champion = compute.vend(context.log.info), find_incumbent(store, releases, config, as_of)
+            report = train_fleet(store, catalogue_as_of(inputs, as_of), config, as_of, jobs, champion)
             for series, why in report.failed.items():
                 context.log.warning(f"series {series} is quarantined, it failed by itself: {why}")
             context.log.info(f"fleet as of {as_of}: {dict(report.states)}{' (unchanged)' if report.unchanged else ''}")

@@ -142,7 +142,10 @@ def configuration(settings: Settings) -> Iterator[Check]:
             f"{FORECAST} fits the contracts", lambda: _target(*load_configuration(folder)), ContractError, remedy
         )
     yield _parsed(
-        "gate.yaml", lambda: f"bias at most {load_gate(folder / 'gate.yaml').maximum_bias:.0%}", GateError, remedy
+        "gate.yaml",
+        lambda: f"{sum(rule.blocks for _, rule in load_gate(folder / 'gate.yaml'))} rules that block",
+        GateError,
+        remedy,
     )
 
 

@@ -4,6 +4,7 @@ Belongs here: gold/candidate_fleet, gold/fleet_pools, gold/fold_metrics, gold/ju
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import date
 from itertools import pairwise
 
@@ -11,15 +12,17 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ml_platform.forecasting.calendar import Floats, Times
+from ml_platform.forecasting.calendar import Floats, Ints, Times
 from ml_platform.forecasting.calibration import calibration_table
 from ml_platform.forecasting.config import FAMILIES, FLOORS, ForecastConfig
 from ml_platform.forecasting.fleet import ROWS_SCHEMA, Fleet
 from ml_platform.forecasting.intervals import CLASSES
 from ml_platform.forecasting.pipeline import Part, Trained, residuals
 from ml_platform.forecasting.pools import Setup
+from ml_platform.forecasting.selection import KEPT
 from ml_platform.lake import TableSpec, names
 from ml_platform.panel import OUT_OF_RANGE
+from ml_platform.training_passes import Fitted
 
 CANDIDATE_FLEET = TableSpec(
     names.CANDIDATE_FLEET,
@@ -37,12 +40,16 @@ CANDIDATE_FLEET = TableSpec(
                     "fingerprint",
                     "detail",
                     "updated_from",
+                    "choice",
+                    "settings",
+                    "beside",
                 )
             ),
         ]
     ),
     description="One row per series and as-of day: family with the greatest weight, state, reason, parameters as JSON; detail: why a series failed. "
-    "updated_from: the release that took in the day without being trained again, missing for a fleet that was trained.",
+    "updated_from: the release that took in the day without being trained again, missing for a fleet that was trained. choice: champion where "
+    "every series kept the champion's, else new. settings: how the fleet was made; beside: the champion's recipe that it was trained beside.",
 )
 FLEET_POOLS = TableSpec(
     names.FLEET_POOLS,
@@ -75,7 +82,11 @@ FOLD_METRICS = TableSpec(
 FAILED = "failed"  # reason of a series that no job can train, whatever it is trained with
 
 
+NEW = "new"  # choice of a fleet in which some series do not keep the champion's
+
+
 ADAPTED = "adapted"
+CHAMPION = "champion"  # columns of its forecasts begin with it
 
 
 def judged_fold(config: ForecastConfig) -> TableSpec:
@@ -87,22 +98,42 @@ def judged_fold(config: ForecastConfig) -> TableSpec:
     bounds = [f"{side}_{level}" for level in config.intervals for side in ("lo", "hi")]
     plain = [*(f"family_{name}" for name in FAMILIES), *(f"floor_{name}" for name in FLOORS)]
     floats = ["actual", "mean", *bounds, "weight", "scale", *plain]
+    beside = ["point", *(f"{CHAMPION}_{name}" for name in ("mean", "point", *bounds))]
     fields = [("as_of", pa.date32()), ("series_id", pa.string()), ("step", pa.int32()), ("date", moment)]
     return TableSpec(
         names.JUDGED_FOLD,
-        pa.schema([*fields, *((name, pa.float64()) for name in floats), (ADAPTED, pa.map_(pa.string(), pa.float64()))]),
-        description="Forecasts of the newest fold, which chose nothing, with actuals, families and naive floors.",
+        pa.schema(
+            [
+                *fields,
+                *((name, pa.float64()) for name in floats),
+                (ADAPTED, pa.map_(pa.string(), pa.float64())),
+                *((name, pa.float64()) for name in beside),
+                *((name, pa.string()) for name in ("settings", "beside")),
+            ]
+        ),
+        description="Forecasts of the newest fold, which chose nothing, with actuals, families and naive floors; champion_*: those of the "
+        "champion's recipe, fitted at the same cut. settings: how the fleet was made; beside: the champion's recipe.",
     )
 
 
-def fleet_rows(
-    fleet: Fleet,
-    refused: Sequence[str],
-    failed: Mapping[str, str],
-    as_of: date,
-    fingerprint: str,
-    updated_from: str | None = None,
-) -> pa.Table:
+@dataclass(frozen=True)
+class Made:
+    """How a fleet came about: fingerprint of all it was made from; choice, settings and champion's recipe of a training, or the release an update began with."""
+
+    fingerprint: str
+    choice: str | None = None
+    settings: str | None = None
+    beside: str | None = None
+    updated_from: str | None = None
+
+
+def choice_of(fitted: Fitted) -> str:
+    """Whether all cohorts of a fleet kept the champion's choice."""
+    kept = all(own is champion for own, champion in zip(fitted.trained, fitted.beside, strict=True))
+    return KEPT if kept else NEW
+
+
+def fleet_rows(fleet: Fleet, refused: Sequence[str], failed: Mapping[str, str], as_of: date, made: Made) -> pa.Table:
     """Rows of gold/candidate_fleet: the series of the fleet, those whose values could not be used, and those that failed, with details."""
     reasons = dict.fromkeys(refused, OUT_OF_RANGE) | dict.fromkeys(failed, FAILED)
     there = set(fleet.rows["series_id"].to_pylist())
@@ -112,10 +143,13 @@ def fleet_rows(
         if one not in there
     ]
     rows = pa.concat_tables([fleet.rows, pa.Table.from_pylist(left_out, ROWS_SCHEMA)])
-    details = [failed.get(one) for one in rows["series_id"].to_pylist()]
-    size = rows.num_rows
-    texts = [pa.array(values, pa.string()) for values in ([fingerprint] * size, details, [updated_from] * size)]
-    return pa.table([_day(as_of, size), *rows.columns, *texts], CANDIDATE_FLEET.schema)
+    details = pa.array([failed.get(one) for one in rows["series_id"].to_pylist()], pa.string())
+    of_all = {name: pa.repeat(pa.scalar(text, pa.string()), rows.num_rows) for name, text in asdict(made).items()}
+    columns = {"as_of": _day(as_of, rows.num_rows), **of_all, "detail": details}
+    return pa.table(
+        [columns[name] if name in columns else rows[name] for name in CANDIDATE_FLEET.schema.names],
+        CANDIDATE_FLEET.schema,
+    )
 
 
 def pool_rows(fleet: Fleet, as_of: date) -> pa.Table:
@@ -168,55 +202,107 @@ def _part_folds(part: Part, setup: Setup, oldest: int, as_of: date) -> pa.Table:
     return pa.table(columns, FOLD_METRICS.schema)
 
 
-def judged_rows(trained: Trained, times: Times, as_of: date) -> pa.Table:
+@dataclass(frozen=True)
+class Opponent:
+    """The champion's recipe, fitted at the same cut as a cohort was: its identity and what it is called by."""
+
+    settings: str
+    recipe: str | None = None
+    trained: Trained | None = None
+
+
+def judged_rows(trained: Trained, times: Times, as_of: date, opponent: Opponent) -> pa.Table:
     """Rows of gold/judged_fold for a cohort, empty where the history is too short for a fold that judges."""
     setup = trained.cohort.setup
-    spec = judged_fold(setup.config)
-    if not setup.plan.judging:
+    spec, plan = judged_fold(setup.config), setup.plan
+    if not plan.judging:
         return spec.schema.empty_table()
-    ends = np.cumsum([0, *(len(part.backtest.rows) for part in trained.parts)])
-    slices = [slice(start, end) for start, end in pairwise(ends)]
-    tables = [
-        _part_judged(part, trained, mean, own, times, as_of)
-        for part, mean, own in zip(trained.parts, trained.means, slices, strict=True)
-    ]
-    return pa.concat_tables(tables)
+    columns = _judged_series(trained, times, as_of)
+    size = len(columns["series_id"])
+    told = _said(trained)
+    if opponent.trained is not None:
+        told |= {f"{CHAMPION}_{name}": values for name, values in _said(opponent.trained).items()}
+    columns |= {name: pa.array(values, from_pandas=True) for name, values in told.items()}
+    for name, text in (("settings", opponent.settings), ("beside", opponent.recipe)):
+        columns[name] = pa.repeat(pa.scalar(text, pa.string()), size)
+    return pa.table([columns.get(field.name, pa.nulls(size, field.type)) for field in spec.schema], spec.schema)
 
 
-def _part_judged(part: Part, trained: Trained, means: Floats, own: slice, times: Times, as_of: date) -> pa.Table:
+def _judged(part: Part, setup: Setup) -> Ints:
+    """Rows of a backtest that the judging fold has: their series had begun."""
+    return np.flatnonzero(part.backtest.begun[:, setup.plan.evaluated.index(setup.plan.judging)])
+
+
+def _said(trained: Trained) -> dict[str, Floats]:
+    """What a cohort said of the judged rows: mean, bounds by column, and the point of the objective last."""
+    setup, parts = trained.cohort.setup, trained.parts
+    ends = np.cumsum([0, *(len(part.backtest.rows) for part in parts)])
+    told = []
+    for part, means, (start, end) in zip(parts, trained.means, pairwise(ends), strict=True):
+        seen = residuals([part], [means], [setup.plan.judging], setup)
+        mean = seen.mean[:, 0] * trained.spreads.mean[seen.segment][:, None]
+        bounds = trained.spreads.law(seen, np.full(len(mean), np.inf), slice(start, end)).bounds(mean, setup)
+        told.append(np.concatenate([mean[:, :, None], bounds], axis=2)[_judged(part, setup)])
+    names = ("mean", *setup.config.interval_columns, "point")
+    values = np.concatenate([one.reshape(-1, len(names)) for one in told])
+    return {name: np.ascontiguousarray(values[:, place]) for place, name in enumerate(names)}
+
+
+def _judged_series(trained: Trained, times: Times, as_of: date) -> dict[str, pa.Array]:
+    """What lies in the judged rows beside the blend: keys, dates, actuals, weights, scales, families and floors."""
     setup = trained.cohort.setup
-    plan, backtest, config = setup.plan, part.backtest, setup.config
-    e = plan.evaluated.index(plan.judging)
-    keep = np.flatnonzero(backtest.begun[:, e])
-    told = residuals([part], [means], [plan.judging], setup)
-    mean = told.mean[:, 0] * trained.spreads.mean[told.segment][:, None]
-    bounds = trained.spreads.law(told, np.full(len(mean), np.inf), own).bounds(mean, setup)
-    dates = pd.DatetimeIndex(times[plan.origin(plan.judging) :][: plan.horizon])
+    plan, config = setup.plan, setup.config
+    e, horizon = plan.evaluated.index(plan.judging), plan.horizon
+    keep = [_judged(part, setup) for part in trained.parts]
+    own = list(zip(trained.parts, keep, strict=True))
+    ids = np.concatenate([part.series_id[part.backtest.rows[rows]] for part, rows in own])
+    size = len(ids) * horizon
+
+    def cells(values: Sequence[Floats]) -> pa.Array:
+        return pa.array(np.ascontiguousarray(np.concatenate(values)).ravel(), from_pandas=True)
+
+    def spread(values: Sequence[Floats]) -> pa.Array:
+        return pa.array(np.repeat(np.concatenate(values), horizon), from_pandas=True)
+
+    dates = pd.DatetimeIndex(times[plan.origin(plan.judging) :][:horizon])
     moments = pa.array(dates.tz_localize("UTC"), pa.timestamp("us", "UTC")) if config.subdaily else pa.array(dates.date)
-    spec, size = judged_fold(config), len(keep) * plan.horizon
     columns: dict[str, pa.Array] = {
         "as_of": _day(as_of, size),
-        "series_id": _names(part.series_id[backtest.rows[keep]], np.repeat(np.arange(len(keep)), plan.horizon)),
-        "step": pa.array(np.tile(np.arange(1, plan.horizon + 1, dtype=np.int32), len(keep))),
-        "date": moments.take(pa.array(np.tile(np.arange(plan.horizon), len(keep)))),
-        "weight": pa.array(np.repeat(part.weight[backtest.rows[keep], plan.judging], plan.horizon)),
-        "scale": pa.array(np.repeat(backtest.scale[keep, e], plan.horizon), from_pandas=True),
-        "actual": pa.array(backtest.actual[keep, e].ravel(), from_pandas=True),
-        "mean": pa.array(mean[keep].ravel()),
+        "series_id": _names(ids, np.repeat(np.arange(len(ids)), horizon)),
+        "step": pa.array(np.tile(np.arange(1, horizon + 1, dtype=np.int32), len(ids))),
+        "date": moments.take(pa.array(np.tile(np.arange(horizon), len(ids)))),
+        "weight": spread([part.weight[part.backtest.rows[rows], plan.judging] for part, rows in own]),
+        "scale": spread([part.backtest.scale[rows, e] for part, rows in own]),
+        "actual": cells([part.backtest.actual[rows, e] for part, rows in own]),
     }
-    grids = dict(zip(config.interval_columns, np.moveaxis(bounds[keep], 2, 0), strict=False))
-    untried = np.full((len(keep), plan.horizon), np.nan)
-    grids |= dict.fromkeys((f"family_{name}" for name in FAMILIES), untried)
-    grids |= {
-        f"family_{name}": backtest.past[keep, e, :, f] for f, name in enumerate(config.family_names) if name in FAMILIES
-    }
-    grids |= {f"floor_{name}": part.floors[keep, :, f] for f, name in enumerate(FLOORS)}
-    columns |= {
-        name: pa.array(np.ascontiguousarray(values).ravel(), from_pandas=True) for name, values in grids.items()
-    }
+    for place, name in enumerate(config.family_names):
+        if name in FAMILIES:
+            columns[f"family_{name}"] = cells([part.backtest.past[rows, e, :, place] for part, rows in own])
+    for place, name in enumerate(FLOORS):
+        columns[f"floor_{name}"] = cells([part.floors[rows, :, place] for part, rows in own])
     places = [config.family_names.index(adapter.name) for adapter in config.adapters]
-    columns[ADAPTED] = _by_name([one.name for one in config.adapters], backtest.past[keep, e][..., places])
-    return pa.table([columns[name] for name in spec.schema.names], spec.schema)
+    adapted = np.concatenate([part.backtest.past[rows, e][..., places] for part, rows in own])
+    columns[ADAPTED] = _by_name([one.name for one in config.adapters], adapted)
+    return columns
+
+
+def with_champion(judged: pa.Table, refitted: pa.Table) -> pa.Table:
+    """Judged rows with what those of the champion, made with its own settings, say of the same series and steps; bounds that it has not stay empty."""
+    keys = ["series_id", "step"]
+    theirs = {
+        f"{CHAMPION}_{name}": name
+        for name in ("mean", "point", *(n for n in refitted.column_names if n[:3] in ("lo_", "hi_")))
+    }
+    there = {name: own for name, own in theirs.items() if name in judged.column_names}
+    right = (
+        refitted.select([*keys, *there.values()]).to_pandas().rename(columns={own: name for name, own in there.items()})
+    )
+    rows = judged.select(keys).to_pandas().merge(right, how="left", on=keys)
+    columns = [
+        pa.array(rows[field.name], field.type, from_pandas=True) if field.name in there else judged[field.name]
+        for field in judged.schema
+    ]
+    return pa.table(columns, judged.schema)
 
 
 def judged_calibration(judged: pa.Table, config: ForecastConfig) -> pd.DataFrame:

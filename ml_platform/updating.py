@@ -17,7 +17,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ml_platform import __version__
 from ml_platform.forecasting import Fleet, ForecastConfig
 from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.calendar import last_whole_day
@@ -30,8 +29,8 @@ from ml_platform.panel import expected_series, read_panel, without_failed
 from ml_platform.panel_news import News, Stored, read_news
 from ml_platform.panel_rows import PanelError
 from ml_platform.registry import Registry
-from ml_platform.training import KERNEL_VERSION
-from ml_platform.training_tables import CANDIDATE_FLEET, FLEET_POOLS, fleet_rows, pool_rows
+from ml_platform.training import KERNEL
+from ml_platform.training_tables import CANDIDATE_FLEET, FLEET_POOLS, Made, fleet_rows, pool_rows
 from ml_platform.updating_start import Start, TrainedError, UpdateError, find_start
 from ml_platform.updating_tables import FLEET_STATISTICS, read_statistics, statistics_rows
 
@@ -74,7 +73,7 @@ def update_fleet(
     fleet, recorded = made.fleet(), made.stored.statistics.recorded
     there = set(fleet.rows["series_id"].to_pylist())
     failed = {series: why for series, why in start.failed.items() if series in there}
-    rows = fleet_rows(fleet, made.refused, failed, as_of, "", start.release_id).sort_by("series_id")
+    rows = fleet_rows(fleet, made.refused, failed, as_of, Made("", updated_from=start.release_id)).sort_by("series_id")
     fingerprint = _fingerprint(start, config, as_of, recorded, rows)
     place = rows.schema.get_field_index("fingerprint")
     rows = rows.set_column(place, "fingerprint", pa.repeat(pa.scalar(fingerprint), rows.num_rows))
@@ -207,7 +206,7 @@ def _fingerprint(start: Start, config: ForecastConfig, as_of: date, recorded: Ro
         f"{one}:{state}" for one, state in zip(*(rows[n].to_pylist() for n in ("series_id", "state")), strict=True)
     )
     before = f"{start.release_id}|{start.fingerprint}|{recorded.digest}|{as_of}|{config.model_dump_json()}"
-    return hashlib.sha256(f"{before}|{__version__}|{KERNEL_VERSION}|{states}".encode()).hexdigest()
+    return hashlib.sha256(f"{before}|{KERNEL}|{states}".encode()).hexdigest()
 
 
 def _fingerprints(lake: Lake, as_of: date) -> list[str]:

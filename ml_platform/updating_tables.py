@@ -8,14 +8,12 @@ from datetime import date
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ml_platform import __version__
 from ml_platform.forecasting import Fleet
 from ml_platform.forecasting.statistics_table import CLOCK, FIRST, LISTS, WALK_LISTS, from_table, to_table
 from ml_platform.lake import Lake, TableSpec, names
 from ml_platform.panel_news import Stored
-from ml_platform.training import KERNEL_VERSION
+from ml_platform.training import KERNEL
 
-KERNEL = f"{__version__}/{KERNEL_VERSION}"  # other code may remember other things
 NUMBERS = (*LISTS, *WALK_LISTS)
 FLEET_STATISTICS = TableSpec(
     names.FLEET_STATISTICS,
@@ -64,7 +62,9 @@ def read_statistics(lake: Lake, as_of: date, fleet: Fleet, fingerprint: str) -> 
     if not lake.exists(FLEET_STATISTICS.name):
         return None
     lake.migrate(FLEET_STATISTICS)
-    own = (pc.field("as_of") == pa.scalar(as_of)) & (pc.field("kernel") == KERNEL)
+    own = (pc.field("as_of") == pa.scalar(as_of)) & (
+        pc.field("kernel") == KERNEL
+    )  # other code may remember other things
     rows = lake.read(FLEET_STATISTICS.name, where=own & (pc.field("fingerprint") == fingerprint))
     rows = rows.filter(pc.is_in(rows["series_id"], fleet.rows["series_id"].combine_chunks())).sort_by("series_id")
     if not rows.num_rows:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from ml_platform.backlog import complete_days
 from ml_platform.contracts import Contracts
-from ml_platform.gate_update import BY_UPDATE
+from ml_platform.gate.update import BY_UPDATE
 from ml_platform.lake import Lake
 from ml_platform.lake.names import PROMOTED_RELEASE
 from ml_platform.registry import champion_as_of

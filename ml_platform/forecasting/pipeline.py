@@ -32,6 +32,7 @@ from ml_platform.forecasting.fleet import (
     triangle_items,
 )
 from ml_platform.forecasting.grams import upper_triangle
+from ml_platform.forecasting.incumbent import Incumbent
 from ml_platform.forecasting.intervals import CLASSES, Residuals, Spreads, measure
 from ml_platform.forecasting.levels import LEVELS, History, plain_floor
 from ml_platform.forecasting.pools import (
@@ -104,14 +105,28 @@ def _train(shard: Shard, cohort: Cohort) -> Trained:
     return finish(parts, pools, cohort, shard.segments, shard.position)
 
 
-def finish(parts: Sequence[Part], pools: Pools, cohort: Cohort, segments: tuple[str, ...], position: int) -> Trained:
-    """After pass two of all shards of a cohort: choose, measure the residuals, write its models."""
+def finish(
+    parts: Sequence[Part],
+    pools: Pools,
+    cohort: Cohort,
+    segments: tuple[str, ...],
+    position: int,
+    incumbent: Incumbent | None = None,
+    keep: bool = False,
+) -> Trained:
+    """After pass two of all shards of a cohort: choose, measure the residuals, write its models.
+
+    The choice of the `incumbent` stands where no other is better beyond noise, and everywhere with `keep`.
+    """
     setup, plan = cohort.setup, cohort.setup.plan
     segment = np.concatenate([part.segment[part.backtest.rows] for part in parts])
     products = np.concatenate([part.products for part in parts])
     older = [*plan.choosing[:1]] * (products.shape[1] - len(plan.choosing))
     weight = np.concatenate([part.weight[part.backtest.rows][:, [*older, *plan.choosing]] for part in parts])
-    selection = select(products, weight, segment, setup.segments)
+    judged = np.concatenate([part.series_id[part.backtest.rows] for part in parts])
+    own_families, named = setup.config.family_names, np.asarray(segments, dtype=object)[segment]
+    stands = incumbent.shares(judged, named, segments, own_families) if incumbent else None
+    selection = select(products, weight, segment, setup.segments, stands, keep)
     bounds = np.cumsum([0, *(len(part.backtest.rows) for part in parts)])
     own = [selection.series[start:end] for start, end in pairwise(bounds)]
     means = tuple(blend(part.backtest.past, weights, setup.log) for part, weights in zip(parts, own, strict=True))

@@ -11,14 +11,21 @@ import numpy as np
 from ml_platform.forecasting.arrays import sum_by
 from ml_platform.forecasting.backtest import Backtest
 from ml_platform.forecasting.calendar import Floats, Ints
+from ml_platform.forecasting.incumbent import Shares
 from ml_platform.forecasting.pools import Setup
 
 STRATEGIES = ("segment_blend", "segment_family", "series_blend")  # the simplest that is as good is taken
+KEPT = "champion"  # the choice of an earlier fleet stands
+WAYS = (*STRATEGIES, KEPT)
 SERIES_FOLDS = 40.0  # folds of the segment that a series' choice counts for its own
 NEAR = (
     1.05  # a family whose error is larger by more than this factor is in no blend: few folds cannot tell what it adds
 )
 ERRORS = 2.0  # standard errors by which another way than the simplest must be better
+LEAVING, MATERIAL = (
+    3.0,
+    0.01,
+)  # the same, and the share of the squared error, by which another must be better than a choice that stands
 EVEN_FOLDS = 1.0  # folds of one series that say all families are as good as each other
 
 
@@ -26,8 +33,8 @@ EVEN_FOLDS = 1.0  # folds of one series that say all families are as good as eac
 class Selection:
     """Chosen weights by series (N, F) and by segment (G, F).
 
-    strategies (G,): the way each segment chose, an index into STRATEGIES, -1 where nothing was to choose from. scores: nested score of every
-    strategy if all segments took it, and `chosen` of what they took. mass: total weight that the scores are of.
+    strategies (G,): the way each segment chose, an index into WAYS, -1 where nothing was to choose from. scores: nested score of every
+    way if all segments took it, and `chosen` of what they took. mass: total weight that the scores are of.
     """
 
     series: Floats
@@ -39,7 +46,7 @@ class Selection:
     @property
     def by_strategy(self) -> dict[str, int]:
         """How many segments chose each way."""
-        return {name: int((self.strategies == place).sum()) for place, name in enumerate(STRATEGIES)}
+        return {name: int((self.strategies == place).sum()) for place, name in enumerate(WAYS)}
 
 
 def error_products(backtest: Backtest, setup: Setup) -> Floats:
@@ -132,31 +139,64 @@ def _choose(strategy: str, products: Floats, weight: Floats, segment: Ints, grou
     return best_blend(own, chosen[segment], 30), chosen
 
 
-def select(products: Floats, weight: Floats, segment: Ints, groups: int) -> Selection:
+def select(
+    products: Floats, weight: Floats, segment: Ints, groups: int, stands: Shares | None = None, keep: bool = False
+) -> Selection:
     """Choose for each segment, with all K choosing folds (N, K, F, F), the way that did best on folds it had not seen; weight (N, K).
 
-    No segment's choice knows of another.
+    No segment's choice knows of another. Where an earlier choice `stands`, it is the way that another must be better than, and with `keep` no
+    other is tried.
     """
     folds, families = products.shape[1:3]
     if not folds:
-        uniform = np.full((groups, families), 1.0 / families)
-        return Selection(uniform[segment], uniform, np.full(groups, -1), {}, 0.0)
+        even = np.full((groups, families), 1.0 / families)
+        series, by_segment = _standing(stands, even[segment], even) if stands else (even[segment], even)
+        return Selection(series, by_segment, np.full(groups, -1), {}, 0.0)
+    ways = [*STRATEGIES]
     losses = [_nested(strategy, products, weight, segment, groups) for strategy in STRATEGIES]
-    taken = _simplest(losses, weight[:, 1:], segment, groups)
     found = [_choose(strategy, products, weight, segment, groups) for strategy in STRATEGIES]
-    series = np.stack([own for own, _ in found])[taken[segment], np.arange(len(segment))]
+    if stands is not None:
+        own, shared = _standing(stands, *found[0])
+        known = np.asarray(np.isfinite(stands.segment).all(axis=1))[segment]
+        ways, found = [KEPT, *ways], [(own, shared), *found]
+        losses = [np.where(known[:, None], _loss(own, products[:, 1:]), losses[0]), *losses]
+    errors, least = (LEAVING, MATERIAL) if stands else (ERRORS, 0.0)
+    taken = _simplest(losses, weight[:, 1:], segment, groups, errors, least)
+    taken = np.zeros_like(taken) if keep and stands else taken
+    series = np.stack([one for one, _ in found])[taken[segment], np.arange(len(segment))]
     by_segment = np.stack([drawn for _, drawn in found])[taken, np.arange(groups)]
     chosen = np.stack(losses)[taken[segment], np.arange(len(segment))]
     scores = {
-        name: _score(loss, weight[:, 1:]) for name, loss in zip((*STRATEGIES, "chosen"), (*losses, chosen), strict=True)
+        name: _score(loss, weight[:, 1:]) for name, loss in zip((*ways, "chosen"), (*losses, chosen), strict=True)
     }
-    there = np.bincount(segment, minlength=groups) > 0
-    return Selection(series, by_segment, np.where(there, taken, -1), scores if folds > 1 else {}, float(weight.sum()))
+    return Selection(
+        series, by_segment, _named(taken, ways, segment, stands), scores if folds > 1 else {}, float(weight.sum())
+    )
+
+
+def _standing(stands: Shares, series: Floats, segment: Floats) -> tuple[Floats, Floats]:
+    """The choice that stands, and that of the simplest way where none does."""
+    return np.where(np.isnan(stands.series), series, stands.series), np.where(
+        np.isnan(stands.segment), segment, stands.segment
+    )
+
+
+def _named(taken: Ints, ways: Sequence[str], segment: Ints, stands: Shares | None) -> Ints:
+    """Which of WAYS each segment took (G,), -1 for one without series."""
+    place = np.asarray([WAYS.index(one) for one in ways])[taken]
+    if stands is not None:  # where nothing stands the first way is the simplest
+        place = np.where((taken == 0) & np.isnan(stands.segment).any(axis=1), 0, place)
+    return np.where(np.bincount(segment, minlength=len(taken)) > 0, place, -1)
+
+
+def _loss(weights: Floats, products: Floats) -> Floats:
+    """Error of weights (N, F) on each fold (N, K, F, F), (N, K)."""
+    return np.asarray(np.einsum("nf,nkfg,ng->nk", weights, products, weights, optimize=True))
 
 
 def overall(parts: Sequence[Selection]) -> tuple[dict[str, int], dict[str, float]]:
     """How many segments of all cohorts chose each way, and the scores of all by weight; no scores where one cohort has none."""
-    ways = {name: sum(part.by_strategy[name] for part in parts) for name in STRATEGIES}
+    ways = {name: sum(part.by_strategy[name] for part in parts) for name in WAYS}
     mass = sum(part.mass for part in parts)
     names = parts[0].scores if mass > 0 and all(part.scores for part in parts) else {}
     squares = {name: sum(part.mass * part.scores[name] ** 2 for part in parts) for name in names}
@@ -168,12 +208,12 @@ def _nested(strategy: str, products: Floats, weight: Floats, segment: Ints, grou
     losses = np.zeros((len(products), products.shape[1] - 1))
     for k in range(1, products.shape[1]):
         chosen, _ = _choose(strategy, products[:, :k], weight[:, :k], segment, groups)
-        losses[:, k - 1] = np.einsum("nf,nfg,ng->n", chosen, products[:, k], chosen, optimize=True)
+        losses[:, k - 1] = _loss(chosen, products[:, k : k + 1])[:, 0]
     return losses
 
 
-def _simplest(losses: list[Floats], weight: Floats, segment: Ints, groups: int) -> Ints:
-    """For each segment the first way, or the one that is better than it by most, and by more than ERRORS standard errors, or by half; (G,)."""
+def _simplest(losses: list[Floats], weight: Floats, segment: Ints, groups: int, errors: float, least: float) -> Ints:
+    """For each segment the first way, or the one that is better than it by most: by more than so many standard `errors` and a share `least`, or by half; (G,)."""
     share = (weight / np.maximum(sum_by(weight, segment, groups), 1e-300)[segment]) / max(weight.shape[1], 1)
     taken, best = np.zeros(groups, dtype=np.int64), np.zeros(groups)
     usual = sum_by((share * losses[0]).sum(axis=1), segment, groups)
@@ -181,7 +221,8 @@ def _simplest(losses: list[Floats], weight: Floats, segment: Ints, groups: int) 
         gain = losses[0] - loss
         mean = sum_by((share * gain).sum(axis=1), segment, groups)
         error = np.sqrt(sum_by((share**2 * (gain - mean[segment][:, None]) ** 2).sum(axis=1), segment, groups))
-        better = ((mean > ERRORS * error) | (mean > usual / 2.0)) & (mean > best)
+        beyond = (mean > errors * error) & (mean > least * usual)
+        better = (beyond | (mean > usual / 2.0)) & (mean > best)
         taken, best = np.where(better, place, taken), np.where(better, mean, best)
     return taken
 

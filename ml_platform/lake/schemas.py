@@ -200,6 +200,41 @@ PROMOTED_RELEASE = TableSpec(
     description="One row per judged release: the verdict, every rule with value and limit, and who or what decided.",
 )
 
+GATE_VERDICTS = TableSpec(
+    names.GATE_VERDICTS,
+    _schema(
+        as_of=pa.date32(),
+        release_id=pa.string(),
+        kind=pa.string(),
+        rule=pa.string(),
+        segment=pa.string(),
+        value=pa.float64(),
+        limit=pa.float64(),
+        passed=pa.bool_(),
+        blocks=pa.bool_(),
+        explanation=pa.string(),
+        decided_at=INSTANT,
+    ),
+    description="One row per judged release and rule, and per segment that a rule looked at: value, limit, verdict, whether it stops anything.",
+)
+
+JUDGED_BLOCKS = TableSpec(
+    names.JUDGED_BLOCKS,
+    _schema(
+        as_of=pa.date32(),
+        settings=pa.string(),
+        beside=pa.string(),
+        first_date=pa.date32(),
+        segment=pa.string(),
+        week=pa.int64(),
+        loss=pa.float64(),
+        mass=pa.float64(),
+        champion_loss=pa.float64(),
+        champion_mass=pa.float64(),
+    ),
+    description="Sums of losses of new recipes and of the champion's by segment and week of a judged fold: what later days know of earlier origins.",
+)
+
 
 def fleet_evaluation(intervals: tuple[int, ...]) -> TableSpec:
     """Errors on the fold that chose nothing, with one coverage column per interval (percent)."""
@@ -220,8 +255,19 @@ def fleet_evaluation(intervals: tuple[int, ...]) -> TableSpec:
             series=pa.int64(),
             unscaled=pa.int64(),
             rows=pa.int64(),
+            **dict.fromkeys(("error", "skill", "weekly_bias"), pa.float64()),
+            **{
+                f"{name}_{suffix}".rstrip("_"): pa.float64()
+                for name in ("excess_bias", "difference")
+                for suffix in ("", "se", "units")
+            },
+            improved=pa.float64(),
+            origins=pa.int64(),
+            **{f"{side}_{one}": pa.float64() for one in intervals for side in ("below", "above", "reaching")},
         ),
-        description="Challenger, champion, families and floors on the newest fold, which chose nothing, by fleet and by segment.",
+        description="Challenger, champion, families and floors on the newest fold, which chose nothing, by fleet and by segment. error: that of the "
+        "objective; difference: of the challenger from the champion, relative, with standard error and effective units; improved: share of weight; "
+        "weekly_bias, excess_bias: sums by week, and how much more they are off than the best floor's.",
     )
 
 

@@ -82,7 +82,7 @@ known_future: [temperature]
 segments: [zone]
 folds: 3
 """
-GATE = "champion_tolerance: 0.05\nmaximum_bias: 0.2\n"
+GATE = "bias: {excess: 0.2}\n"
 
 
 def configure(folder: Path) -> Path:

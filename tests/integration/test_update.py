@@ -46,7 +46,7 @@ families: [ridge]
 folds: 3
 interval_origins: 6
 """
-GATE = "maximum_bias: 1.0\n"
+GATE = "bias: {excess: 1.0}\n"
 
 
 def day(number: int) -> date:

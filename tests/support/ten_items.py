@@ -59,7 +59,7 @@ def catalogue_of(rows: pd.DataFrame, as_of: dt.date) -> pa.Table:
     found = rows[(rows["date"].dt.date <= as_of) & rows["units"].notna()]
     fold = pd.Timestamp(as_of - dt.timedelta(days=HORIZON))
     before = {"before": lambda days: (days <= fold).sum()}
-    found = found.groupby("series_id", as_index=False)["date"].agg(min="min", size="size", **before)
+    found = found.groupby("series_id", as_index=False)["date"].agg(min="min", max="max", size="size", **before)
     ids = found["series_id"].to_list()
     return pa.table(
         {
@@ -67,6 +67,7 @@ def catalogue_of(rows: pd.DataFrame, as_of: dt.date) -> pa.Table:
             "item": ids,
             "shard": pa.array(np.arange(len(ids)) % 3, pa.int32()),
             "first_date": pa.array(found["min"].dt.date, pa.date32()),
+            "last_date": pa.array(found["max"].dt.date, pa.date32()),
             "active_days": pa.array(found["size"], pa.int64()),
             "days_before_fold": pa.array(found["before"], pa.int64()),
             "kind": ["even" if int(one) % 2 == 0 else "odd" for one in ids],

@@ -204,7 +204,7 @@ def test_a_series_that_kills_its_process_costs_itself_alone(tmp_path: Path) -> N
 
 def test_an_older_table_of_fleets_gets_the_newer_columns(tmp_path: Path) -> None:
     lake = filled(tmp_path)
-    older = pa.schema([field for field in CANDIDATE_FLEET.schema if field.name not in ("detail", "updated_from")])
+    older = pa.schema(list(CANDIDATE_FLEET.schema)[: CANDIDATE_FLEET.schema.get_field_index("detail")])
     row = pa.table({name: pa.array([None], older.field(name).type) for name in older.names}, older)
     lake.append(TableSpec(CANDIDATE_FLEET.name, older), row)
     train_fleet(lake, catalogue(), CONFIG, AS_OF, InProcess())

@@ -64,7 +64,27 @@ def test_every_key_of_a_contract_is_explained(name: str) -> None:
     assert f"`{name}`" in text_of("sources.md")
 
 
-@pytest.mark.parametrize(("name", "field"), [*ForecastConfig.model_fields.items(), *GateConfig.model_fields.items()])
+RULES = {
+    f"{rule}.{key}": field.default
+    for rule, own in GateConfig()
+    for key, field in type(own).model_fields.items()
+    if key != "blocks"
+}
+
+
+@pytest.mark.parametrize(("name", "default"), RULES.items())
+def test_every_limit_of_the_gate_and_its_default_is_explained(name: str, default: object) -> None:
+    row = re.search(rf"^\| `{re.escape(name)}` \| `([^`]*)` \|", text_of("releases.md"), re.MULTILINE)
+    assert row, f"docs/releases.md has no row for {name}"
+    assert row[1] == str(default)
+
+
+@pytest.mark.parametrize("name", GateConfig.model_fields)
+def test_every_rule_of_the_gate_is_explained(name: str) -> None:
+    assert re.search(rf"^\| `{name}` \|", text_of("releases.md"), re.MULTILINE)
+
+
+@pytest.mark.parametrize(("name", "field"), ForecastConfig.model_fields.items())
 def test_every_key_of_a_forecast_and_its_default_is_explained(name: str, field: object) -> None:
     row = re.search(rf"^\| `{name}` \| ([^|]*) \|", text_of("forecasting.md"), re.MULTILINE)
     assert row, f"docs/forecasting.md has no row for {name}"

@@ -59,7 +59,7 @@ def test_java_is_required_by_its_engine_only(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_broken_configuration_is_named_with_its_file(tmp_path: Path) -> None:
     (tmp_path / "sources").mkdir()
     (tmp_path / "forecast.yaml").write_text("series: [a]\nhorizn: 3\n")
-    (tmp_path / "gate.yaml").write_text("maximum_bias: much\n")
+    (tmp_path / "gate.yaml").write_text("bias: much\n")
     checks = by_name(list(doctor.configuration(Settings(configs=tmp_path))))
     assert {name: check.ok for name, check in checks.items()} == dict.fromkeys(
         ("source contracts", "forecast.yaml", "gate.yaml"), False

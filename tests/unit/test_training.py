@@ -16,6 +16,7 @@ import pytest
 from ml_platform.compute import JobError, LocalCompute, Report
 from ml_platform.evaluation import evaluate
 from ml_platform.forecasting import FLOORS, Fleet, ForecastConfig, fleet_weights, forecast, predict
+from ml_platform.forecasting.incumbent import Incumbent
 from ml_platform.jobs import train as train_job
 from ml_platform.jobs.exchange import WorkFolder
 from ml_platform.lake import Lake, TableSpec
@@ -338,7 +339,7 @@ def test_adapters_come_and_go_with_the_configuration(lake: Lake, report: Trainin
     assert np.isfinite(ahead["mean"]).all()
     assert set(lake.read("gold/fold_metrics")["family"].to_pylist()) == {"mean_28", "window", "line"}
     judged = lake.read("gold/judged_fold")
-    rows = evaluate(judged, catalogue_of(rows_of()), config, AS_OF, fleet, "release").to_pandas()
+    rows = evaluate(judged, catalogue_of(rows_of()), config, AS_OF, Incumbent(fleet, "before"), "release").to_pandas()
     errors = rows[rows["level"] == "fleet"].set_index("contender")["weighted_rmsse"]
     assert {"challenger", "champion", "family_mean_28", "family_window", "family_line"} <= set(errors.index)
     assert errors["champion"] == pytest.approx(errors["challenger"], rel=1e-9)
@@ -358,9 +359,13 @@ def test_calibration_counts_the_rows_of_the_judged_fold(lake: Lake, report: Trai
     assert judged_calibration(judged.slice(0, 0), CONFIG).empty
 
 
-def test_an_old_home_gets_the_column_of_adapters(lake: Lake, report: TrainingReport) -> None:
+def test_an_old_home_gets_the_newer_columns(lake: Lake, report: TrainingReport) -> None:
     spec = judged_fold(CONFIG)
-    old = TableSpec("gold/judged_before", pa.schema(list(spec.schema)[:-1]), description=spec.description)
+    old = TableSpec(
+        "gold/judged_before",
+        pa.schema(list(spec.schema)[: spec.schema.get_field_index("adapted")]),
+        description=spec.description,
+    )
     lake.append(old, lake.read(spec.name).select(old.schema.names))
     assert lake.migrate(dataclasses.replace(spec, name=old.name))
     assert lake.read(old.name).schema.names == spec.schema.names
@@ -386,4 +391,10 @@ def test_a_work_folder_gives_back_what_it_was_given(tmp_path: Path, lake: Lake) 
 def test_the_report_can_be_shown(report: TrainingReport) -> None:
     assert json.loads(json.dumps(dict(report.states)))
     assert {"read", "share", "pools", "backtest", "select", "sums", "tables", "write"} == set(report.seconds)
-    assert set(report.versions) == {"gold/candidate_fleet", "gold/fold_metrics", "gold/judged_fold", "gold/fleet_pools"}
+    assert set(report.versions) == {
+        "gold/candidate_fleet",
+        "gold/fold_metrics",
+        "gold/judged_fold",
+        "gold/fleet_pools",
+        "gold/input_profile",
+    }

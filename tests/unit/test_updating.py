@@ -33,9 +33,9 @@ from ml_platform import panel_rows
 from ml_platform.forecasting import ForecastConfig, predict
 from ml_platform.forecasting.fleet_statistics import Statistics
 from ml_platform.lake import Lake, TableSpec
-from ml_platform.manifest import ReleaseError
 from ml_platform.panel import read_panel, without_failed
 from ml_platform.registry import Registry
+from ml_platform.registry.manifest import ReleaseError
 from ml_platform.training import train_fleet
 from ml_platform.updating import TrainedError, UpdateError, UpdateReport, update_fleet
 from ml_platform.updating_tables import read_statistics

@@ -31,7 +31,7 @@ def test_configuration_is_read_when_it_is_asked_for(resources, settings):
     configuration = resources["configuration"]
     assert [source.name for source in configuration.contracts().sources] == ["products", "promotions", "sales"]
     assert configuration.forecast().horizon == 14
-    assert configuration.gate().maximum_bias == 0.1
+    assert configuration.gate().bias.excess == 0.08
 
 
 def test_landing_makes_the_ingestion_of_a_source(resources, settings):

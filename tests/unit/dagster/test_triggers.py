@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from assets.partitions import complete_days_in
-from ml_platform.gate_update import BY_UPDATE
+from ml_platform.gate.update import BY_UPDATE
 from ml_platform.lake.schemas import ALERTS, PROMOTED_RELEASE
 from sensors.jobs import build_jobs, range_tags
 

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pytest
 
 from ml_platform.evaluation import evaluate, store_evaluation
-from ml_platform.forecasting import Fleet, ForecastConfig
+from ml_platform.forecasting import ForecastConfig
 from ml_platform.forecasting.fleet import META
+from ml_platform.forecasting.incumbent import Incumbent
 from ml_platform.gate import GateConfig
 from ml_platform.lake import Lake, TableSpec, schemas
 from ml_platform.registry import Registry, fleet_tables
@@ -98,6 +99,7 @@ def make_fleet(count: int, as_of: date, family: str = "tsb") -> pa.Table:
             "reason": pa.array(["too_short"] + [None] * (count - 1), pa.string()),
             "parameters": [json.dumps({"weights": {family: 1.0}, "level": i}) for i in range(count)],
             "fingerprint": ["f" * 64] * count,
+            "settings": ["5" * 16] * count,
         }
     )
 
@@ -182,12 +184,12 @@ def make_pools(as_of: date, family: str = "tsb") -> pa.Table:
     )
 
 
-def make_champion(shares: dict[str, dict[str, float]], as_of: date = DAY) -> Fleet:
-    """A fleet of these series and weights; its segments are all `mean_28`."""
+def make_champion(shares: dict[str, dict[str, float]], as_of: date = DAY) -> Incumbent:
+    """The choice of a fleet of these series and weights; its segments are all `mean_28`."""
     parameters = [World.recipe(**one) for one in shares.values()]
     rows = {"series_id": list(shares), "family": ["tsb"] * len(shares), "state": ["fitted"] * len(shares)}
     table = pa.table({**rows, "reason": pa.nulls(len(shares), pa.string()), "parameters": parameters})
-    return fleet_tables(table, make_pools(as_of, "mean_28").drop_columns(["as_of"]), CONFIG)
+    return Incumbent(fleet_tables(table, make_pools(as_of, "mean_28").drop_columns(["as_of"]), CONFIG), "as before")
 
 
 def put(lake: Lake, name: str, rows: pa.Table) -> None:

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pyarrow as pa
 import pytest
 
-from ml_platform.manifest import Manifest, ReleaseError, seal
 from ml_platform.registry import ReleaseContents
+from ml_platform.registry.manifest import Manifest, ReleaseError, seal
 
 
 def contents(world, **changes):
@@ -48,7 +48,7 @@ def test_a_release_is_a_folder_named_by_its_content(world):
 def test_a_release_loads_as_the_fleet_it_was_made_of(world):
     fleet = world.registry.load(world.registry.build(contents(world)).release_id)
     assert fleet.config == world.config
-    assert fleet.rows.to_pylist() == contents(world).parameters.to_pylist()
+    assert fleet.rows.equals(contents(world).parameters.select(fleet.rows.column_names))
     assert set(fleet.pools) == {"weights", "factors", "meta"}
     assert fleet.pools["weights"]["item"].to_pylist() == ["mean_28", "tsb"] * 3
 

@@ -14,10 +14,10 @@ from ml_platform.gate import GateConfig
 from ml_platform.jobs.exchange import WorkFolder
 from ml_platform.jobs.train import run_step
 from ml_platform.lake import Lake, TableSpec
-from ml_platform.manifest import ReleaseError
 from ml_platform.panel import Panel, read_panel
 from ml_platform.promotion import judge_candidate, release_candidate
 from ml_platform.registry import champion_as_of
+from ml_platform.registry.manifest import ReleaseError
 from ml_platform.scoring import ScoringError, forecasts_spec, score
 from ml_platform.training import train_fleet
 
@@ -107,7 +107,7 @@ def trained(new_world, tmp_path_factory, blank_mlflow):
     series = catalogue(COUNT, TRAINED)
     train_fleet(world.lake, series, CONFIG, TRAINED, InProcess())
     judge_candidate(world.lake, world.registry, series, CONFIG, TRAINED)
-    promotion = release_candidate(world.lake, world.registry, series, CONFIG, GateConfig(maximum_bias=0.5), TRAINED)
+    promotion = release_candidate(world.lake, world.registry, series, CONFIG, GateConfig(bias={"excess": 0.5}), TRAINED)
     assert promotion.decision.promoted, promotion.decision.summary
     return world
 

@@ -111,7 +111,7 @@ def filled(world, config: ForecastConfig, until: date = TRAINED, upto: date | No
     world.put("silver/series_catalogue", catalogue(until))
     train_fleet(world.lake, catalogue(until), config, until, InProcess())
     judge_candidate(world.lake, world.registry, catalogue(until), config, until)
-    gate = GateConfig(maximum_bias=0.9)
+    gate = GateConfig(bias={"excess": 0.9})
     done = release_candidate(world.lake, world.registry, catalogue(until), config, gate, until)
     assert done.decision.promoted, done.decision.summary
     return world

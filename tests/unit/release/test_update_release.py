@@ -14,7 +14,7 @@ from ten_items import CONFIG, HORIZON, LATE, TRAINED, catalogue_of, day, fill, o
 
 from ml_platform.forecasting import ForecastConfig, predict
 from ml_platform.gate import GateConfig
-from ml_platform.gate_update import BY_UPDATE
+from ml_platform.gate.update import BY_UPDATE
 from ml_platform.lake import Lake
 from ml_platform.panel import read_panel
 from ml_platform.panel_rows import PanelRows
@@ -165,7 +165,7 @@ def test_an_update_of_an_old_training_is_stopped_until_the_next_one(home: Home) 
         (8, 1.0, ["age_of_training"]),
     ):
         home.update(number)
-        made = home.release(number, GateConfig(untrained_horizons=limit))
+        made = home.release(number, GateConfig(age_of_training={"horizons": limit}))
         assert stopped_by(made) == expected, made.decision.summary
     assert "trained as of 2022-04-02" in made.decision.summary, (
         "the age is that of the training, not of the last update"
@@ -189,7 +189,7 @@ def test_a_day_that_was_updated_is_trained_and_judged_as_any_other(home: Home) -
     assert judged.champion is not None
     assert judged.champion.as_of == day(1), "a release of the day itself is no opponent"
     assert judged.fleet("champion")["weighted_rmsse"] is not None
-    made = home.release(2, GateConfig(maximum_bias=1.0))
+    made = home.release(2, GateConfig(bias={"excess": 1.0}))
     assert made.release.release_id != updated.release.release_id
     (row,) = home.lake.read(
         "gold/promoted_release", where=pc.field("release_id") == made.release.release_id

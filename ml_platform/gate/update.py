@@ -1,6 +1,6 @@
 """The gate of updates: rules for a fleet that took in days without being trained.
 
-Belongs here: what an update must have left as it was, how old its training may be. Does not belong here: rules for trained fleets (gate),
+Belongs here: what an update must have left as it was, how old its training may be. Does not belong here: rules for trained fleets (rules),
 making the update (updating), acting on the verdict (promotion).
 """
 
@@ -17,7 +17,9 @@ from ml_platform.coverage import Coverage
 from ml_platform.forecasting import Fleet, ForecastConfig
 from ml_platform.forecasting.fleet import NEW_SERIES
 from ml_platform.forecasting.increment import REGRESSIONS
-from ml_platform.gate import Decision, GateConfig, Rule, exact_coverage
+from ml_platform.gate.config import GateConfig
+from ml_platform.gate.decision import Decision, Rule
+from ml_platform.gate.rules import exact_coverage
 from ml_platform.lake import Lake, LakeError
 from ml_platform.lake.names import FLEET_POOLS
 from ml_platform.registry import Registry, champion_as_of, fleet_tables
@@ -28,7 +30,7 @@ ORDER = [("segment", "ascending"), ("item", "ascending")]
 
 @dataclass(frozen=True)
 class Update:
-    """A fleet as of a day, the release that it must agree with, and the trained release that both come from."""
+    """A fleet as of a day, the release that it must agree with, the trained release that both come from, and the settings of that."""
 
     as_of: date
     fleet: Fleet
@@ -36,12 +38,14 @@ class Update:
     champion: Fleet
     trained: str
     trained_as_of: date
+    settings: object = None
 
     @property
     def evidence(self) -> dict[str, object]:
         """Where the fleet comes from, as its release says it and the next update reads it."""
         trained = {"release_id": self.trained, "as_of": self.trained_as_of.isoformat()}
-        return {"champion": self.release_id, "updated_from": self.release_id, "trained": trained}
+        before = self.release_id
+        return {"champion": before, "updated_from": before, "trained": trained, "settings": self.settings}
 
 
 def update_of(lake: Lake, registry: Registry, rows: pa.Table, config: ForecastConfig, as_of: date) -> Update | None:
@@ -64,12 +68,14 @@ def update_of(lake: Lake, registry: Registry, rows: pa.Table, config: ForecastCo
         sealed.fleet,
         trained["release_id"],
         date.fromisoformat(trained["as_of"]),
+        sealed.evidence.get("settings"),
     )
 
 
 def decide_update(update: Update, coverage: Coverage, config: GateConfig) -> Decision:
     """Judge an update: what the gate let through at its training must be what it still is, for every series, and not too long ago."""
-    return Decision((_same_recipe(update), _young_training(update, config), exact_coverage(coverage, {})))
+    rules = (_same_recipe(update), _young_training(update, config), exact_coverage(coverage, {}, config.coverage))
+    return Decision(rules, BY_UPDATE)
 
 
 def _same_recipe(update: Update) -> Rule:
@@ -107,6 +113,6 @@ def _young_training(update: Update, config: GateConfig) -> Rule:
     """Selection and intervals grow old: nothing but training looks at them again."""
     settings = update.fleet.config
     steps = len(pd.date_range(update.trained_as_of, update.as_of, freq=settings.frequency, inclusive="right"))
-    age, limit = steps / settings.horizon, config.untrained_horizons
+    age, limit = steps / settings.horizon, config.age_of_training.horizons
     words = f"trained as of {update.trained_as_of} (release {update.trained}), {steps} steps ago: {age:.1f} horizons, allowed are {limit:g}"
-    return Rule("age_of_training", age, limit, age <= limit, words)
+    return Rule("age_of_training", age, limit, age <= limit, words, config.age_of_training.blocks)

@@ -20,13 +20,12 @@ import yaml
 from ml_platform.forecasting import ForecastConfig
 from ml_platform.forecasting.config import parse_config
 from ml_platform.lake import Lake, schemas
-from ml_platform.manifest import Manifest, ReleaseError, read_folder, seal, write_folder
-from ml_platform.model_versions import ModelVersions
+from ml_platform.registry.manifest import Manifest, read_folder, seal, write_folder
+from ml_platform.registry.versions import ModelVersions
 
 if TYPE_CHECKING:
     from ml_platform.forecasting import Fleet
 
-__all__ = ["Champion", "Registry", "Release", "ReleaseContents", "ReleaseError", "champion_as_of", "fleet_tables"]
 
 KEYS = ("series_id", "contender", "level", "name", "segment", "item", "family", "fold")
 

@@ -1,0 +1,215 @@
+"""Figures: the errors of challenger, champion, families and floors on the fold that chose nothing, by fleet and by segment.
+
+Belongs here: metrics of forecasts on judged rows. Does not belong here: the verdict (gate), the count of series (coverage), fitting or choosing (forecasting).
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from ml_platform.evaluation.cells import Cells, Codes, Floats, arrange, segment_labels
+from ml_platform.evaluation.contenders import CHALLENGER, Contender, contenders
+from ml_platform.evaluation.losses import Losses, losses
+from ml_platform.evaluation.noise import Blocks, Estimate, blocks, difference, difference_by, excess_bias, joined
+from ml_platform.forecasting import ForecastConfig, metrics
+from ml_platform.forecasting.incumbent import Incumbent
+from ml_platform.lake import Lake, schemas
+from ml_platform.training_tables import CHAMPION
+
+FLEET = "fleet"
+ZERO = "floor_zero"
+Figures = dict[str, NDArray[np.generic]]
+
+
+def _weekly_wape(cells: Cells, actual: Floats, forecast: Floats, group: Codes, groups: int) -> Floats:
+    """WAPE of the sums by segment and week, per group of segments: the level at which people plan."""
+    weeks = int(cells.row_week.max()) + 1 if len(cells.row_week) else 1
+    cell = cells.series_segment[cells.row_series] * weeks + cells.row_week
+    size = len(cells.segments) * weeks
+    miss = np.abs(metrics.sums(cell, actual, size) - metrics.sums(cell, forecast, size))
+    owner = np.zeros(len(cells.segments), np.int64)
+    owner[cells.series_segment] = group
+    return metrics.ratio(
+        metrics.sums(np.repeat(owner, weeks), miss, groups),
+        metrics.sums(np.repeat(owner, weeks), metrics.sums(cell, actual, size), groups),
+    )
+
+
+def measure(cells: Cells, contender: Contender, group: Codes, groups: int, config: ForecastConfig) -> Figures:
+    """Every metric of one contender per group of series; `group` has one code per series.
+
+    Rows without an actual do not count; a missing forecast counts as 0, and `rows` says how many there were.
+    """
+    judged = cells.actual
+    if contender.partial:
+        judged = np.where(np.isfinite(contender.forecast), judged, np.nan)
+    own = metrics.Cells(judged, cells.row_series, group, groups, cells.weight, cells.scale, np.full(len(group), np.nan))
+    made = own.seen & np.isfinite(contender.forecast)
+    actual, forecast = np.where(own.seen, judged, 0.0), np.where(made, contender.forecast, 0.0)
+    rmsse, weight, unscaled = metrics.weighted_rmsse(own, forecast)
+    return {
+        "weighted_rmsse": rmsse,
+        "wape": metrics.wape(own, forecast),
+        "wape_week": _weekly_wape(cells, actual, forecast, group, groups),
+        "bias": metrics.bias(own, forecast),
+        **_intervals(own, contender, config.intervals),
+        "weight": weight,
+        "series": np.bincount(group, minlength=groups),
+        "unscaled": unscaled,
+        "rows": metrics.sums(own.cell_group, made, groups).astype(np.int64),
+        "error": losses(cells, contender, config).error(group[cells.row_series], groups),
+    }
+
+
+def _intervals(own: metrics.Cells, contender: Contender, levels: Sequence[int]) -> Figures:
+    """Of each interval the share of actuals inside, ends included, below and above it, and not below its upper end."""
+    out: Figures = {}
+    for level in levels:
+        low, high = contender.bounds.get(level, (np.full(len(own.actual), np.nan),) * 2)
+        there = own.seen & np.isfinite(low) & np.isfinite(high)
+        total = metrics.sums(own.cell_group, there, own.groups)
+        for name, where in (
+            ("below", own.actual < low),
+            ("above", own.actual > high),
+            ("reaching", own.actual >= high),
+        ):
+            out[f"{name}_{level}"] = metrics.ratio(metrics.sums(own.cell_group, there & where, own.groups), total)
+        out[f"coverage_{level}"] = metrics.coverage(own, low, high)
+    return out
+
+
+def best_floor(
+    cells: Cells, found: Sequence[Contender], config: ForecastConfig, level: bool = False
+) -> Contender | None:
+    """The floor with the least error over the fleet; `level`: of those that say how much, which all-zero does not."""
+    whole = np.zeros(len(cells.actual), np.int64)
+    floors = [one for one in found if one.name.startswith("floor_") and not (level and one.name == ZERO)]
+    errors = [float(losses(cells, one, config).error(whole, 1)[0]) for one in floors]
+    known = [(error, place) for place, error in enumerate(errors) if np.isfinite(error)]
+    return floors[min(known)[1]] if known else None
+
+
+def evaluate(
+    judged_fold: pa.Table,
+    catalogue: pa.Table,
+    config: ForecastConfig,
+    as_of: date,
+    champion: Incumbent | None = None,
+    champion_id: str | None = None,
+    live: pa.Table | None = None,
+    earlier: Sequence[Blocks] = (),
+) -> pa.Table:
+    """Judge all contenders on the fold that chose nothing, by fleet and by segment.
+
+    `judged_fold` is gold/judged_fold of the day, `champion` the choice of the release to beat, `live` what was really forecast at the cut, `earlier`
+    blocks of older days on which a fleet made like this one met the same champion. Weighted RMSSE takes the root once, after averaging over series
+    by weight (DESIGN section 7, trap 12). Returns rows of gold/fleet_evaluation; a metric without a base is null.
+    """
+    labels = segment_labels(catalogue, config)
+    cells = arrange(judged_fold, labels)
+    found = contenders(cells, config, champion, champion_id, live)
+    parts = []
+    for level, names, group in (
+        (FLEET, [FLEET], np.zeros(len(cells.ids), np.int64)),
+        ("segment", cells.segments, cells.series_segment),
+    ):
+        floor = best_floor(cells, found, config)
+        base = (
+            losses(cells, floor, config).error(group[cells.row_series], len(names))
+            if floor
+            else np.full(len(names), np.nan)
+        )
+        for contender in found:
+            figures = measure(cells, contender, group, len(names), config)
+            figures["skill"] = 1.0 - np.divide(figures["error"], base, out=np.full(len(names), np.nan), where=base > 0)
+            if contender.name == CHALLENGER:
+                figures |= _against(cells, found, group, len(names), config, earlier)
+            parts.append(
+                _rows(schemas.fleet_evaluation(config.intervals).schema, as_of, contender, level, names, figures)
+            )
+    return pa.concat_tables(parts).combine_chunks()
+
+
+def _against(
+    cells: Cells,
+    found: list[Contender],
+    group: Codes,
+    groups: int,
+    config: ForecastConfig,
+    earlier: Sequence[Blocks],
+) -> Figures:
+    """How the challenger compares with the champion, or else the best floor, and how much more biased than a floor it is; and how sure both are."""
+    by_name = {one.name: one for one in found}
+    challenger, floor = by_name[CHALLENGER], best_floor(cells, found, config, level=True)
+    excess = excess_bias(cells, challenger, floor, group, groups)
+    out = {
+        "weekly_bias": np.array([bias for bias, _ in excess]),
+        **_estimates("excess_bias", [one for _, one in excess]),
+    }
+    opponent = by_name.get(CHAMPION) or best_floor(cells, found, config)
+    if opponent is None:
+        return out
+    own, theirs = losses(cells, challenger, config), losses(cells, opponent, config)
+    if groups == 1:
+        told = [difference(joined([blocks(cells, own, theirs), *earlier]))]
+        out["origins"] = np.array([1 + len(earlier)])
+    else:
+        told = difference_by(cells, own, theirs, group, groups)
+    return out | _estimates("difference", told) | {"improved": _improved(cells, own, theirs, group, groups)}
+
+
+def _estimates(name: str, told: Sequence[Estimate]) -> Figures:
+    columns = {name: [one.value for one in told], f"{name}_se": [one.error for one in told]}
+    return {
+        key: np.array(values, dtype=float)
+        for key, values in (columns | {f"{name}_units": [one.units for one in told]}).items()
+    }
+
+
+def _improved(cells: Cells, own: Losses, theirs: Losses, group: Codes, groups: int) -> Floats:
+    """Share of the weight that lies in series whose error is not larger than the champion's; ties count as not larger."""
+    size = len(cells.ids)
+    (first, mass), (second, _) = own.sums(cells.row_series, size), theirs.sums(cells.row_series, size)
+    better = first <= second * (1.0 + 1e-9)
+    return metrics.ratio(metrics.sums(group, np.where(better, mass, 0.0), groups), metrics.sums(group, mass, groups))
+
+
+def _rows(
+    schema: pa.Schema,
+    as_of: date,
+    contender: Contender,
+    level: str,
+    segments: list[str],
+    figures: Mapping[str, NDArray[np.generic]],
+) -> pa.Table:
+    fixed = {"as_of": as_of, "contender": contender.name, "release_id": contender.release_id, "level": level}
+    columns: dict[str, pa.Array] = {
+        name: pa.array([value] * len(segments), schema.field(name).type) for name, value in fixed.items()
+    }
+    columns["segment"] = pa.array(segments, pa.string())
+    unknown = np.full(len(segments), np.nan)
+    numbers = {name: figures.get(name, unknown) for name in schema.names if name not in columns}
+    columns |= {name: pa.array(values, schema.field(name).type, from_pandas=True) for name, values in numbers.items()}
+    return pa.table([columns[name] for name in schema.names], schema=schema)
+
+
+def store_evaluation(lake: Lake, evaluation: pa.Table, config: ForecastConfig, as_of: date) -> bool:
+    """Put the rows of the day in their table; False and no commit where they are there already."""
+    spec = schemas.fleet_evaluation(config.intervals)
+    lake.migrate(spec)
+    kept = (
+        lake.read(spec.name, where=pc.field("as_of") == pa.scalar(as_of))
+        if lake.exists(spec.name)
+        else spec.schema.empty_table()
+    )
+    order = [("contender", "ascending"), ("level", "ascending"), ("segment", "ascending")]
+    if kept.num_rows and kept.select(spec.schema.names).cast(spec.schema).sort_by(order).equals(
+        evaluation.sort_by(order)
+    ):
+        return False
+    lake.replace(spec, evaluation, f"as_of = '{as_of.isoformat()}'")
+    return True

@@ -1,0 +1,30 @@
+"""Releases: fleets as immutable, signed folders, and their versions and aliases in MLflow.
+
+Belongs here: sealing, signing, verifying and loading a release, MLflow versions, the champion as of a day. Does not belong here: whether a release may be
+promoted (gate, promotion).
+"""
+
+from ml_platform.registry.manifest import Manifest, ReleaseError
+from ml_platform.registry.store import (
+    Champion,
+    Registry,
+    Release,
+    ReleaseContents,
+    Sealed,
+    champion_as_of,
+    fleet_tables,
+)
+from ml_platform.registry.versions import ModelVersions
+
+__all__ = [
+    "Champion",
+    "Manifest",
+    "ModelVersions",
+    "Registry",
+    "Release",
+    "ReleaseContents",
+    "ReleaseError",
+    "Sealed",
+    "champion_as_of",
+    "fleet_tables",
+]
