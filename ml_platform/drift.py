@@ -3,14 +3,14 @@
 Belongs here: gold/input_profile, and how far an input lies outside its own history. Does not belong here: whether that stops a challenger (gate).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date
 
 import numpy as np
 import pyarrow as pa
 
 from ml_platform.forecasting import ForecastConfig
-from ml_platform.forecasting.arrays import Shard
+from ml_platform.forecasting.arrays import Bools, Shard
 from ml_platform.forecasting.calendar import Floats
 from ml_platform.forecasting.config import days_per_step
 from ml_platform.lake import TableSpec, names
@@ -25,57 +25,47 @@ INPUT_PROFILE = TableSpec(
             ("window", pa.int32()),
             ("mean", pa.float64()),
             ("known", pa.float64()),
+            ("spread", pa.float64()),
         ]
     ),
     partition_by=("as_of",),
-    description="Target and covariates over all series, by windows of one horizon: 0 ends with the as-of day, 1 is to be forecast. known: share of cells.",
+    description="Target and covariates over all series, by windows of one horizon: 0 ends with the as-of day, 1 is to be forecast. known: share of cells; "
+    "spread: standard deviation over cells.",
 )
 
 
 def profile_rows(shard: Shard, config: ForecastConfig, as_of: date) -> pa.Table:
     """Rows of gold/input_profile from a panel's arrays."""
-    horizon, steps = config.horizon, shard.steps
-    grids = {config.target: _by_step(shard.y, np.arange(steps) >= shard.first[:, None])}
-    begin = len(shard.times) - shard.known.shape[2]
+    steps, ahead = shard.steps, len(shard.times)
+    inputs = {config.target: (_by_step(shard.y, np.arange(steps) >= shard.first[:, None]), 0)}
+    begin = ahead - shard.known.shape[2]
     for place, name in enumerate(config.known_future):
-        values = shard.known[:, place]
-        told = np.full((2, len(shard.times)), np.nan)
-        told[:, begin:] = _by_step(values, np.ones(values.shape, dtype=bool))
-        grids[name] = told
-    rows = [row for name, told in grids.items() for row in _windows(name, told, steps, horizon)]
-    columns = {
-        "as_of": [as_of] * len(rows),
-        **{key: [row[key] for row in rows] for key in ("input", "window", "mean", "known")},
-    }
-    return pa.table(
-        [pa.array(columns[field.name], field.type, from_pandas=True) for field in INPUT_PROFILE.schema],
-        INPUT_PROFILE.schema,
-    )
+        told = np.full((3, ahead), np.nan)
+        told[:, begin:] = _by_step(shard.known[:, place], np.ones(1, dtype=bool))
+        inputs[name] = (told, 1)
+    rows = [row for name, (told, last) in inputs.items() for row in _windows(name, told, steps, config.horizon, last)]
+    return pa.Table.from_pylist([{"as_of": as_of, **row} for row in rows], INPUT_PROFILE.schema)
 
 
-def _by_step(values: Floats, there: np.ndarray) -> Floats:
-    """Sum of the known values and share of known cells at each step, (2, T)."""
+def _by_step(values: Floats, there: Bools) -> Floats:
+    """Of each step the mean of the known values, the share of the cells that are known, and the mean square, (3, T); NaN where none is."""
     known = ~np.isnan(values)
-    total = np.where(known, values, 0.0).sum(axis=0, dtype=np.float64)
-    return np.stack([total / np.maximum(known.sum(axis=0), 1), known.sum(axis=0) / np.maximum(there.sum(axis=0), 1)])
+    count, cells = known.sum(axis=0), np.broadcast_to(there, values.shape).sum(axis=0)
+    first, second = (np.where(known, values**power, 0.0).sum(axis=0, dtype=np.float64) for power in (1, 2))
+    told = np.stack([first / np.maximum(count, 1), count / np.maximum(cells, 1), second / np.maximum(count, 1)])
+    return np.where(count > 0, told, np.nan)
 
 
-def _windows(name: str, told: Floats, steps: int, horizon: int) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = []
-    ahead = 1 if told.shape[1] > steps else 0
-    for window in range(ahead, -(steps // horizon), -1):
+def _windows(name: str, told: Floats, steps: int, horizon: int, last: int) -> Iterator[dict[str, object]]:
+    """The windows of an input up to the one with the number `last`, the newest first; those that know nothing are left out."""
+    for window in range(last, -(steps // horizon), -1):
         end = steps + window * horizon
         part = told[:, end - horizon : end]
-        if part.shape[1] == horizon and np.isfinite(part).any():
-            rows.append(
-                {
-                    "input": name,
-                    "window": window,
-                    "mean": float(np.nanmean(part[0])),
-                    "known": float(np.nanmean(part[1])),
-                }
-            )
-    return rows
+        part = part[:, np.isfinite(part[0])]
+        if part.shape[1]:
+            mean, known, square = part.mean(axis=1).tolist()
+            spread = max(square - mean**2, 0.0) ** 0.5
+            yield {"input": name, "window": window, "mean": mean, "known": known, "spread": spread}
 
 
 def drifts(profile: pa.Table, config: ForecastConfig) -> Mapping[str, float]:

@@ -28,7 +28,8 @@ def find_incumbent(lake: Lake, registry: Registry, config: ForecastConfig, as_of
 def released(registry: Registry, champion: Champion) -> Incumbent:
     """The choice of a release, from exactly the bytes that were verified."""
     sealed = registry.open(champion.release_id)
-    return Incumbent(sealed.fleet, str(sealed.evidence.get("settings")))
+    lineage = sealed.evidence.get("lineage") or sealed.evidence.get("fingerprint")
+    return Incumbent(sealed.fleet, str(sealed.evidence.get("settings")), str(lineage or champion.release_id))
 
 
 def _unjudged(lake: Lake, config: ForecastConfig, champion: Champion | None, as_of: date) -> Incumbent | None:

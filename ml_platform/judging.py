@@ -84,7 +84,7 @@ def judge_candidate(
     if incumbent is not None and fold.num_rows and _kind(_candidate(lake, config, as_of), incumbent, labels)[0] == NEW:
         cells = arrange(fold, labels)
         own, theirs = (losses(cells, one, config) for one in contenders(cells, config, incumbent)[:2])
-        met, meeting = blocks(cells, own, theirs), Meeting(_candidate(lake, config, as_of).settings, incumbent.recipe)
+        met, meeting = blocks(cells, own, theirs), Meeting(_candidate(lake, config, as_of).settings, incumbent.lineage)
         store_blocks(lake, as_of, meeting, cells, met)
         earlier = earlier_blocks(lake, as_of, meeting, _first_date(cells), met.root)
     release_id = champion.release_id if champion else None

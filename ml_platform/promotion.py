@@ -4,38 +4,30 @@ Belongs here: the order of the steps and their repetition after a crash. Does no
 """
 
 import json
-import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ml_platform.audit import Audit
 from ml_platform.coverage import Coverage, count_coverage
 from ml_platform.evaluation import FLEET
+from ml_platform.failpoints import reach
 from ml_platform.forecasting import ForecastConfig
 from ml_platform.forecasting.incumbent import Incumbent
 from ml_platform.gate import Decision, GateConfig, decide
-from ml_platform.gate.rules import NEW
+from ml_platform.gate.rules import NEW, REFRESH
 from ml_platform.gate.update import BY_UPDATE, decide_update, update_of
 from ml_platform.incumbents import released
-from ml_platform.judging import OF_THE_FLEET, day_rows, judge_candidate, the_facts, whole_day
+from ml_platform.judging import OF_THE_FLEET, judge_candidate, the_facts, whole_day
 from ml_platform.lake import Lake, names, schemas
-from ml_platform.lake.history import INPUTS_KEY
-from ml_platform.registry import Registry, Release, ReleaseContents, champion_as_of
-from ml_platform.training import inputs_key
+from ml_platform.registry import Registry, Release, champion_as_of
+from ml_platform.registry.pointer import PROMOTED, STOPPED, seen, standings
+from ml_platform.registry.pointer import decide as record
+from ml_platform.sealing import ReleaseTables, contents_of, evidence_of
 
-INPUTS = (names.SERIES_PANEL, names.CANDIDATE_FLEET, names.FOLD_METRICS)
-OF_THE_DAY = (
-    "as_of",
-    "fingerprint",
-    "updated_from",
-    "choice",
-    "settings",
-    "beside",
-)  # columns of a fleet that are said elsewhere in its release
 METRICS = ("error", "skill", "weighted_rmsse", "wape", "wape_week", "bias")
 Retrain = Callable[[Incumbent], object]
 
@@ -106,20 +98,31 @@ def _release(
     as_of: date,
     approved_by: str,
 ) -> Promotion:
-    fleet = whole_day(lake, names.CANDIDATE_FLEET, as_of)
+    reach("promotion.begun")
+    after, fleet = seen(lake), whole_day(lake, names.CANDIDATE_FLEET, as_of)
     coverage, updated = count_coverage(catalogue, fleet), update_of(lake, registry, fleet, config, as_of)
     if updated is None:
         evaluation = _evaluation(lake, registry, catalogue, config, as_of)
         facts = the_facts(lake, registry, catalogue, config, as_of)
         decision, origin = decide(evaluation, coverage, gate, facts), dict[str, object](champion=_opponent(evaluation))
+        if decision.kind == REFRESH:
+            origin["lineage"] = _lineage(lake, registry, as_of)
     else:
         evaluation, approved_by = schemas.fleet_evaluation(config.intervals).schema.empty_table(), BY_UPDATE
         decision, origin = decide_update(updated, coverage, gate), updated.evidence
-    evidence = {**_evidence(fleet, coverage, decision), **origin}
-    release = registry.build(_contents(lake, fleet, evaluation, config, as_of, evidence))
+    evidence = {**evidence_of(fleet, coverage, decision), **origin}
+    made = ReleaseTables(fleet, evaluation, config, as_of)
+    release = registry.build(contents_of(lake, catalogue, made, decision, evidence, registry.identity))
+    reach("promotion.sealed")
     version = _register(registry, release, decision, evaluation, config)
-    recorded = _record(lake, release, decision, approved_by, version)
+    reach("promotion.challenged")
+    recorded = _record(lake, registry.audit(lake), release, decision, approved_by, version, after)
     return Promotion(release, decision, coverage, version, recorded, move_champion(lake, registry))
+
+
+def _lineage(lake: Lake, registry: Registry, as_of: date) -> str | None:
+    champion = champion_as_of(lake, as_of, same_day=False)
+    return released(registry, champion).lineage if champion else None
 
 
 def _evaluation(lake: Lake, registry: Registry, catalogue: pa.Table, config: ForecastConfig, as_of: date) -> pa.Table:
@@ -137,67 +140,14 @@ def _opponent(evaluation: pa.Table) -> str | None:
 
 
 def move_champion(lake: Lake, registry: Registry) -> bool:
-    """Let the alias `champion` name the newest promoted release, never an older day than it names; False where nothing moved."""
+    """Let the alias `champion` name the release that the newest day uses; False where it does.
+
+    The decisions say which that is: an older one only after a rollback, a withdrawal or a pin.
+    """
     newest = champion_as_of(lake, date.max, same_day=True)
-    if newest is None or str(registry.versions.tags_of("champion").get("as_of", "")) > newest.as_of.isoformat():
-        return False
-    return registry.versions.point("champion", newest.release_id)
-
-
-def code_commit(folder: Path = Path(__file__).parent) -> str:
-    """The git commit of the code, with `-dirty` when files differ from it; `unknown` outside a repository."""
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-
-
-def _contents(
-    lake: Lake,
-    fleet: pa.Table,
-    evaluation: pa.Table,
-    config: ForecastConfig,
-    as_of: date,
-    evidence: Mapping[str, object],
-) -> ReleaseContents:
-    pools = whole_day(lake, names.FLEET_POOLS, as_of).drop_columns(["as_of"])
-    return ReleaseContents(
-        as_of=as_of,
-        parameters=fleet.drop_columns([name for name in OF_THE_DAY if name in fleet.column_names]),
-        pools=pools,
-        fold_metrics=day_rows(lake, names.FOLD_METRICS, as_of).drop_columns(["as_of"]),
-        evaluation=evaluation.drop_columns(["as_of"]),
-        config=config,
-        evidence=evidence,
-        code_commit=code_commit(),
-        data_versions=_data_versions(lake, as_of),
-    )
-
-
-def _data_versions(lake: Lake, as_of: date) -> dict[str, int]:
-    """Versions of the tables that the fleet was made from, as its commit says, and of the gold tables that it lies in."""
-    told = lake.last_metadata(names.CANDIDATE_FLEET, inputs_key(as_of))
-    gold = {name: version for name in INPUTS if (version := lake.version(name)) is not None}
-    if told:
-        return {**gold, **told}
-    silver = lake.last_metadata(INPUTS[0], INPUTS_KEY).get("tables", {}) if lake.exists(INPUTS[0]) else {}
-    return {**gold, **{f"silver/{name}": version for name, version in silver.items()}}
-
-
-def _evidence(fleet: pa.Table, coverage: Coverage, decision: Decision) -> dict[str, object]:
-    prints = pc.unique(fleet["fingerprint"]).to_pylist() if "fingerprint" in fleet.column_names else []
-    families = sorted(pc.value_counts(fleet["family"]).to_pylist(), key=lambda one: str(one["values"]))
-    settings = fleet["settings"].drop_null().unique().to_pylist() if "settings" in fleet.column_names else []
-    return {
-        "promoted": decision.promoted,
-        "kind": decision.kind,
-        "settings": settings[0] if settings else None,
-        "rules": [rule.record for rule in decision.rules],
-        "series": {"expected": coverage.expected, "states": dict(coverage.states), "missing": len(coverage.missing)},
-        "families": {str(one["values"]): one["counts"] for one in families},
-        "fingerprint": prints[0] if prints else None,
-    }
+    moved = newest is not None and registry.versions.point("champion", newest.release_id)
+    reach("promotion.pointed")
+    return moved
 
 
 def _register(
@@ -218,20 +168,23 @@ def _register(
     manifest = release.manifest
     tags = {
         "as_of": manifest.as_of.isoformat(),
-        "code_commit": manifest.code_commit,
+        "code_commit": manifest.origin.code_commit,
         "gate": "passed" if decision.promoted else "stopped",
         "kind": decision.kind,
     }
     version = registry.versions.register(release.release_id, release.folder, params, metrics, tags)
+    reach("promotion.registered")
     if str(registry.versions.tags_of("challenger").get("as_of", "")) <= tags["as_of"]:
         registry.versions.point("challenger", release.release_id)
     return version
 
 
-def _record(lake: Lake, release: Release, decision: Decision, approved_by: str, version: str) -> bool:
-    spec, release_id = schemas.PROMOTED_RELEASE, release.release_id
-    if lake.count(spec.name, pc.field("release_id") == release_id):
-        return False
+def _record(
+    lake: Lake, audit: Audit, release: Release, decision: Decision, approved_by: str, version: str, after: int
+) -> bool:
+    """The verdict in the lake: this commit is what makes a champion. The audit follows it, and finds what it lacks."""
+    release_id = release.release_id
+    word = PROMOTED if decision.promoted else STOPPED
     row = {
         "as_of": release.manifest.as_of,
         "release_id": release_id,
@@ -239,11 +192,20 @@ def _record(lake: Lake, release: Release, decision: Decision, approved_by: str, 
         "decided_at": datetime.now(UTC),
         "approved_by": approved_by,
         "rules": decision.to_json(),
-        "evidence": json.dumps({"model_version": version, "summary": decision.summary}, ensure_ascii=False),
+        "evidence": json.dumps(
+            {"model_version": version, "kind": decision.kind, "stopped_by": list(decision.stopped_by)},
+            ensure_ascii=False,
+        ),
+        "decision": word,
+        "reason": decision.summary,
     }
     _record_rules(lake, release, decision)
-    lake.append(spec, pa.Table.from_pylist([row], schema=spec.schema), transactions=[f"promotion:{release_id}"])
-    return True
+    reach("promotion.judged")
+    recorded = release_id not in standings(lake) and record(lake, [row], after, f"promotion:{release_id}")
+    reach("promotion.decided")
+    audit.follow()
+    reach("promotion.audited")
+    return recorded
 
 
 def _record_rules(lake: Lake, release: Release, decision: Decision) -> None:

@@ -105,6 +105,13 @@ def score(lake: Lake, registry: Registry, catalogue: pa.Table, config: ForecastC
     )
 
 
+def try_out(lake: Lake, sealed: Sealed, catalogue: pa.Table, config: ForecastConfig, as_of: date) -> ScoringReport:
+    """Forecast a day with a release that may be used there or not, and write nothing; ScoringError where coverage is not exact."""
+    made, panel = _forecasts(lake, sealed, catalogue, config, as_of, with_history=False)
+    outcomes = _outcomes(catalogue, sealed.fleet, made, set(panel.refused if panel else ()))
+    return ScoringReport(as_of, sealed.release_id, made.num_rows, False, outcomes, _families(made))
+
+
 def _forecasts(
     lake: Lake, release: Sealed, catalogue: pa.Table, config: ForecastConfig, as_of: date, with_history: bool
 ) -> tuple[pa.Table, Panel | None]:

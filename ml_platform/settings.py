@@ -43,6 +43,13 @@ class Settings(BaseSettings):
     configs: Path = Field(
         default=PACKAGED_CONFIGS / "retail", description="folder with sources/*.yaml, forecast.yaml and gate.yaml"
     )
+    environment: Literal["dev", "qa", "prod"] = Field(
+        default="dev", description="where releases are used: dev trains, qa and prod receive what is promoted"
+    )
+    homes: dict[str, Path] = Field(
+        default_factory=dict, description="homes of environments that do not lie below this one, by their names"
+    )
+    identity: str = Field(default="", description="in whose name releases are sealed; empty: the user of this machine")
     first_day: date = date(2017, 1, 1)
     last_day: date | None = Field(
         default=date(2017, 12, 31), description="None: the calendar goes on; samples and replays end it"
@@ -137,9 +144,25 @@ class Settings(BaseSettings):
         return value
 
     @property
-    def root(self) -> Path:
-        """The home as an absolute path."""
+    def base(self) -> Path:
+        """The home as an absolute path: that of `dev`, and of what all environments share (landing, keys)."""
         return self.home.expanduser().resolve()
+
+    @property
+    def root(self) -> Path:
+        """The home of the environment."""
+        if self.environment in self.homes:
+            return self.homes[self.environment].expanduser().resolve()
+        return self.base if self.environment == "dev" else self.base / "environments" / self.environment
+
+    def of(self, environment: str) -> "Settings":
+        """The same installation as another environment sees it."""
+        return self.model_copy(update={"environment": environment})
+
+    @property
+    def keys(self) -> Path:
+        """The folder of the key that seals releases, and of the keys that are trusted."""
+        return self.base / "keys"
 
     @property
     def calendar(self) -> Calendar:
@@ -154,7 +177,7 @@ class Settings(BaseSettings):
     @property
     def landing(self) -> Path:
         """The folder where files arrive, unless they arrive at `landing_address`."""
-        return self.root / "landing"
+        return self.base / "landing"
 
     @property
     def landing_address(self) -> BlobAddress | None:

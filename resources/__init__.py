@@ -41,7 +41,12 @@ def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[Any
         "spark": SparkResource(engine=settings.engine, shards=settings.shards, suite_rows=settings.suite_rows),
         "compute": ComputeResource(workers=settings.workers, where=settings.training_compute, engine=settings.engine),
         "registry": RegistryResource(
-            releases=str(settings.releases), tracking_uri=settings.mlflow_uri, artifacts=str(settings.mlflow_artifacts)
+            releases=str(settings.releases),
+            tracking_uri=settings.mlflow_uri,
+            artifacts=str(settings.mlflow_artifacts),
+            keys=str(settings.keys),
+            identity=settings.identity,
+            environment=settings.environment,
         ),
         "warehouse": WarehouseResource(path=str(settings.warehouse)),
         "dbt": dbt_resource(),

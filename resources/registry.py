@@ -17,7 +17,18 @@ class RegistryResource(dg.ConfigurableResource[Any]):
     releases: str
     tracking_uri: str
     artifacts: str
+    keys: str
+    identity: str = ""
+    environment: str = "dev"
 
     def vend(self, model: str) -> Registry:
         """The registry of the fleet that is called `model` there."""
-        return Registry(Path(self.releases), self.tracking_uri, Path(self.artifacts), model)
+        return Registry(
+            Path(self.releases),
+            self.tracking_uri,
+            Path(self.artifacts),
+            model,
+            keys=Path(self.keys),
+            identity=self.identity,
+            environment=self.environment,
+        )

@@ -20,7 +20,7 @@ SUMS = ("loss", "mass", "champion_loss", "champion_mass")
 
 @dataclass(frozen=True)
 class Meeting:
-    """Which fleet met which champion: how it was made, and the champion's recipe."""
+    """Which fleet met which champion: how it was made, and the training that made the champion's choice first."""
 
     settings: str
     beside: str

@@ -40,10 +40,11 @@ def settings_of(config: ForecastConfig, code: str) -> str:
 
 @dataclass(frozen=True)
 class Incumbent:
-    """The choice of a fleet and the settings that it was made with (see settings_of)."""
+    """The choice of a fleet, the settings that it was made with (see settings_of), and the training that made this choice first, where that is known."""
 
     fleet: Fleet
     settings: str
+    lineage: str = ""
 
     @property
     def families(self) -> tuple[str, ...]:

@@ -22,10 +22,8 @@ NEAR = (
     1.05  # a family whose error is larger by more than this factor is in no blend: few folds cannot tell what it adds
 )
 ERRORS = 2.0  # standard errors by which another way than the simplest must be better
-LEAVING, MATERIAL = (
-    3.0,
-    0.01,
-)  # the same, and the share of the squared error, by which another must be better than a choice that stands
+LEAVING, MATERIAL, ENOUGH_FOLDS = 3.0, 0.01, 40.0
+# the same, and the share of the squared error, by which another must be better than a choice that stands, and from how many folds that must be told
 EVEN_FOLDS = 1.0  # folds of one series that say all families are as good as each other
 
 
@@ -160,8 +158,8 @@ def select(
         known = np.asarray(np.isfinite(stands.segment).all(axis=1))[segment]
         ways, found = [KEPT, *ways], [(own, shared), *found]
         losses = [np.where(known[:, None], _loss(own, products[:, 1:]), losses[0]), *losses]
-    errors, least = (LEAVING, MATERIAL) if stands else (ERRORS, 0.0)
-    taken = _simplest(losses, weight[:, 1:], segment, groups, errors, least)
+    limits = (LEAVING, MATERIAL, ENOUGH_FOLDS) if stands else (ERRORS, 0.0, 0.0)
+    taken = _simplest(losses, weight[:, 1:], segment, groups, limits)
     taken = np.zeros_like(taken) if keep and stands else taken
     series = np.stack([one for one, _ in found])[taken[segment], np.arange(len(segment))]
     by_segment = np.stack([drawn for _, drawn in found])[taken, np.arange(groups)]
@@ -212,17 +210,24 @@ def _nested(strategy: str, products: Floats, weight: Floats, segment: Ints, grou
     return losses
 
 
-def _simplest(losses: list[Floats], weight: Floats, segment: Ints, groups: int, errors: float, least: float) -> Ints:
-    """For each segment the first way, or the one that is better than it by most: by more than so many standard `errors` and a share `least`, or by half; (G,)."""
+def _simplest(
+    losses: list[Floats], weight: Floats, segment: Ints, groups: int, limits: tuple[float, float, float]
+) -> Ints:
+    """For each segment the first way, or the one that is better than it by most, (G,).
+
+    limits: by so many standard errors and by such a share, or by half, as at least so many folds tell.
+    """
+    errors, least, fewest = limits
     share = (weight / np.maximum(sum_by(weight, segment, groups), 1e-300)[segment]) / max(weight.shape[1], 1)
     taken, best = np.zeros(groups, dtype=np.int64), np.zeros(groups)
+    told = 1.0 / np.maximum(sum_by((share**2).sum(axis=1), segment, groups), 1e-300)  # effective folds
     usual = sum_by((share * losses[0]).sum(axis=1), segment, groups)
     for place, loss in enumerate(losses):
         gain = losses[0] - loss
         mean = sum_by((share * gain).sum(axis=1), segment, groups)
         error = np.sqrt(sum_by((share**2 * (gain - mean[segment][:, None]) ** 2).sum(axis=1), segment, groups))
         beyond = (mean > errors * error) & (mean > least * usual)
-        better = (beyond | (mean > usual / 2.0)) & (mean > best)
+        better = (beyond | (mean > usual / 2.0)) & (mean > best) & (told >= fewest)
         taken, best = np.where(better, place, taken), np.where(better, mean, best)
     return taken
 

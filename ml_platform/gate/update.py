@@ -39,13 +39,20 @@ class Update:
     trained: str
     trained_as_of: date
     settings: object = None
+    lineage: object = None
 
     @property
     def evidence(self) -> dict[str, object]:
         """Where the fleet comes from, as its release says it and the next update reads it."""
         trained = {"release_id": self.trained, "as_of": self.trained_as_of.isoformat()}
         before = self.release_id
-        return {"champion": before, "updated_from": before, "trained": trained, "settings": self.settings}
+        return {
+            "champion": before,
+            "updated_from": before,
+            "trained": trained,
+            "settings": self.settings,
+            "lineage": self.lineage,
+        }
 
 
 def update_of(lake: Lake, registry: Registry, rows: pa.Table, config: ForecastConfig, as_of: date) -> Update | None:
@@ -69,6 +76,7 @@ def update_of(lake: Lake, registry: Registry, rows: pa.Table, config: ForecastCo
         trained["release_id"],
         date.fromisoformat(trained["as_of"]),
         sealed.evidence.get("settings"),
+        sealed.evidence.get("lineage") or sealed.evidence.get("fingerprint"),
     )
 
 

@@ -186,6 +186,42 @@ MAINTENANCE = TableSpec(
     description="What retention did: one row per table and action of an applied run, with files, bytes and versions that went.",
 )
 
+AUDIT = TableSpec(
+    names.AUDIT,
+    _schema(
+        number=pa.int64(),
+        at=INSTANT,
+        environment=pa.string(),
+        action=pa.string(),
+        release_id=pa.string(),
+        actor=pa.string(),
+        reason=pa.string(),
+        details=pa.string(),
+        previous=pa.string(),
+        hash=pa.string(),
+        signature=pa.string(),
+    ),
+    description="Every decision about a release, append only: each row has the hash of the one before and a signature.",
+)
+
+REQUESTS = TableSpec(
+    names.REQUESTS,
+    _schema(
+        request_id=pa.string(),
+        release_id=pa.string(),
+        as_of=pa.date32(),
+        state=pa.string(),
+        actor=pa.string(),
+        reason=pa.string(),
+        override=pa.bool_(),
+        at=INSTANT,
+        expires_at=INSTANT,
+        source=pa.string(),
+        evidence=pa.string(),
+    ),
+    description="What became of each request to use a release here, append only: requested, approved, rejected, expired, promoted. The newest row counts.",
+)
+
 PROMOTED_RELEASE = TableSpec(
     names.PROMOTED_RELEASE,
     _schema(
@@ -196,8 +232,12 @@ PROMOTED_RELEASE = TableSpec(
         approved_by=pa.string(),
         rules=pa.string(),
         evidence=pa.string(),
+        decision=pa.string(),
+        reason=pa.string(),
+        number=pa.int64(),
     ),
-    description="One row per judged release: the verdict, every rule with value and limit, and who or what decided.",
+    description="One row per decision on a release: the verdict with every rule, value and limit, who or what decided, and why; a release's newest row counts. "
+    "decision: promoted, stopped, withdrawn, reinstated; pinned and unpinned say which stays champion. number: of the commit.",
 )
 
 GATE_VERDICTS = TableSpec(

@@ -4,22 +4,17 @@ Belongs here: sealing, signing, verifying and loading a release, MLflow versions
 promoted (gate, promotion).
 """
 
-from ml_platform.registry.manifest import Manifest, ReleaseError
-from ml_platform.registry.store import (
-    Champion,
-    Registry,
-    Release,
-    ReleaseContents,
-    Sealed,
-    champion_as_of,
-    fleet_tables,
-)
+from ml_platform.registry.manifest import Manifest, Origin, ReleaseError
+from ml_platform.registry.pointer import Champion, ConflictError, champion_as_of
+from ml_platform.registry.store import Registry, Release, ReleaseContents, Sealed, fleet_tables
 from ml_platform.registry.versions import ModelVersions
 
 __all__ = [
     "Champion",
+    "ConflictError",
     "Manifest",
     "ModelVersions",
+    "Origin",
     "Registry",
     "Release",
     "ReleaseContents",

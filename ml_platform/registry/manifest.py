@@ -8,14 +8,16 @@ import json
 import re
 import shutil
 from collections.abc import Mapping
-from datetime import date
+from dataclasses import dataclass
+from datetime import date, datetime
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ml_platform.durable import put_in_place, sync
+from ml_platform.registry.signing import Signature, SignatureError, check
 
-MANIFEST = "manifest.json"
+MANIFEST, SIGNATURE = "manifest.json", "signature.json"
 RELEASE_ID = re.compile(r"\d{4}-\d{2}-\d{2}-[0-9a-f]{12}")
 
 
@@ -23,8 +25,23 @@ class ReleaseError(RuntimeError):
     """A release that is missing, changed or not whole; names the file and the way out."""
 
 
+class Origin(BaseModel):
+    """Who sealed a release and when, with which code: git commit, version of the kernel, sha256 of the lock of packages."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    created_by: str
+    created_at: datetime
+    code_commit: str = "unknown"
+    kernel: str = "unknown"
+    lock_sha256: str = "unknown"
+
+
 class Manifest(BaseModel):
-    """What a release consists of. Its id is the as-of day and a hash of everything else in it, so no byte can change unseen."""
+    """What a release consists of and where it comes from. Its id is the as-of day and a hash of everything else in it, so no byte can change unseen.
+
+    files: sha256 by name. data_versions: of the tables it was made from. folds: dates by what the folds were for. gate: kind, verdict, rules that failed.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -32,8 +49,10 @@ class Manifest(BaseModel):
     as_of: date
     model: str
     files: dict[str, str]
-    code_commit: str
+    origin: Origin
     data_versions: dict[str, int]
+    folds: dict[str, str]
+    gate: dict[str, str]
 
     @property
     def content(self) -> str:
@@ -45,7 +64,13 @@ class Manifest(BaseModel):
 
 
 def seal(
-    as_of: date, model: str, files: Mapping[str, bytes], code_commit: str, data_versions: Mapping[str, int]
+    as_of: date,
+    model: str,
+    files: Mapping[str, bytes],
+    origin: Origin,
+    data_versions: Mapping[str, int],
+    folds: Mapping[str, str],
+    gate: Mapping[str, str],
 ) -> Manifest:
     """The manifest of these bytes, with the release id `<as_of>-<12 hex digits>` that follows from it."""
     draft = Manifest(
@@ -53,8 +78,10 @@ def seal(
         as_of=as_of,
         model=model,
         files={name: _digest(files[name]) for name in sorted(files)},
-        code_commit=code_commit,
+        origin=origin,
         data_versions=dict(sorted(data_versions.items())),
+        folds=dict(sorted(folds.items())),
+        gate=dict(sorted(gate.items())),
     )
     return draft.model_copy(update={"release_id": _id_of(draft)})
 
@@ -67,12 +94,12 @@ def _id_of(manifest: Manifest) -> str:
     return f"{manifest.as_of}-{_digest(manifest.model_copy(update={'release_id': ''}).to_bytes())[:12]}"
 
 
-def write_folder(root: Path, manifest: Manifest, files: Mapping[str, bytes]) -> Path:
+def write_folder(root: Path, manifest: Manifest, files: Mapping[str, bytes], signature: Signature) -> Path:
     """Put a release under its name in one rename; a folder left half written by a crash is made anew."""
     target, building = root / manifest.release_id, root / f".building-{manifest.release_id}"
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
-    contents = {**files, MANIFEST: manifest.to_bytes()}
+    contents = {**files, MANIFEST: manifest.to_bytes(), SIGNATURE: signature.to_bytes()}
     for name, content in contents.items():
         (building / name).write_bytes(content)
     sync(building / name for name in contents)
@@ -80,25 +107,54 @@ def write_folder(root: Path, manifest: Manifest, files: Mapping[str, bytes]) -> 
     return target
 
 
-def read_folder(root: Path, release_id: str) -> tuple[Manifest, dict[str, bytes]]:
-    """The manifest and the bytes of every file, after checking that they are what was released.
+@dataclass(frozen=True)
+class Folder:
+    """The verified bytes of a release: what its manifest names, the manifest, and the signature."""
 
-    Raises ReleaseError that names the first file that was changed, removed or added.
+    manifest: Manifest
+    files: dict[str, bytes]
+    signature: Signature
+
+
+def read_folder(root: Path, release_id: str, keys: Path) -> Folder:
+    """The bytes of every file, after checking that they are what was released, and by somebody whose key is trusted in the folder `keys`.
+
+    Raises ReleaseError that names the first file that was changed, removed or added, or that nobody trusted has signed.
     """
     if not RELEASE_ID.fullmatch(release_id):
         raise ReleaseError(
             f"'{release_id}' is no release id: it looks like 2017-12-17-0123456789ab; see the folders in {root}"
         )
     folder = root / release_id
-    manifest = _read_manifest(folder, release_id)
+    signature, manifest = _read_signature(folder), _read_manifest(folder, release_id)
     present = {str(one.relative_to(folder)) for one in folder.rglob("*") if not one.is_dir()}
-    for name in sorted(present ^ {*manifest.files, MANIFEST}):
+    for name in sorted(present ^ {*manifest.files, MANIFEST, SIGNATURE}):
         raise _refused(folder / name, "was added after the release was sealed" if name in present else "is missing")
     contents = {name: (folder / name).read_bytes() for name in manifest.files}
     for name, content in contents.items():
         if _digest(content) != manifest.files[name]:
             raise _refused(folder / name, "does not have the sha256 of the manifest: its bytes were changed")
-    return manifest, contents
+    try:
+        check(keys, manifest.to_bytes(), signature)
+    except SignatureError as why:
+        raise _refused(folder / SIGNATURE, f"cannot be believed: {why}") from None
+    return Folder(manifest, contents, signature)
+
+
+def _read_signature(folder: Path) -> Signature:
+    path = folder / SIGNATURE
+    if not folder.is_dir():
+        raise _refused(folder / MANIFEST, "is missing")
+    try:
+        raw = path.read_bytes()
+        signature = Signature.model_validate_json(raw)
+    except FileNotFoundError:
+        raise _refused(path, "is missing: nobody has signed it") from None
+    except (ValidationError, UnicodeDecodeError):
+        raise _refused(path, "is no signature: its bytes were changed") from None
+    if signature.to_bytes() != raw:
+        raise _refused(path, "is not as it was written: its bytes were changed")
+    return signature
 
 
 def _read_manifest(folder: Path, release_id: str) -> Manifest:
@@ -118,5 +174,5 @@ def _read_manifest(folder: Path, release_id: str) -> Manifest:
 
 
 def _refused(path: Path, why: str) -> ReleaseError:
-    way_out = "restore the folder from a copy, or delete it and materialize promoted_release for its as-of day again"
+    way_out = "restore the folder from a copy, or take the release out of use: ml-platform releases withdraw"
     return ReleaseError(f"release refused: {path} {why}; {way_out}")

@@ -19,11 +19,14 @@ import yaml
 
 from ml_platform.forecasting import ForecastConfig
 from ml_platform.forecasting.config import parse_config
-from ml_platform.lake import Lake, schemas
-from ml_platform.registry.manifest import Manifest, read_folder, seal, write_folder
+from ml_platform.lake import Lake
+from ml_platform.registry.card import to_html
+from ml_platform.registry.manifest import Folder, Manifest, Origin, read_folder, seal, write_folder
+from ml_platform.registry.signing import KeyFile, Signer
 from ml_platform.registry.versions import ModelVersions
 
 if TYPE_CHECKING:
+    from ml_platform.audit import Audit
     from ml_platform.forecasting import Fleet
 
 
@@ -32,7 +35,7 @@ KEYS = ("series_id", "contender", "level", "name", "segment", "item", "family", 
 
 @dataclass(frozen=True)
 class ReleaseContents:
-    """Everything a release is made of: tables of one as-of day (no column `as_of` needed), configuration, evidence and origin."""
+    """Everything a release is made of: tables of one as-of day (no column `as_of` needed), configuration, evidence, origin, and its card in Markdown."""
 
     as_of: date
     parameters: pa.Table
@@ -41,8 +44,11 @@ class ReleaseContents:
     evaluation: pa.Table
     config: ForecastConfig
     evidence: Mapping[str, object]
-    code_commit: str = "unknown"
+    origin: Origin
     data_versions: Mapping[str, int] = field(default_factory=dict)
+    folds: Mapping[str, str] = field(default_factory=dict)
+    gate: Mapping[str, str] = field(default_factory=dict)
+    card: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,21 +65,41 @@ class Release:
 
 
 @dataclass(frozen=True)
-class Champion:
-    """The promoted release that a day uses."""
-
-    as_of: date
-    release_id: str
-
-
-@dataclass(frozen=True)
 class Registry:
-    """Release folders below `root` and the MLflow model `model` at `tracking_uri`, whose artifacts lie in `artifacts`."""
+    """Release folders below `root` and the MLflow model `model` at `tracking_uri`, whose artifacts lie in `artifacts`.
+
+    keys: folder of the keys that are trusted, `keys` beside the releases where nothing else is said. signer: who seals; the key of that folder where nobody else is given. identity: in whose name; empty: the
+    user of this machine.
+    """
 
     root: Path
     tracking_uri: str
     artifacts: Path
     model: str = "fleet"
+    keys: Path | None = None
+    signer: Signer | None = None
+    identity: str = ""
+    environment: str = "dev"
+
+    def audit(self, lake: Lake) -> "Audit":
+        """The chain of decisions about releases in the lake of the same environment."""
+        from ml_platform.audit import Audit  # it signs its rows as releases are signed
+
+        return Audit(lake, self.environment, self.key_folder, self.signer)
+
+    def receive(self, folder: Folder) -> bool:
+        """Take over a release of another store as it is, byte by byte; False where it is here already."""
+        release_id = folder.manifest.release_id
+        if (self.root / release_id).exists():
+            self.verify(release_id)
+            return False
+        write_folder(self.root, folder.manifest, folder.files, folder.signature)
+        self.verify(release_id)
+        return True
+
+    @property
+    def key_folder(self) -> Path:
+        return self.keys or self.root.parent / "keys"
 
     @cached_property
     def versions(self) -> ModelVersions:
@@ -83,11 +109,14 @@ class Registry:
     def build(self, contents: ReleaseContents) -> Release:
         """Seal a fleet as a folder; the same contents again give the same release and write nothing."""
         files = _files(contents)
-        manifest = seal(contents.as_of, self.model, files, contents.code_commit, contents.data_versions)
+        manifest = seal(
+            contents.as_of, self.model, files, contents.origin, contents.data_versions, contents.folds, contents.gate
+        )
         known = self._with_content(manifest)
         if known:
             return Release(self.verify(known), self.root / known, created=False)
-        return Release(manifest, write_folder(self.root, manifest, files), created=True)
+        signature = (self.signer or KeyFile(self.key_folder)).sign(manifest.to_bytes())
+        return Release(manifest, write_folder(self.root, manifest, files, signature), created=True)
 
     def _with_content(self, wanted: Manifest) -> str | None:
         for path in sorted(self.root.glob(f"{wanted.as_of}-*/manifest.json")):
@@ -101,7 +130,11 @@ class Registry:
 
     def verify(self, release_id: str) -> Manifest:
         """Check every byte of a release; ReleaseError names the file that is changed, missing or foreign."""
-        return read_folder(self.root, release_id)[0]
+        return self.folder(release_id).manifest
+
+    def folder(self, release_id: str) -> Folder:
+        """The verified bytes of a release."""
+        return read_folder(self.root, release_id, self.key_folder)
 
     def load(self, release_id: str) -> "Fleet":
         """The fleet of a release, from exactly the bytes that were verified."""
@@ -109,7 +142,8 @@ class Registry:
 
     def open(self, release_id: str) -> "Sealed":
         """All of a release that is used, from exactly the bytes that were verified."""
-        return Sealed(release_id, read_folder(self.root, release_id)[1])
+        found = self.folder(release_id)
+        return Sealed(release_id, found.files, found.manifest)
 
     def parameters(self, release_id: str) -> pa.Table:
         """The parameter rows of a release after verification: series_id, family, state, reason, parameters, detail."""
@@ -126,6 +160,7 @@ class Sealed:
 
     release_id: str
     files: Mapping[str, bytes]
+    manifest: Manifest
 
     @cached_property
     def parameters(self) -> pa.Table:
@@ -141,20 +176,6 @@ class Sealed:
     def evidence(self) -> dict[str, object]:
         found: dict[str, object] = json.loads(self.files["evidence.json"])
         return found
-
-
-def champion_as_of(lake: Lake, day: date, same_day: bool) -> Champion | None:
-    """The promoted release with the greatest as-of day up to `day`; of several of one day the one decided last.
-
-    `same_day` False leaves out releases of `day` itself: a repeated judgement meets the same opponent (DESIGN section 3).
-    """
-    name = schemas.PROMOTED_RELEASE.name
-    if not lake.exists(name):
-        return None
-    past = pc.field("as_of") <= pa.scalar(day) if same_day else pc.field("as_of") < pa.scalar(day)
-    rows = lake.read(name, ["as_of", "release_id", "decided_at"], past & pc.field("promoted")).to_pylist()
-    newest = max(rows, key=lambda row: (row["as_of"], row["decided_at"], row["release_id"]), default=None)
-    return Champion(newest["as_of"], newest["release_id"]) if newest else None
 
 
 def fleet_tables(parameters: pa.Table, pools: pa.Table, config: ForecastConfig) -> "Fleet":
@@ -177,6 +198,8 @@ def _files(contents: ReleaseContents) -> dict[str, bytes]:
         "evaluation.parquet": _parquet(contents.evaluation),
         "forecast.yaml": yaml.safe_dump(config, sort_keys=True, allow_unicode=True).encode(),
         "evidence.json": (json.dumps(contents.evidence, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode(),
+        "card.md": contents.card.encode(),
+        "card.html": to_html(contents.card, f"Release of {contents.as_of}").encode(),
     }
 
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from ml_platform.forecasting import Fleet, ForecastConfig
 from ml_platform.lake import Lake, TableSpec, schemas
-from ml_platform.registry import Registry, ReleaseContents, fleet_tables
+from ml_platform.registry import Origin, Registry, ReleaseContents, fleet_tables
 
 FIRST, DAYS, HORIZON = dt.date(2022, 1, 3), 100, 7
 TRAINED = FIRST + dt.timedelta(days=89)
@@ -108,6 +108,7 @@ def promote(lake: Lake, registry: Registry, as_of: dt.date, config: ForecastConf
         evaluation=schemas.fleet_evaluation(config.intervals).schema.empty_table(),
         config=config,
         evidence={"fingerprint": rows["fingerprint"][0].as_py()},
+        origin=Origin(created_by="test", created_at=dt.datetime.now(dt.UTC)),
     )
     release_id = registry.build(contents).release_id
     row = {"as_of": as_of, "release_id": release_id, "promoted": True, "decided_at": dt.datetime.now(dt.UTC)}

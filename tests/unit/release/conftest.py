@@ -6,8 +6,9 @@ Belongs here: fixtures of the judging, releasing and warehouse tests. Does not b
 import json
 import shutil
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,7 @@ from ml_platform.forecasting.fleet import META
 from ml_platform.forecasting.incumbent import Incumbent
 from ml_platform.gate import GateConfig
 from ml_platform.lake import Lake, TableSpec, schemas
-from ml_platform.registry import Registry, fleet_tables
+from ml_platform.registry import Origin, Registry, ReleaseContents, fleet_tables
 
 DAY = date(2024, 3, 31)
 HORIZON = 14
@@ -232,6 +233,24 @@ class World:
         return Registry(
             self.home / "releases", f"sqlite:///{self.home}/mlflow/mlflow.db", self.home / "mlflow" / "artifacts"
         )
+
+    def contents(self, **changes: Any) -> ReleaseContents:
+        """A small release of the day."""
+        values: dict[str, Any] = {
+            "as_of": self.day,
+            "parameters": self.fleet_of(5, self.day).drop_columns(["as_of", "fingerprint"]),
+            "pools": self.pools_of(self.day).drop_columns(["as_of"]),
+            "fold_metrics": pa.table({"series_id": ["a"], "family": ["tsb"], "fold": [0], "squared_error": [1.0]}),
+            "evaluation": pa.table(
+                {"contender": ["challenger"], "level": ["fleet"], "segment": ["fleet"], "weighted_rmsse": [0.8]}
+            ),
+            "config": self.config,
+            "evidence": {"promoted": True},
+            "origin": Origin(created_by="ada", created_at=datetime(2024, 4, 1, tzinfo=UTC)),
+            "card": "# A fleet\n\n<script>alert(1)</script>\n",
+            "data_versions": {"gold/series_panel": 3},
+        }
+        return ReleaseContents(**(values | changes))
 
     @property
     def catalogue(self) -> pa.Table:

@@ -4,10 +4,12 @@ from datetime import date, timedelta
 
 import pytest
 
+from ml_platform.judging import judge_candidate
 from ml_platform.lake import Lake, LakeError, TableSpec
-from ml_platform.promotion import code_commit, judge_candidate, release_candidate
+from ml_platform.promotion import release_candidate
 from ml_platform.registry import champion_as_of
 from ml_platform.registry.versions import ModelVersions
+from ml_platform.sealing import code_commit
 
 
 def run(world, as_of=None, **training):

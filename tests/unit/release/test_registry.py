@@ -2,30 +2,18 @@
 
 import json
 import shutil
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
-import pyarrow as pa
 import pytest
 
-from ml_platform.registry import ReleaseContents
-from ml_platform.registry.manifest import Manifest, ReleaseError, seal
+from ml_platform.registry import Manifest, Origin, ReleaseError
+from ml_platform.registry.manifest import seal
+
+ORIGIN = Origin(created_by="ada", created_at=datetime(2024, 4, 1, tzinfo=UTC), code_commit="abc")
 
 
 def contents(world, **changes):
-    values = {
-        "as_of": world.day,
-        "parameters": world.fleet_of(5, world.day).drop_columns(["as_of", "fingerprint"]),
-        "pools": world.pools_of(world.day).drop_columns(["as_of"]),
-        "fold_metrics": pa.table({"series_id": ["a"], "family": ["tsb"], "fold": [0], "squared_error": [1.0]}),
-        "evaluation": pa.table(
-            {"contender": ["challenger"], "level": ["fleet"], "segment": ["fleet"], "weighted_rmsse": [0.8]}
-        ),
-        "config": world.config,
-        "evidence": {"promoted": True},
-        "code_commit": "abc",
-        "data_versions": {"gold/series_panel": 3},
-    }
-    return ReleaseContents(**(values | changes))
+    return world.contents(**{"origin": ORIGIN, **changes})
 
 
 def snapshot(folder):
@@ -38,8 +26,8 @@ def test_a_release_is_a_folder_named_by_its_content(world):
     assert release.release_id.startswith("2024-03-31-")
     manifest = json.loads((release.folder / "manifest.json").read_text())
     assert manifest["release_id"] == release.folder.name
-    assert set(manifest["files"]) == {p.name for p in release.folder.iterdir()} - {"manifest.json"}
-    assert manifest["code_commit"] == "abc"
+    assert set(manifest["files"]) == {p.name for p in release.folder.iterdir()} - {"manifest.json", "signature.json"}
+    assert manifest["origin"]["code_commit"] == "abc"
     assert manifest["data_versions"] == {"gold/series_panel": 3}
     assert world.registry.evidence(release.release_id) == {"promoted": True}
     assert world.registry.parameters(release.release_id)["series_id"].to_pylist() == [f"{i:016x}" for i in range(5)]
@@ -58,10 +46,15 @@ def test_the_same_contents_give_the_same_release_and_write_nothing(world):
     before = snapshot(world.registry.root)
     shuffled = contents(world).parameters.take([3, 1, 4, 0, 2])
     again = world.registry.build(
-        contents(world, parameters=shuffled, code_commit="later", data_versions={"gold/series_panel": 9})
+        contents(
+            world,
+            parameters=shuffled,
+            origin=ORIGIN.model_copy(update={"code_commit": "later"}),
+            data_versions={"gold/series_panel": 9},
+        )
     )
     assert (again.release_id, again.created) == (first.release_id, False)
-    assert again.manifest.code_commit == "abc"
+    assert again.manifest.origin.code_commit == "abc"
     assert snapshot(world.registry.root) == before
 
 
@@ -84,7 +77,10 @@ def test_other_parameters_or_another_day_are_another_release(world):
         "evaluation.parquet",
         "forecast.yaml",
         "evidence.json",
+        "card.md",
+        "card.html",
         "manifest.json",
+        "signature.json",
     ],
 )
 def test_one_flipped_bit_anywhere_is_refused_by_name(world, name):
@@ -112,6 +108,9 @@ def test_missing_and_foreign_files_are_refused_by_name(world):
     (release.folder / "pools.parquet").unlink()
     with pytest.raises(ReleaseError, match=r"pools\.parquet is missing"):
         world.registry.verify(release.release_id)
+    (release.folder / "signature.json").unlink()
+    with pytest.raises(ReleaseError, match=r"signature\.json is missing: nobody has signed it"):
+        world.registry.verify(release.release_id)
     shutil.rmtree(release.folder)
     with pytest.raises(ReleaseError, match=r"manifest\.json is missing"):
         world.registry.verify(release.release_id)
@@ -129,8 +128,10 @@ def test_a_renamed_folder_is_refused(world):
 def test_a_manifest_that_was_sealed_anew_over_changed_files_is_another_release(world):
     release = world.registry.build(contents(world))
     (release.folder / "evidence.json").write_bytes(b"{}\n")
-    files = {p.name: p.read_bytes() for p in release.folder.iterdir() if p.name != "manifest.json"}
-    forged = seal(world.day, "fleet", files, "abc", {"gold/series_panel": 3})
+    files = {
+        p.name: p.read_bytes() for p in release.folder.iterdir() if p.name not in ("manifest.json", "signature.json")
+    }
+    forged = seal(world.day, "fleet", files, ORIGIN, {"gold/series_panel": 3}, {}, {})
     (release.folder / "manifest.json").write_bytes(forged.to_bytes())
     with pytest.raises(ReleaseError, match=r"manifest\.json does not belong"):
         world.registry.verify(release.release_id)

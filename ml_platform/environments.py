@@ -1,0 +1,215 @@
+"""Environments: dev, qa and prod, each with a lake, a store of releases and a registry of its own.
+
+Belongs here: opening one, environments.yaml, the way a release takes from one into the next. Does not belong here: who has to agree (approvals),
+judging (promotion), what an environment lies on (settings).
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ml_platform.audit import Audit
+from ml_platform.failpoints import reach
+from ml_platform.lake import Lake, names
+from ml_platform.promotion import move_champion
+from ml_platform.registry import Registry
+from ml_platform.registry.pointer import PROMOTED, Standing, decide, seen, standings
+from ml_platform.scoring import try_out
+from ml_platform.settings import Settings
+
+ORDER = ("dev", "qa", "prod")
+FILE = "environments.yaml"
+
+
+class StageError(ValueError):
+    """A step between environments that cannot be taken; names the environment, the release and the way out."""
+
+
+class ApprovalRule(BaseModel):
+    """Who has to agree before a release is used in an environment."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    approvals: int = Field(default=0, ge=0, description="people who have to approve")
+    own_training: bool = Field(default=True, description="whether somebody may approve what was sealed in their name")
+    own_request: bool = Field(default=True, description="whether somebody may approve what they asked for")
+    expires_days: float = Field(default=7.0, gt=0, description="days after which a request lapses")
+    approvers: tuple[str, ...] = Field(default=(), description="names that may approve; empty: anybody")
+
+
+class Rules(BaseModel):
+    """environments.yaml: the rule of each environment."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dev: ApprovalRule = ApprovalRule()
+    qa: ApprovalRule = ApprovalRule()
+    prod: ApprovalRule = ApprovalRule(approvals=1, own_training=False, own_request=False)
+
+    def of(self, environment: str) -> ApprovalRule:
+        found: ApprovalRule = getattr(self, environment)
+        return found
+
+
+def load_rules(path: Path) -> Rules:
+    """Read environments.yaml; an absent file means the defaults. Raises StageError with the path and the key of every fault."""
+    if not path.exists():
+        return Rules()
+    try:
+        return Rules.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise StageError(f"{path}: not valid YAML: {error}") from error
+    except ValidationError as error:
+        faults = ("{}: {}: {}".format(path, ".".join(map(str, one["loc"])), one["msg"]) for one in error.errors())
+        raise StageError("\n".join(faults)) from error
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One of ORDER: where its data and its releases lie, and who has to agree there."""
+
+    name: str
+    lake: Lake
+    registry: Registry
+    rule: ApprovalRule
+
+    @classmethod
+    def open(cls, settings: Settings, name: str, model: str) -> "Environment":
+        """The environment of this name as the settings place it."""
+        if name not in ORDER:
+            raise StageError(f"no environment is called '{name}': there are {', '.join(ORDER)}")
+        own = settings.of(name)
+        registry = Registry(
+            own.releases,
+            own.mlflow_uri,
+            own.mlflow_artifacts,
+            model,
+            keys=own.keys,
+            identity=own.identity,
+            environment=name,
+        )
+        return cls(name, Lake(own.lake), registry, load_rules(own.configs / FILE).of(name))
+
+    @property
+    def audit(self) -> Audit:
+        return self.registry.audit(self.lake)
+
+    @property
+    def before(self) -> str:
+        """The environment that releases come from."""
+        place = ORDER.index(self.name)
+        if not place:
+            raise StageError(f"releases of {self.name} are trained there: ml-platform run retrain")
+        return ORDER[place - 1]
+
+    def standing(self, release_id: str) -> Standing | None:
+        """Where a release stands here; None where nothing was decided about it."""
+        return standings(self.lake).get(release_id)
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What carrying a release over did: whether its bytes are new here, whether it was decided now, what it forecast on this environment's data."""
+
+    release_id: str
+    environment: str
+    received: bool
+    decided: bool
+    alias_moved: bool
+    smoke: Mapping[str, Any]
+    seconds: float
+
+
+def require_used(source: Environment, release_id: str) -> Standing:
+    """StageError where a release is not used in the environment that it shall come from."""
+    found = source.standing(release_id)
+    if found is None:
+        raise StageError(
+            f"release {release_id} was never decided about in {source.name}: ml-platform releases list --in {source.name}"
+        )
+    if not found.promoted:
+        raise StageError(
+            f"release {release_id} is {found.decision} in {source.name} ({found.reason or 'no reason given'}): only what is used there goes further"
+        )
+    return found
+
+
+def carry(source: Environment, target: Environment, release_id: str, actor: str, reason: str) -> Carried:
+    """Take a release from one environment into the next: copy its bytes, verify them, forecast with it on the data there, and move the pointer.
+
+    Each step finds what is done, so a repetition after a crash completes it. One commit to gold/promoted_release of the target decides; the alias in MLflow and the
+    audit follow it. Raises ReleaseError for changed bytes, ConflictError where another release was decided about meanwhile.
+    """
+    begun, after = time.perf_counter(), seen(target.lake)
+    require_used(source, release_id)
+    folder = source.registry.folder(release_id)
+    received = target.registry.receive(folder)
+    reach("promotion.sealed")
+    smoke = smoke_score(target, release_id)
+    manifest = folder.manifest
+    tags = {"as_of": manifest.as_of.isoformat(), "code_commit": manifest.origin.code_commit, "from": source.name}
+    version = target.registry.versions.register(release_id, target.registry.root / release_id, {}, {}, tags)
+    target.registry.versions.point("challenger", release_id)
+    reach("promotion.registered")
+    row = _row(
+        release_id,
+        manifest.as_of,
+        actor,
+        reason,
+        {
+            "from": source.name,
+            "model_version": version,
+            "smoke": smoke,
+            "signed_by": folder.signature.key_id,
+        },
+    )
+    decided = not _used(target, release_id) and decide(target.lake, [row], after)
+    reach("promotion.decided")
+    target.audit.follow()
+    reach("promotion.audited")
+    moved = move_champion(target.lake, target.registry)
+    return Carried(release_id, target.name, received, decided, moved, smoke, round(time.perf_counter() - begun, 3))
+
+
+def _used(target: Environment, release_id: str) -> bool:
+    found = target.standing(release_id)
+    return found is not None and found.promoted
+
+
+def _row(release_id: str, as_of: date, actor: str, reason: str, evidence: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "as_of": as_of,
+        "release_id": release_id,
+        "promoted": True,
+        "decided_at": datetime.now(UTC),
+        "approved_by": actor,
+        "rules": "[]",
+        "evidence": json.dumps(dict(evidence), default=str),
+        "decision": PROMOTED,
+        "reason": reason,
+    }
+
+
+def smoke_score(target: Environment, release_id: str) -> dict[str, Any]:
+    """Forecast every series of the environment's newest day with a release, and write nothing.
+
+    Returns as_of, series by outcome and rows. Raises StageError where the environment has no data, ScoringError where forecasts do not cover it.
+    """
+    lake, sealed = target.lake, target.registry.open(release_id)
+    if not (lake.exists(names.SERIES_PANEL) and lake.exists(names.SERIES_CATALOGUE)):
+        raise StageError(
+            f"environment {target.name} has no data to try release {release_id} on: "
+            f"ML_PLATFORM_ENVIRONMENT={target.name} ml-platform run score, then promote again"
+        )
+    catalogue = lake.read(names.SERIES_CATALOGUE)
+    as_of = pc.max(catalogue["last_date"]).as_py()
+    tried = try_out(lake, sealed, catalogue, sealed.fleet.config, as_of)
+    return {"as_of": as_of.isoformat(), "rows": tried.rows, **dict(tried.series)}

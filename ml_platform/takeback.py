@@ -1,0 +1,170 @@
+"""Taking back: people move the pointer by name and with a reason - rollback, withdrawal, override, pin.
+
+Belongs here: which decisions that takes. Does not belong here: the pointer itself (registry.pointer), publishing forecasts anew (scoring, warehouse).
+
+A release of a later day than the one that is rolled back to is withdrawn, so that every day that used it uses the older one from then on, in a replay, too.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+from ml_platform.approvals import require_words
+from ml_platform.audit import Entry
+from ml_platform.environments import Environment, StageError
+from ml_platform.failpoints import reach
+from ml_platform.promotion import move_champion
+from ml_platform.registry import champion_as_of
+from ml_platform.registry.pointer import (
+    PINNED,
+    REINSTATED,
+    UNPINNED,
+    WITHDRAWN,
+    Standing,
+    decide,
+    pinned,
+    seen,
+    standings,
+)
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What a person's decision changed: the champion before and after, the releases that are out of use for it, and whether the alias moved."""
+
+    before: str | None
+    after: str | None
+    withdrawn: tuple[str, ...]
+    alias_moved: bool
+
+
+def rollback(environment: Environment, actor: str, reason: str, to: str | None = None) -> Moved:
+    """Use an earlier release again: the one before the champion, or `to`. Releases that came after it are withdrawn, in one commit.
+
+    StageError where there is no earlier release, or it was never used here; ReleaseError where its bytes were changed.
+    """
+    require_words(actor, reason)
+    known, after = standings(environment.lake), seen(environment.lake)
+    champion = champion_as_of(environment.lake, date.max, same_day=True)
+    target = _earlier(environment, known, champion.release_id if champion else None) if to is None else known.get(to)
+    if target is None:
+        raise StageError(
+            f"release {to} was never decided about in {environment.name}: ml-platform releases list --in {environment.name}"
+        )
+    environment.registry.verify(target.release_id)
+    newer = [
+        one
+        for one in known.values()
+        if one.promoted and one.order > target.order and one.release_id != target.release_id
+    ]
+    details = {"from": champion.release_id if champion else None, "withdrawn": [one.release_id for one in newer]}
+    entry = Entry("rollback", target.release_id, actor, reason, details)
+    rows = [_row(one, False, WITHDRAWN, entry, f"rolled back to {target.release_id}: {reason}") for one in newer]
+    if not target.promoted:
+        rows.append(_row(target, True, REINSTATED, entry))
+    held = pinned(environment.lake)
+    if held is not None and held != target.release_id:
+        rows.append(_row(known[held], known[held].promoted, UNPINNED, entry))
+    return _move(environment, rows, after, newer)
+
+
+def _earlier(environment: Environment, known: Mapping[str, Standing], champion: str | None) -> Standing:
+    """The release that was used before the champion."""
+    used = sorted(
+        (one for one in known.values() if one.promoted and one.release_id != champion), key=lambda one: one.order
+    )
+    now = known.get(champion or "")
+    before = [one for one in used if now is None or one.order < now.order]
+    if now is None or not before:
+        raise StageError(
+            f"{environment.name} has no release before the champion: name one with --to, or train, ml-platform run retrain"
+        )
+    return before[-1]
+
+
+def withdraw(environment: Environment, release_id: str, actor: str, reason: str) -> Moved:
+    """Take a release out of use; the one before it is used from then on, or none."""
+    require_words(actor, reason)
+    found, after = _require(environment, release_id), seen(environment.lake)
+    entry = Entry("withdraw", release_id, actor, reason)
+    rows = [_row(found, False, WITHDRAWN, entry)] if found.promoted else []
+    return _move(environment, rows, after, [found])
+
+
+def override(environment: Environment, release_id: str, actor: str, reason: str) -> Moved:
+    """Use a release that the gate stopped, or that was withdrawn: somebody answers for it by name."""
+    require_words(actor, reason)
+    found, after = _require(environment, release_id), seen(environment.lake)
+    if environment.name != "dev" and found.decision != WITHDRAWN:
+        raise StageError(
+            f"what the gate stopped is let through in dev alone, and goes from there to {environment.name} as any release"
+        )
+    environment.registry.verify(release_id)
+    entry = Entry("override", release_id, actor, reason, {"because": found.reason})
+    rows = [] if found.promoted else [_row(found, True, REINSTATED, entry)]
+    return _move(environment, rows, after)
+
+
+def pin(environment: Environment, release_id: str, actor: str, reason: str) -> Moved:
+    """Keep a release champion, whatever else is promoted, until somebody lets it go."""
+    require_words(actor, reason)
+    found, after = _require(environment, release_id), seen(environment.lake)
+    if not found.promoted:
+        raise StageError(
+            f"release {release_id} is {found.decision} in {environment.name}: only what is used can be pinned"
+        )
+    entry = Entry("pin", release_id, actor, reason)
+    return _move(
+        environment, [] if pinned(environment.lake) == release_id else [_row(found, True, PINNED, entry)], after
+    )
+
+
+def unpin(environment: Environment, actor: str, reason: str) -> Moved:
+    """Let the newest promoted release be champion again."""
+    require_words(actor, reason)
+    held, after = pinned(environment.lake), seen(environment.lake)
+    if held is None:
+        raise StageError(f"no release is pinned in {environment.name}")
+    entry = Entry("unpin", held, actor, reason)
+    return _move(environment, [_row(standings(environment.lake)[held], True, UNPINNED, entry)], after)
+
+
+def _require(environment: Environment, release_id: str) -> Standing:
+    found = environment.standing(release_id)
+    if found is None:
+        raise StageError(
+            f"release {release_id} was never decided about in {environment.name}: ml-platform releases list --in {environment.name}"
+        )
+    return found
+
+
+def _row(one: Standing, promoted: bool, decision: str, entry: Entry, reason: str = "") -> dict[str, Any]:
+    told = {**entry.details, "action": entry.action, "release_id": entry.release_id, "was": one.decision}
+    return {
+        "as_of": one.as_of,
+        "release_id": one.release_id,
+        "promoted": promoted,
+        "decided_at": datetime.now(UTC),
+        "approved_by": entry.actor,
+        "rules": "[]",
+        "evidence": json.dumps(told),
+        "decision": decision,
+        "reason": reason or entry.reason,
+    }
+
+
+def _move(
+    environment: Environment, rows: Sequence[Mapping[str, Any]], after: int, out: Sequence[Standing] = ()
+) -> Moved:
+    """One commit for all rows, then what follows from it."""
+    before = champion_as_of(environment.lake, date.max, same_day=True)
+    if rows:
+        decide(environment.lake, rows, after)
+    reach("takeback.decided")
+    environment.audit.follow()
+    moved = move_champion(environment.lake, environment.registry)
+    now = champion_as_of(environment.lake, date.max, same_day=True)
+    ids = tuple(one.release_id for one in out) if rows else ()
+    return Moved(before.release_id if before else None, now.release_id if now else None, ids, moved)
