@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from contextlib import closing, suppress
+from contextlib import suppress
 from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated
@@ -16,10 +16,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from ml_platform import __version__, cli_erase, cli_pull, cli_quarantine, cli_retention, cli_status
+from ml_platform import __version__, cli_erase, cli_pull, cli_quarantine, cli_releases, cli_retention, cli_status
 from ml_platform import console as show
 from ml_platform.cli_errors import errors_in_words
-from ml_platform.launch import Job, Plan, find_project, log_path, require_project, run_jobs
+from ml_platform.cli_runs import run_plans
+from ml_platform.launch import Job, Plan, find_project, require_project
 from ml_platform.settings import Settings, read_settings, unknown_variables
 
 DAY = ["%Y-%m-%d"]
@@ -34,6 +35,10 @@ app = typer.Typer(
     "Everything lies below ML_PLATFORM_HOME (default `.platform`). Begin with `ml-platform doctor`, then `ml-platform demo`.",
 )
 app.add_typer(cli_quarantine.app, name="quarantine")
+app.add_typer(cli_releases.releases, name="releases")
+app.add_typer(cli_releases.audit, name="audit")
+for command in (cli_releases.promote, cli_releases.approve, cli_releases.reject, cli_releases.rollback):
+    app.command()(command)
 app.command()(cli_pull.pull)
 app.command()(cli_retention.retention)
 app.command()(cli_erase.erase)
@@ -79,7 +84,7 @@ def demo() -> None:
     started = time.monotonic()
     console.print(f"[bold]The sample through the whole chain[/], home {settings.root}\n")
     _land_sample(settings, console, watch, sample.LAST_DAY)
-    _run(settings, project, console, watch, plans)
+    run_plans(settings, project, console, plans, watch)
     console.print()
     show_status(console, cli_status.read_home(settings))
     show.show_seconds(console, watch)
@@ -100,24 +105,6 @@ def _land_sample(settings: Settings, console: Console, watch: show.Stopwatch, la
     watch.note("land", "whole run", seconds)
     console.print(f"{seconds:7.1f} s  {'land':8}  {len(written)} files written to {landing.locate()}")
     return written
-
-
-def _run(settings: Settings, project: Path, console: Console, watch: show.Stopwatch, plans: list[Plan]) -> list[str]:
-    """Run jobs and wait, and return the ids of their runs; where one fails, say where the log is and exit with code 1."""
-    log, run_ids = log_path(settings), list[str]()
-    with closing(run_jobs(settings, project, plans, log)) as events:
-        for plan in plans:
-            end = show.follow(console, plan.job, events, watch)
-            if not end.success:
-                typer.echo(
-                    f"ml-platform: job {plan.job} for {plan.first} to {plan.last} failed: {end.message or 'see its log'}\n"
-                    f"  log: {log}",
-                    err=True,
-                )
-                raise typer.Exit(1)
-            run_ids.append(end.run_id)
-        next(events, None)  # to the end of the process
-    return run_ids
 
 
 def _show_next_steps(settings: Settings, console: Console, seconds: float) -> None:
@@ -173,7 +160,7 @@ def run(
     console.print(f"[bold]{job}[/] for {plan.first} to {plan.last}, home {settings.root}")
     if job in ("retrain", "everything"):
         console.print(f"Fleets to train: {len(planner.days_to_train(plan)):,}, one for each complete day.")
-    (run_id,) = _run(settings, project, console, show.Stopwatch(), [plan])
+    (run_id,) = run_plans(settings, project, console, [plan])
     console.print(f"\n[bold]Done in {time.monotonic() - started:.0f} s.[/] `ml-platform status` shows the whole home.")
     show_outcome(console, job, run_outcome(Lake(settings.lake), plan, run_id))
 

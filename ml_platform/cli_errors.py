@@ -23,6 +23,7 @@ def errors_in_words(command: Callable[P, R]) -> Callable[P, R]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         from ml_platform.checks import Blocked
         from ml_platform.contracts import ContractError
+        from ml_platform.environments import StageError
         from ml_platform.erasure.persons import ErasureError
         from ml_platform.forecasting import InputError
         from ml_platform.forecasting.config import ConfigError
@@ -31,6 +32,8 @@ def errors_in_words(command: Callable[P, R]) -> Callable[P, R]:
         from ml_platform.landing import LandingError, StorageError
         from ml_platform.pull import PullError
         from ml_platform.quarantine import QuarantineError
+        from ml_platform.registry import ConflictError, ReleaseError
+        from ml_platform.registry.signing import SignatureError
         from ml_platform.samples.complete_journey import SampleError
         from ml_platform.status.files import NoSuchFileError
         from ml_platform.transient import TransientError
@@ -50,8 +53,12 @@ def errors_in_words(command: Callable[P, R]) -> Callable[P, R]:
             NoSuchFileError,
             PullError,
             QuarantineError,
+            ConflictError,
+            ReleaseError,
             SampleError,
             SettingsError,
+            SignatureError,
+            StageError,
             StorageError,
             TransientError,
             OSError,

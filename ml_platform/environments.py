@@ -92,7 +92,7 @@ class Environment:
             own.mlflow_uri,
             own.mlflow_artifacts,
             model,
-            keys=own.keys,
+            keys=own.key_folder,
             identity=own.identity,
             environment=name,
         )

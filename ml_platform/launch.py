@@ -21,7 +21,7 @@ from ml_platform.settings import Settings
 
 WORKSPACE = "workspace.yaml"
 Job = Literal["ingest", "retrain", "update", "score", "everything"]
-JOBS: tuple[str, ...] = get_args(Job)
+JOBS: tuple[str, ...] = (*get_args(Job), "publish")  # the last one is started by other commands
 LAST_LINES = 5
 TRACEBACK_FRAME = re.compile(r"^  File \".*\n(?:    .*\n)*", re.MULTILINE)
 
@@ -90,7 +90,12 @@ def run_jobs(settings: Settings, project: Path, plans: Sequence[Plan], log: Path
     """
     command = [sys.executable, "-m", "sensors.launch", *(str(plan) for plan in plans)]
     # absolute, because the process works in the project's folder and the person may not
-    places = {"ML_PLATFORM_HOME": str(settings.root), "ML_PLATFORM_CONFIGS": str(settings.configs.absolute())}
+    places = {
+        "ML_PLATFORM_HOME": str(settings.base),
+        "ML_PLATFORM_ENVIRONMENT": settings.environment,
+        "ML_PLATFORM_HOMES": json.dumps({name: str(one.absolute()) for name, one in settings.homes.items()}),
+        "ML_PLATFORM_CONFIGS": str(settings.configs.absolute()),
+    }
     yield from follow(command, project, {**os.environ, **places}, log)
 
 

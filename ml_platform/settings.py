@@ -160,7 +160,7 @@ class Settings(BaseSettings):
         return self.model_copy(update={"environment": environment})
 
     @property
-    def keys(self) -> Path:
+    def key_folder(self) -> Path:
         """The folder of the key that seals releases, and of the keys that are trusted."""
         return self.base / "keys"
 

@@ -10,6 +10,7 @@ import dagster as dg
 from ml_platform.settings import Settings
 from resources.compute import ComputeResource
 from resources.configuration import ConfigurationResource
+from resources.environments import EnvironmentsResource
 from resources.lake import LakeResource
 from resources.landing import LandingResource
 from resources.maintenance import MaintenanceResource
@@ -44,9 +45,16 @@ def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[Any
             releases=str(settings.releases),
             tracking_uri=settings.mlflow_uri,
             artifacts=str(settings.mlflow_artifacts),
-            keys=str(settings.keys),
+            key_folder=str(settings.key_folder),
             identity=settings.identity,
             environment=settings.environment,
+        ),
+        "environments": EnvironmentsResource(
+            home=str(settings.base),
+            homes={name: str(one) for name, one in settings.homes.items()},
+            configs=str(settings.configs),
+            environment=settings.environment,
+            identity=settings.identity,
         ),
         "warehouse": WarehouseResource(path=str(settings.warehouse)),
         "dbt": dbt_resource(),

@@ -17,7 +17,7 @@ class RegistryResource(dg.ConfigurableResource[Any]):
     releases: str
     tracking_uri: str
     artifacts: str
-    keys: str
+    key_folder: str  # `keys` would make it look like a mapping
     identity: str = ""
     environment: str = "dev"
 
@@ -28,7 +28,7 @@ class RegistryResource(dg.ConfigurableResource[Any]):
             self.tracking_uri,
             Path(self.artifacts),
             model,
-            keys=Path(self.keys),
+            keys=Path(self.key_folder),
             identity=self.identity,
             environment=self.environment,
         )

@@ -19,6 +19,8 @@ from sensors.freshness import silent_feeds
 from sensors.jobs import build_jobs
 from sensors.pulls import pull_job, pulls
 from sensors.quarantine_job import quarantine_job
+from sensors.release_jobs import release_job, rollback_job
+from sensors.requests import approved_releases
 from sensors.retention_job import daily_retention, retention_job
 from sensors.schedules import daily_retraining, daily_update
 
@@ -32,12 +34,20 @@ class Triggers:
     sensors: Sequence[dg.SensorDefinition]
 
 
-def build_triggers(settings: Settings, contracts: Contracts) -> Triggers:
+def build_triggers(settings: Settings, contracts: Contracts, model: str) -> Triggers:
     """Jobs, schedules and sensors of one fleet; all but the one that removes things and the one that updates run by default."""
     jobs, retention = build_jobs(contracts), retention_job()
     pulling = bool(pulled(contracts))  # most homes have files alone
     return Triggers(
-        [*jobs.values(), quarantine_job(), erasure_job(), retention, *([pull_job(settings)] if pulling else [])],
+        [
+            *jobs.values(),
+            quarantine_job(),
+            erasure_job(),
+            retention,
+            release_job(),
+            rollback_job(),
+            *([pull_job(settings)] if pulling else []),
+        ],
         [
             daily_retraining(jobs["retrain"], settings, contracts),
             daily_update(jobs["update"], settings, contracts),
@@ -46,6 +56,7 @@ def build_triggers(settings: Settings, contracts: Contracts) -> Triggers:
         [
             data_drops(jobs["score"], settings, contracts),
             silent_feeds(settings, contracts),
+            approved_releases(settings, model),
             run_failures(settings),
             *([pulls(contracts)] if pulling else []),
         ],

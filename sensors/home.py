@@ -5,6 +5,7 @@ Belongs here: dagster.yaml, DAGSTER_HOME, who serves it, and ghost runs. Does no
 
 import contextlib
 import fcntl
+import json
 import os
 import shutil
 import sys
@@ -46,7 +47,9 @@ def prepare(settings: Settings) -> Path:
     shutil.copyfile(PROJECT / "dagster.yaml", home / "dagster.yaml")
     os.environ.update(
         DAGSTER_HOME=str(home),
-        ML_PLATFORM_HOME=str(settings.root),
+        ML_PLATFORM_HOME=str(settings.base),
+        ML_PLATFORM_ENVIRONMENT=settings.environment,
+        ML_PLATFORM_HOMES=json.dumps({name: str(one.absolute()) for name, one in settings.homes.items()}),
         ML_PLATFORM_CONFIGS=str(settings.configs.absolute()),  # child processes work in other folders
         # one planned event per asset and run instead of one per day: a year takes seconds less, and a failed day shows as missing
         DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS="true",

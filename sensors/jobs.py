@@ -1,4 +1,4 @@
-"""Jobs: the five ways through the graph.
+"""Jobs: the six ways through the graph.
 
 Belongs here: selections. Does not belong here: when they run (schedules, data_drops), what they make (assets).
 """
@@ -10,14 +10,17 @@ import dagster as dg
 from ml_platform.contracts import Contracts
 
 TRAINING, UPDATE, RELEASE = ("candidate_fleet", "fleet_evaluation"), ("updated_fleet",), ("promoted_release",)
+PANEL = ("series_catalogue", "series_panel")
 
 
 def build_jobs(contracts: Contracts) -> dict[str, Any]:
-    """ingest, retrain, update, score and everything, each in one process per run: what one step imports, the next one has."""
+    """ingest, retrain, update, score, publish and everything, each in one process per run: what one step imports, the next one has."""
     landed = dg.AssetSelection.assets(
         *(name for source in contracts.sources for name in (source.bronze, source.silver))
     )
-    training, update, release = (dg.AssetSelection.assets(*names) for names in (TRAINING, UPDATE, RELEASE))
+    training, update, release, panel = (
+        dg.AssetSelection.assets(*names) for names in (TRAINING, UPDATE, RELEASE, PANEL)
+    )
     whole = dg.AssetSelection.all()
     everything = whole - update  # a day that is trained needs no update
     selections = {
@@ -33,6 +36,10 @@ def build_jobs(contracts: Contracts) -> dict[str, Any]:
         "score": (
             everything - training - release,
             "Drops of the days, then forecasts and marts with the champion; nothing is trained.",
+        ),
+        "publish": (
+            everything - landed - panel - training - release,
+            "Forecasts and marts of the days with the champion as it is now, from the panel as it is: what a rollback publishes anew.",
         ),
         "everything": (everything, "All stages for the days."),
     }

@@ -167,6 +167,10 @@ class Sealed:
         return pq.read_table(io.BytesIO(self.files["parameters.parquet"]))
 
     @cached_property
+    def fold_metrics(self) -> pa.Table:
+        return pq.read_table(io.BytesIO(self.files["fold_metrics.parquet"]))
+
+    @cached_property
     def fleet(self) -> "Fleet":
         pools = pq.read_table(io.BytesIO(self.files["pools.parquet"]))
         config = parse_config(yaml.safe_load(self.files["forecast.yaml"]), f"release {self.release_id}, forecast.yaml")

@@ -74,7 +74,7 @@ def balance(platform) -> None:
 def asks_for(platform) -> tuple[str, ...]:
     """What the drop sensor asks for now: the work, and its days."""
     settings = platform.settings
-    triggers = build_triggers(settings, load_contracts(settings.configs))
+    triggers = build_triggers(settings, load_contracts(settings.configs), "fleet")
     (sensor,) = [one for one in triggers.sensors if one.name == "data_drops"]
     result = sensor(dg.build_sensor_context(instance=platform.instance))
     if not isinstance(result, dg.SensorResult) or not result.run_requests:

@@ -60,7 +60,7 @@ class Cloud:
 
     def tick(self) -> dg.SensorResult:
         settings = self.platform.settings
-        triggers = build_triggers(settings, load_contracts(settings.configs))
+        triggers = build_triggers(settings, load_contracts(settings.configs), "fleet")
         sensor = next(one for one in triggers.sensors if one.name == "data_drops")
         result = sensor(dg.build_sensor_context(instance=self.platform.instance, cursor=self.cursor))
         self.cursor = result.cursor

@@ -55,7 +55,7 @@ class Home:
                 ledger.upsert(self.lake, [replace(first_seen(drop, "by hand"), state=state) for drop in drops])
 
     def trigger(self, name: str) -> Any:
-        triggers = build_triggers(self.settings, self.contracts)
+        triggers = build_triggers(self.settings, self.contracts, "fleet")
         return next(one for one in [*triggers.sensors, *triggers.schedules] if one.name == name)
 
     def tick(self, cursor: str | None = None) -> dg.SensorResult | dg.SkipReason:

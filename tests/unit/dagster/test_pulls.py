@@ -112,7 +112,9 @@ def test_the_definitions_hold_no_url(settings: Settings) -> None:
 def test_every_source_is_asked_for_after_its_own_minutes(settings: Settings) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         (sensor,) = [
-            one for one in build_triggers(settings, load_contracts(settings.configs)).sensors if one.name == "pulls"
+            one
+            for one in build_triggers(settings, load_contracts(settings.configs), "fleet").sensors
+            if one.name == "pulls"
         ]
 
         def tick(cursor: str | None) -> Any:
@@ -132,13 +134,15 @@ def test_one_run_at_a_time(settings: Settings) -> None:
         job = definitions.build_defs(settings).resolve_job_def("pull")
         instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
         (sensor,) = [
-            one for one in build_triggers(settings, load_contracts(settings.configs)).sensors if one.name == "pulls"
+            one
+            for one in build_triggers(settings, load_contracts(settings.configs), "fleet").sensors
+            if one.name == "pulls"
         ]
         assert "still at work" in sensor(dg.build_sensor_context(instance=instance)).skip_message
 
 
 def test_a_home_without_pulls_has_neither_job_nor_sensor(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "other")
-    triggers = build_triggers(settings, load_contracts(settings.configs))
+    triggers = build_triggers(settings, load_contracts(settings.configs), "fleet")
     assert {one.name for one in triggers.sensors} == {"data_drops", "silent_feeds", "run_failures"}
     assert "pull" not in {one.name for one in triggers.jobs}

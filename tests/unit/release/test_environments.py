@@ -1,0 +1,432 @@
+"""The way of a release: dev to qa to prod with an approval, and back again."""
+
+import datetime as dt
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from orchard import InProcess
+from ten_items import CONFIG, TRAINED, catalogue_of, day, fill, rows_of
+
+from ml_platform import takeback
+from ml_platform.approvals import ApprovalError, answer, ask, carry_approved, lapse, open_request, requests
+from ml_platform.comparison import compare
+from ml_platform.environments import ApprovalRule, Environment, Rules, StageError, carry, load_rules
+from ml_platform.gate import GateConfig
+from ml_platform.incumbents import find_incumbent
+from ml_platform.judging import judge_candidate
+from ml_platform.lake import Lake, TableSpec, schemas
+from ml_platform.promotion import release_candidate
+from ml_platform.registry import ConflictError, Registry, ReleaseError, champion_as_of
+from ml_platform.registry.pointer import pinned, seen
+from ml_platform.scoring import score
+from ml_platform.training import train_fleet
+
+ROWS = rows_of()
+OPEN_GATE = GateConfig(
+    **{name: {"blocks": False} for name in ("error_against_floor", "bias", "error_against_champion", "worst_segment")}
+)
+FOREVER = dt.date.max
+
+
+@dataclass
+class Installation:
+    """Three homes below one folder, with a key that all of them trust."""
+
+    folder: Path
+
+    def open(self, name: str, **rule: object) -> Environment:
+        home = self.folder / name
+        registry = Registry(
+            home / "releases",
+            f"sqlite:///{home}/mlflow.db",
+            home / "mlflow",
+            keys=self.folder / "keys",
+            identity="ada",
+            environment=name,
+        )
+        own = Rules().of(name)
+        return Environment(name, Lake(str(home / "lake")), registry, own.model_copy(update=rule))
+
+    @property
+    def dev(self) -> Environment:
+        return self.open("dev")
+
+    @property
+    def qa(self) -> Environment:
+        return self.open("qa")
+
+    @property
+    def prod(self) -> Environment:
+        return self.open("prod")
+
+    def release(self, number: int) -> str:
+        """Train a day in dev, judge it and let it be champion."""
+        here, as_of, made = self.dev, day(number), catalogue_of(ROWS, day(number))
+        beside = find_incumbent(here.lake, here.registry, CONFIG, as_of)
+        train_fleet(here.lake, made, CONFIG, as_of, InProcess(), beside)
+        judge_candidate(here.lake, here.registry, made, CONFIG, as_of)
+        done = release_candidate(here.lake, here.registry, made, CONFIG, OPEN_GATE, as_of)
+        assert done.decision.promoted, done.decision.summary
+        return done.release.release_id
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, blank_mlflow: Path) -> tuple[Path, list[str]]:
+    """Dev with two releases of two days; qa and prod with data and nothing else."""
+    made = Installation(tmp_path_factory.mktemp("installation"))
+    for here in (made.dev, made.qa, made.prod):
+        fill(here.lake, ROWS)
+        known = catalogue_of(ROWS, day(7))
+        here.lake.append(TableSpec("silver/series_catalogue", known.schema), known)
+        shutil.copy(blank_mlflow, made.folder / here.name / "mlflow.db")
+    return made.folder, [made.release(0), made.release(7)]
+
+
+@pytest.fixture
+def place(trained: tuple[Path, list[str]], tmp_path: Path) -> Installation:
+    shutil.copytree(trained[0], tmp_path / "own")
+    for name in ("dev", "qa", "prod"):  # a file of MLflow's tells where its folders are
+        (tmp_path / "own" / name).mkdir(exist_ok=True)
+    return Installation(tmp_path / "own")
+
+
+@pytest.fixture
+def ids(trained: tuple[Path, list[str]]) -> list[str]:
+    return trained[1]
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {one.name: hashlib.sha256(one.read_bytes()).hexdigest() for one in sorted(folder.iterdir())}
+
+
+def champion(here: Environment) -> str | None:
+    found = champion_as_of(here.lake, FOREVER, same_day=True)
+    named = here.registry.versions.tags_of("champion").get("release_id")
+    assert (found.release_id if found else None) == named, "the alias names what the decisions say"
+    return named
+
+
+def actions(here: Environment) -> list[tuple[str, str, str]]:
+    return [(row["action"], row["release_id"], row["actor"]) for row in here.audit.rows()]
+
+
+def test_the_same_bytes_go_from_dev_to_qa_to_prod_and_back(place: Installation, ids: list[str]) -> None:
+    older, newer = ids
+    assert champion(place.dev) == newer
+
+    for release_id in ids:
+        found = ask(place.dev, place.qa, release_id, "ada", "weekly release")
+        assert found.state == "approved", "qa asks nobody"
+        done = carry_approved(place.dev, place.qa, found)
+        assert done.smoke["scored"] + done.smoke["new_since_training"] == 10
+        assert done.received
+    assert champion(place.qa) == newer
+
+    for release_id in ids:
+        assert ask(place.qa, place.prod, release_id, "ada", "go live").state == "pending"
+    assert champion(place.prod) is None, "nothing is used that nobody approved"
+    assert not place.prod.registry.root.exists()
+    with pytest.raises(ApprovalError, match="is pending, not approved"):
+        carry_approved(place.qa, place.prod, open_request(place.prod, newer))
+    for release_id in ids:
+        found = answer(place.prod, release_id, "grace", "looked at the card", approve=True)
+        assert (found.state, found.approved_by) == ("approved", ("grace",))
+        carry_approved(place.qa, place.prod, found)
+    assert champion(place.prod) == newer
+    assert [one.state for one in requests(place.prod)] == ["promoted", "promoted"]
+    for here in (place.qa, place.prod):
+        assert digests(here.registry.root / newer) == digests(place.dev.registry.root / newer)
+
+    moved = takeback.rollback(place.prod, "grace", "bias since Tuesday")
+    assert (moved.before, moved.after, moved.withdrawn) == (newer, older, (newer,))
+    assert champion(place.prod) == older
+    assert champion(place.qa) == newer, "other environments are not touched"
+    made = score(place.prod.lake, place.prod.registry, catalogue_of(ROWS, day(7)), CONFIG, day(7))
+    assert (made.release_id, made.written) == (older, True)
+
+    assert actions(place.prod) == [
+        *(("request", one, "ada") for one in ids),
+        *(step for one in ids for step in (("approve", one, "grace"), ("promote", one, "grace"))),
+        ("rollback", older, "grace"),
+    ]
+    for here in (place.dev, place.qa, place.prod):
+        assert here.audit.verify() == []
+
+
+def test_only_what_is_used_before_goes_further(place: Installation, ids: list[str]) -> None:
+    with pytest.raises(StageError, match=f"release {ids[1]} was never decided about in qa"):
+        ask(place.qa, place.prod, ids[1], "ada", "hurry")
+    takeback.withdraw(place.dev, ids[1], "ada", "wrong")
+    with pytest.raises(StageError, match=r"is withdrawn in dev \(wrong\)"):
+        ask(place.dev, place.qa, ids[1], "ada", "hurry")
+    with pytest.raises(StageError, match="releases of dev are trained there"):
+        place.dev.before  # noqa: B018 - it raises
+
+
+def test_an_environment_without_data_tries_nothing_and_moves_nothing(place: Installation, ids: list[str]) -> None:
+    shutil.rmtree(place.folder / "qa" / "lake")
+    with pytest.raises(StageError, match="ML_PLATFORM_ENVIRONMENT=qa ml-platform run score"):
+        carry(place.dev, place.qa, ids[1], "ada", "weekly")
+    assert champion(place.qa) is None
+
+
+def test_a_flipped_byte_goes_nowhere(place: Installation, ids: list[str]) -> None:
+    path = place.dev.registry.root / ids[1] / "parameters.parquet"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ReleaseError, match=r"parameters\.parquet does not have the sha256"):
+        carry(place.dev, place.qa, ids[1], "ada", "weekly")
+    assert champion(place.qa) is None
+    assert not (place.qa.registry.root / ids[1]).exists()
+    with pytest.raises(ReleaseError, match=r"parameters\.parquet"):
+        takeback.rollback(place.dev, "ada", "back to it", to=ids[1])
+
+
+@pytest.mark.parametrize(
+    ("rule", "actor", "words"),
+    [
+        ({}, "ada", "was sealed in the name of ada"),
+        ({"own_training": True}, " Ada ", "Ada  asked for release"),
+        ({"approvers": ("grace",)}, "linus", "linus may not approve for prod: grace may"),
+        ({}, " ", r"a decision needs a name \(--by\)"),
+    ],
+)
+def test_the_rule_says_who_may_approve(place: Installation, ids: list[str], rule: dict, actor: str, words: str) -> None:
+    carry(place.dev, place.qa, ids[1], "ada", "weekly")
+    prod = place.open("prod", **rule)
+    ask(place.qa, prod, ids[1], "ada", "go live")
+    with pytest.raises(ApprovalError, match=words):
+        answer(prod, ids[1], actor, "fine", approve=True)
+    assert open_request(prod, ids[1]).approved_by == ()
+
+
+def test_two_have_to_agree_and_nobody_twice(place: Installation, ids: list[str]) -> None:
+    carry(place.dev, place.qa, ids[1], "ada", "weekly")
+    prod = place.open("prod", approvals=2)
+    ask(place.qa, prod, ids[1], "ada", "go live")
+    assert answer(prod, ids[1], "grace", "fine", approve=True).state == "pending"
+    with pytest.raises(ApprovalError, match="Grace has approved release"):
+        answer(prod, ids[1], "Grace", "twice", approve=True)
+    assert answer(prod, ids[1], "linus", "fine", approve=True).state == "approved"
+
+
+def test_what_is_rejected_or_lapsed_has_to_be_asked_for_again(place: Installation, ids: list[str]) -> None:
+    carry(place.dev, place.qa, ids[1], "ada", "weekly")
+    first = ask(place.qa, place.prod, ids[1], "ada", "go live")
+    assert ask(place.qa, place.prod, ids[1], "ada", "again").request_id == first.request_id
+    with pytest.raises(ApprovalError, match="reason"):
+        answer(place.prod, ids[1], "grace", "", approve=False)
+    assert answer(place.prod, ids[1], "grace", "promotion week", approve=False).state == "rejected"
+    with pytest.raises(ApprovalError, match=r"no open request in prod \(the last one is rejected\)"):
+        answer(place.prod, ids[1], "grace", "yes after all", approve=True)
+    hasty = place.open("prod", expires_days=1e-9)
+    second = ask(place.qa, replace(place.prod, rule=ApprovalRule(approvals=1)), ids[1], "ada", "go live")
+    assert second.request_id != first.request_id
+    late = second.expires_at + dt.timedelta(seconds=1)
+    assert requests(place.prod, now=late)[-1].state == "expired"
+    assert lapse(hasty) == []
+
+
+def test_a_lapsed_request_is_written_down_once(place: Installation, ids: list[str]) -> None:
+    carry(place.dev, place.qa, ids[1], "ada", "weekly")
+    prod = place.open("prod", expires_days=1e-9)
+    with pytest.raises(AssertionError):
+        ask(place.qa, prod, ids[1], "ada", "go live")
+    assert [one.state for one in lapse(prod)] == ["expired"]
+    assert lapse(prod) == []
+    assert actions(prod)[-1] == ("expire", ids[1], "platform")
+
+
+def test_a_repetition_changes_nothing(place: Installation, ids: list[str]) -> None:
+    carry(place.dev, place.qa, ids[1], "ada", "weekly")
+    before = (seen(place.qa.lake), len(actions(place.qa)), digests(place.qa.registry.root / ids[1]))
+    again = carry(place.dev, place.qa, ids[1], "ada", "weekly")
+    assert (again.received, again.decided, again.alias_moved) == (False, False, False)
+    assert (seen(place.qa.lake), len(actions(place.qa)), digests(place.qa.registry.root / ids[1])) == before
+
+
+def test_of_two_at_once_one_wins_and_the_other_says_so(
+    place: Installation, ids: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one decides between this one's look at what stands and its own commit."""
+    import ml_platform.environments as module
+
+    original = module.smoke_score
+
+    def slow(target: Environment, release_id: str) -> dict:
+        if release_id == ids[0]:
+            monkeypatch.setattr(module, "smoke_score", original)
+            carry(place.dev, place.qa, ids[1], "grace", "first")
+        return original(target, release_id)
+
+    monkeypatch.setattr(module, "smoke_score", slow)
+    with pytest.raises(ConflictError, match=f"another decision came first: release {ids[1]} was promoted"):
+        carry(place.dev, place.qa, ids[0], "ada", "second")
+    assert champion(place.qa) == ids[1]
+    assert carry(place.dev, place.qa, ids[0], "ada", "second").decided
+    assert champion(place.qa) == ids[1], "a release of an older day does not take the place of a newer one's"
+
+
+def test_a_rollback_is_for_every_day_and_can_be_taken_back(place: Installation, ids: list[str]) -> None:
+    older, newer = ids
+    takeback.rollback(place.dev, "ada", "trial", to=older)
+    assert champion_as_of(place.dev.lake, day(7), same_day=True).release_id == older
+    assert champion(place.dev) == older
+    with pytest.raises(StageError, match="has no release before the champion"):
+        takeback.rollback(place.dev, "ada", "further")
+    moved = takeback.rollback(place.dev, "ada", "it was fine", to=newer)
+    assert (moved.before, moved.after, moved.withdrawn) == (older, newer, ())
+    assert champion(place.dev) == newer
+    again = takeback.rollback(place.dev, "ada", "it was fine", to=newer)
+    assert (again.before, again.after, again.alias_moved) == (newer, newer, False)
+    assert [one[0] for one in actions(place.dev)] == ["promote", "promote", "rollback", "rollback"]
+    with pytest.raises(StageError, match="release nobody was never decided about in dev"):
+        takeback.rollback(place.dev, "ada", "x", to="nobody")
+
+
+def test_a_withdrawn_release_is_not_promoted_by_materializing_its_day_again(
+    place: Installation, ids: list[str]
+) -> None:
+    takeback.withdraw(place.dev, ids[1], "ada", "damaged")
+    assert champion(place.dev) == ids[0]
+    assert place.release(7) == ids[1]
+    assert champion(place.dev) == ids[0]
+    takeback.override(place.dev, ids[1], "grace", "restored from a copy")
+    assert champion(place.dev) == ids[1]
+    assert actions(place.dev)[-1] == ("override", ids[1], "grace")
+
+
+def test_what_the_gate_stopped_is_let_through_by_name_in_dev_alone(place: Installation, ids: list[str]) -> None:
+    row = {
+        "as_of": day(8),
+        "release_id": ids[1].replace(str(day(7)), str(day(8))),
+        "promoted": False,
+        "decision": "stopped",
+    }
+    for here in (place.dev, place.qa):
+        told = [{**row, "decided_at": dt.datetime.now(dt.UTC), "reason": "bias"}]
+        from ml_platform.registry.pointer import decide
+
+        decide(here.lake, told, seen(here.lake))
+    with pytest.raises(ReleaseError, match="is missing"):
+        takeback.override(place.dev, row["release_id"], "ada", "neutral change")
+    with pytest.raises(StageError, match="let through in dev alone"):
+        takeback.override(place.qa, row["release_id"], "ada", "neutral change")
+
+
+def test_a_pinned_release_stays_whatever_is_promoted(place: Installation, ids: list[str]) -> None:
+    older, newer = ids
+    takeback.pin(place.dev, older, "ada", "audit week")
+    assert (champion(place.dev), pinned(place.dev.lake)) == (older, older)
+    assert champion_as_of(place.dev.lake, day(7), same_day=True).release_id == older
+    assert takeback.pin(place.dev, older, "ada", "again").alias_moved is False
+    takeback.unpin(place.dev, "ada", "it is over")
+    assert (champion(place.dev), pinned(place.dev.lake)) == (newer, None)
+    with pytest.raises(StageError, match="no release is pinned"):
+        takeback.unpin(place.dev, "ada", "again")
+    takeback.pin(place.dev, newer, "ada", "x")
+    takeback.rollback(place.dev, "ada", "worse than it looked", to=older)
+    assert (champion(place.dev), pinned(place.dev.lake)) == (older, None)
+
+
+def test_releases_are_compared_series_by_series(place: Installation, ids: list[str]) -> None:
+    for release_id in ids:
+        takeback.pin(place.dev, release_id, "ada", "look")
+        score(place.dev.lake, place.dev.registry, catalogue_of(ROWS, day(7)), CONFIG, day(7))
+    found = compare(place.dev.lake, place.dev.registry, *ids)
+    assert found.day == day(7)
+    assert found.counts["series"] == 10
+    assert found.counts["only in the second"] == 1, "one item comes late"
+    told = place.dev.lake.read("gold/forecasts").to_pandas().groupby(["release_id", "series_id"])["mean"].mean()
+    series = found.series.dropna(subset=["forecast_a", "forecast_b"]).index[0]
+    assert found.series.loc[series, "forecast_a"] == pytest.approx(told[ids[0], series])
+    assert found.series.loc[series, "forecast_b"] == pytest.approx(told[ids[1], series])
+    same = compare(place.dev.lake, place.dev.registry, ids[1], ids[1])
+    assert (len(same.series), same.counts["unchanged"]) == (0, 10)
+
+
+def test_rules_come_from_yaml_and_faults_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "environments.yaml"
+    assert load_rules(path).prod == ApprovalRule(approvals=1, own_training=False, own_request=False)
+    path.write_text("prod: {approvals: 2, approvers: [grace, linus]}\nqa: {approvals: 1}\n")
+    assert (load_rules(path).prod.approvals, load_rules(path).qa.approvals) == (2, 1)
+    path.write_text("prod: {aprovals: 2}\nqa: {expires_days: 0}\n")
+    with pytest.raises(StageError) as found:
+        load_rules(path)
+    assert f"{path}: prod.aprovals" in str(found.value)
+    assert f"{path}: qa.expires_days" in str(found.value)
+    path.write_text("prod: [")
+    with pytest.raises(StageError, match="not valid YAML"):
+        load_rules(path)
+
+
+def rewrite(here: Environment, change) -> None:
+    rows = here.audit.rows()
+    changed = pa.Table.from_pylist(change(rows), schemas.AUDIT.schema)
+    here.lake.replace(schemas.AUDIT, changed, "number >= 0")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda rows: [{**rows[0], "reason": "another"}, *rows[1:]], "was edited"),
+        (lambda rows: [{**rows[0], "actor": "nobody"}, *rows[1:]], "was edited"),
+        (lambda rows: [rows[0], *rows[2:]], "is missing: row 3 follows"),
+        (lambda rows: rows[1:], "is missing: row 2 follows"),
+        (lambda rows: rows[:-1], "is missing at the end"),
+        (lambda rows: [{**rows[1], "number": 1}, {**rows[0], "number": 2}, *rows[2:]], "does not follow"),
+        (lambda rows: [*rows, rows[-1]], "is there twice"),
+    ],
+)
+def test_an_edited_deleted_or_reordered_row_is_found(place: Installation, ids: list[str], change, words: str) -> None:
+    takeback.rollback(place.dev, "ada", "trial")
+    takeback.rollback(place.dev, "ada", "back", to=ids[1])
+    assert place.dev.audit.verify() == []
+    rewrite(place.dev, change)
+    assert words in "; ".join(one.what for one in place.dev.audit.verify())
+
+
+def test_a_chain_that_was_hashed_anew_is_not_signed(place: Installation) -> None:
+    from ml_platform.audit import digest_of
+
+    def forged(rows):
+        rows[0] = {**rows[0], "actor": "nobody"}
+        rows[0]["hash"] = digest_of(rows[0])
+        rows[1] = {**rows[1], "previous": rows[0]["hash"]}
+        rows[1]["hash"] = digest_of(rows[1])
+        return rows
+
+    rewrite(place.dev, forged)
+    faults = place.dev.audit.verify()
+    assert [one.number for one in faults] == [1, 2]
+    assert all("is not signed by a trusted key" in one.what for one in faults)
+
+
+def test_a_decision_that_the_chain_lacks_is_found_and_added_by_the_next(
+    place: Installation, ids: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ml_platform.audit import Audit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Audit, "follow", lambda self: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            takeback.withdraw(place.dev, ids[1], "ada", "crash")
+    assert "is not in the chain" in place.dev.audit.verify()[0].what
+    takeback.withdraw(place.dev, ids[1], "ada", "crash")
+    assert place.dev.audit.verify() == []
+    assert actions(place.dev)[-1] == ("withdraw", ids[1], "ada")
+    assert champion(place.dev) == ids[0]
+
+
+def test_evidence_of_a_request_is_that_of_the_release(place: Installation, ids: list[str]) -> None:
+    found = ask(place.dev, place.qa, ids[1], "ada", "weekly")
+    assert found.evidence["sealed_by"] == "ada"
+    rules = json.loads((place.dev.registry.root / ids[1] / "evidence.json").read_text())["rules"]
+    assert found.evidence["rules"] == rules
+    assert found.as_of >= TRAINED
