@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
+RELEASE = "release"  # among the artifacts of a run
 CHATTY = ("alembic", "mlflow.store.db.utils", "mlflow.store.model_registry", "mlflow.store.tracking")
 
 
@@ -75,8 +76,15 @@ class ModelVersions:
         self._ensure_model()
         run = self._run(release_id, params, metrics, tags)
         everything = {**tags, "release_id": release_id}
-        made = self.client.create_model_version(self.model, source.resolve().as_uri(), run, tags=everything)
+        made = self.client.create_model_version(self.model, self._source(source, run), run, tags=everything)
         return str(made.version)
+
+    def _source(self, folder: Path, run: str) -> str:
+        """Where the version's bytes lie: the release's folder, or, behind a server, which reads no folder of ours, a copy among the run's artifacts."""
+        if urlparse(self.tracking_uri).scheme not in ("http", "https"):
+            return folder.resolve().as_uri()
+        self.client.log_artifacts(run, str(folder), RELEASE)
+        return f"{self.client.get_run(run).info.artifact_uri}/{RELEASE}"
 
     def _run(
         self, release_id: str, params: Mapping[str, str], metrics: Mapping[str, float], tags: Mapping[str, str]

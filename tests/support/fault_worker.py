@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,11 +100,40 @@ def _publish(home: Path) -> None:
     DuckDBWarehouse(home / "warehouse" / "warehouse.duckdb").publish(Lake(str(home / "lake")))
 
 
+def _seal(home: Path) -> None:
+    from installation import Installation
+
+    Installation(home).seal(7)
+
+
+def _carry(home: Path) -> None:
+    from installation import Installation
+
+    from ml_platform.environments import carry
+    from ml_platform.registry import champion_as_of
+
+    made = Installation(home)
+    newest = champion_as_of(made.dev.lake, date.max, same_day=True)
+    assert newest is not None
+    carry(made.dev, made.qa, newest.release_id, "ada", "weekly")
+
+
+def _rollback(home: Path) -> None:
+    from installation import Installation
+
+    from ml_platform.takeback import rollback
+
+    rollback(Installation(home).dev, "ada", "trial")
+
+
 ORDERS: dict[str, Callable[[Path], None]] = {
     "ingest": _ingest,
     "prepare": _prepare,
     "erase": _erase,
     "publish": _publish,
+    "seal": _seal,
+    "carry": _carry,
+    "rollback": _rollback,
 }
 
 
@@ -123,6 +153,8 @@ def _child(what: str, home: str, failpoint: str, visit: int) -> int:
 def _serve() -> None:
     """Imports first: a fork takes them along, and no library has started a thread by then."""
     import fault_feed  # noqa: F401
+    import installation  # noqa: F401
+    import mlflow  # noqa: F401
     import pyspark.sql.connect.session  # noqa: F401
 
     from ml_platform import warehouse  # noqa: F401

@@ -1,118 +1,43 @@
 """The way of a release: dev to qa to prod with an approval, and back again."""
 
 import datetime as dt
-import hashlib
 import json
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from orchard import InProcess
-from ten_items import CONFIG, TRAINED, catalogue_of, day, fill, rows_of
+from installation import ROWS, Installation, actions, champion, digests
+from ten_items import CONFIG, TRAINED, catalogue_of, day
 
 from ml_platform import takeback
 from ml_platform.approvals import ApprovalError, answer, ask, carry_approved, lapse, open_request, requests
 from ml_platform.comparison import compare
-from ml_platform.environments import ApprovalRule, Environment, Rules, StageError, carry, load_rules
-from ml_platform.gate import GateConfig
-from ml_platform.incumbents import find_incumbent
-from ml_platform.judging import judge_candidate
-from ml_platform.lake import Lake, TableSpec, schemas
-from ml_platform.promotion import release_candidate
-from ml_platform.registry import ConflictError, Registry, ReleaseError, champion_as_of
+from ml_platform.environments import ApprovalRule, Environment, StageError, carry, load_rules
+from ml_platform.lake import schemas
+from ml_platform.registry import ConflictError, ReleaseError, champion_as_of
 from ml_platform.registry.pointer import pinned, seen
 from ml_platform.scoring import score
-from ml_platform.training import train_fleet
-
-ROWS = rows_of()
-OPEN_GATE = GateConfig(
-    **{name: {"blocks": False} for name in ("error_against_floor", "bias", "error_against_champion", "worst_segment")}
-)
-FOREVER = dt.date.max
-
-
-@dataclass
-class Installation:
-    """Three homes below one folder, with a key that all of them trust."""
-
-    folder: Path
-
-    def open(self, name: str, **rule: object) -> Environment:
-        home = self.folder / name
-        registry = Registry(
-            home / "releases",
-            f"sqlite:///{home}/mlflow.db",
-            home / "mlflow",
-            keys=self.folder / "keys",
-            identity="ada",
-            environment=name,
-        )
-        own = Rules().of(name)
-        return Environment(name, Lake(str(home / "lake")), registry, own.model_copy(update=rule))
-
-    @property
-    def dev(self) -> Environment:
-        return self.open("dev")
-
-    @property
-    def qa(self) -> Environment:
-        return self.open("qa")
-
-    @property
-    def prod(self) -> Environment:
-        return self.open("prod")
-
-    def release(self, number: int) -> str:
-        """Train a day in dev, judge it and let it be champion."""
-        here, as_of, made = self.dev, day(number), catalogue_of(ROWS, day(number))
-        beside = find_incumbent(here.lake, here.registry, CONFIG, as_of)
-        train_fleet(here.lake, made, CONFIG, as_of, InProcess(), beside)
-        judge_candidate(here.lake, here.registry, made, CONFIG, as_of)
-        done = release_candidate(here.lake, here.registry, made, CONFIG, OPEN_GATE, as_of)
-        assert done.decision.promoted, done.decision.summary
-        return done.release.release_id
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, blank_mlflow: Path) -> tuple[Path, list[str]]:
     """Dev with two releases of two days; qa and prod with data and nothing else."""
     made = Installation(tmp_path_factory.mktemp("installation"))
-    for here in (made.dev, made.qa, made.prod):
-        fill(here.lake, ROWS)
-        known = catalogue_of(ROWS, day(7))
-        here.lake.append(TableSpec("silver/series_catalogue", known.schema), known)
-        shutil.copy(blank_mlflow, made.folder / here.name / "mlflow.db")
+    made.settle(blank_mlflow)
     return made.folder, [made.release(0), made.release(7)]
 
 
 @pytest.fixture
 def place(trained: tuple[Path, list[str]], tmp_path: Path) -> Installation:
     shutil.copytree(trained[0], tmp_path / "own")
-    for name in ("dev", "qa", "prod"):  # a file of MLflow's tells where its folders are
-        (tmp_path / "own" / name).mkdir(exist_ok=True)
     return Installation(tmp_path / "own")
 
 
 @pytest.fixture
 def ids(trained: tuple[Path, list[str]]) -> list[str]:
     return trained[1]
-
-
-def digests(folder: Path) -> dict[str, str]:
-    return {one.name: hashlib.sha256(one.read_bytes()).hexdigest() for one in sorted(folder.iterdir())}
-
-
-def champion(here: Environment) -> str | None:
-    found = champion_as_of(here.lake, FOREVER, same_day=True)
-    named = here.registry.versions.tags_of("champion").get("release_id")
-    assert (found.release_id if found else None) == named, "the alias names what the decisions say"
-    return named
-
-
-def actions(here: Environment) -> list[tuple[str, str, str]]:
-    return [(row["action"], row["release_id"], row["actor"]) for row in here.audit.rows()]
 
 
 def test_the_same_bytes_go_from_dev_to_qa_to_prod_and_back(place: Installation, ids: list[str]) -> None:
