@@ -124,7 +124,7 @@ def _cohorts(cells: Cells, fleet: Fleet) -> Table:
     contender = Contender(CHALLENGER, mean, bounds, best=cells.column("point"))
     level = np.bincount(cells.row_series, np.nan_to_num(mean), len(cells.ids))
     quarter = np.searchsorted(np.quantile(level, (0.25, 0.5, 0.75)), level) if len(level) else np.zeros(0, np.int64)
-    known = pd.Series(fleet.rows["family"].to_pylist(), fleet.rows["series_id"].to_pylist())
+    known = pd.Series(dict(zip(*(fleet.rows[name].to_pylist() for name in ("series_id", "family")), strict=True)))
     family, names = pd.factorize(known.reindex(cells.ids).fillna("none"), sort=True)
     rows = [
         *_measured(cells, contender, quarter, QUARTERS, config),

@@ -29,8 +29,10 @@ class Estimate:
 
     def noise(self, confidence: float) -> float:
         """How far the figure may be off to one side by chance, by Student's t: few units tell their own spread badly."""
+        if self.error == 0.0:
+            return 0.0
         if not (np.isfinite(self.error) and self.units > 1.0):
-            return 0.0 if self.error == 0.0 else float("inf")
+            return float("inf")
         return float(stdtrit(self.units - 1.0, confidence)) * self.error
 
 
@@ -89,10 +91,8 @@ def _ratio(sums: Floats, root: bool) -> Estimate:
     drawn = counts(len(used)) @ used
     with np.errstate(invalid="ignore", divide="ignore"):
         ratios = quotient(drawn[:, 0], drawn[:, 1], root) / quotient(drawn[:, 2], drawn[:, 3], root) - 1.0
-    power = 0.5 if root else 1.0  # what a unit adds to the difference, to first order
-    own = power * (used[:, 0] / whole[0] - used[:, 1] / whole[1] if whole[0] > 0 else -used[:, 1] / whole[1])
-    theirs = power * (used[:, 2] / whole[2] - used[:, 3] / whole[3])
-    return Estimate(value, spread(ratios), effective((1.0 + value) * (own - theirs)))
+    apart = ~np.isclose(used[:, 0], used[:, 2], rtol=1e-12, atol=0.0)  # where both say the same, nothing is told
+    return Estimate(value, spread(ratios, len(used)), effective(used[apart, 3]))
 
 
 def counts(units: int) -> Floats:
@@ -100,20 +100,16 @@ def counts(units: int) -> Floats:
     return np.random.default_rng(SEED).multinomial(units, np.full(units, 1.0 / max(units, 1)), DRAWS).astype(float)
 
 
-def spread(drawn: Floats) -> float:
-    """Standard deviation of a figure over the draws that have one."""
+def spread(drawn: Floats, units: int) -> float:
+    """Standard error of a figure: that over the draws which have one, for so many units; what is drawn from few varies less than what they came from."""
     known = drawn[np.isfinite(drawn)]
-    return float(known.std()) if len(known) > 1 else float("nan")
+    return float(known.std() * np.sqrt(units / (units - 1.0))) if len(known) > 1 and units > 1 else float("nan")
 
 
-def effective(parts: Floats) -> float:
-    """How many units of like size add up to what these do: (sum of squares)^2 / sum of fourth powers; 1,000 at least where all are 0."""
-    squares = np.asarray(parts, dtype=float) ** 2
-    largest = squares.max(initial=0.0)
-    if largest <= 0:
-        return max(float(len(squares)), 2.0)
-    squares = squares / largest
-    return float(squares.sum() ** 2 / (squares**2).sum())
+def effective(mass: Floats) -> float:
+    """How many units of like mass come to the same: (sum)^2 / sum of squares; 2 where none differ."""
+    squares = float((mass**2).sum())
+    return float(mass.sum() ** 2 / squares) if squares > 0 else 2.0
 
 
 def excess_bias(
@@ -138,8 +134,8 @@ def _excess(told: Floats, size: Floats) -> tuple[float, Estimate]:
     drawn = counts(units)
     masses = drawn @ size.sum(axis=1)
     each = [np.abs(drawn @ part).sum(axis=1) / np.where(masses > 0, masses, np.nan) for part in told]
-    error = spread(each[0] - each[1] if len(each) > 1 else each[0])
-    return float(values[0]), Estimate(value, error, effective(told[0].sum(axis=1)))
+    error = spread(each[0] - each[1] if len(each) > 1 else each[0], units)
+    return float(values[0]), Estimate(value, error, effective(size.sum(axis=1)))
 
 
 def weekly_errors(cells: Cells, forecast: Floats, absolute: bool = False) -> Floats:

@@ -59,7 +59,9 @@ class Bias(RuleConfig):
         default=0.08, ge=0, description="they may be off by this much more than the floor's, beyond noise"
     )
     weight: float = SEGMENT
-    confidence: float = SURE
+    confidence: float = Field(
+        default=0.95, ge=0.5, lt=1, description="one-sided probability with which chance has to be ruled out"
+    )
 
 
 class IntervalCoverage(RuleConfig):

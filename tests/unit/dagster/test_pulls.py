@@ -144,5 +144,5 @@ def test_one_run_at_a_time(settings: Settings) -> None:
 def test_a_home_without_pulls_has_neither_job_nor_sensor(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "other")
     triggers = build_triggers(settings, load_contracts(settings.configs), "fleet")
-    assert {one.name for one in triggers.sensors} == {"data_drops", "silent_feeds", "run_failures"}
+    assert {one.name for one in triggers.sensors} == {"approved_releases", "data_drops", "silent_feeds", "run_failures"}
     assert "pull" not in {one.name for one in triggers.jobs}
