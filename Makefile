@@ -22,7 +22,7 @@ HOSTILE := tests/unit/test_corpus.py tests/unit/test_drift.py tests/unit/storage
 BIN := .venv/bin
 STAMP := .venv/.stamp
 
-.PHONY: help demo ui test lint format types imports lock check bench faults env clean clean-all
+.PHONY: help demo ui mlflow test lint format types imports lock check bench faults env clean clean-all
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r target text; do printf '  make %-10s %s\n' "$$target" "$$text"; done
@@ -32,6 +32,9 @@ demo: $(STAMP) ## land the sample and run the whole chain: files to published fo
 
 ui: $(STAMP) ## the Dagster UI on 127.0.0.1, with daemon, sensors and schedules (PORT=3000)
 	@exec $(BIN)/python -m sensors.serve --port $(PORT)
+
+mlflow: $(STAMP) ## the MLflow UI on 127.0.0.1, on the same store (PORT=3000 of `make ui` stays free: this one is 5000)
+	@exec $(BIN)/python -m ml_platform.mlflow_ui
 
 test: $(STAMP) ## all tests, file by file in two processes (PYTEST_ARGS="-k name" for some, WORKERS=0 in one process)
 	@$(BIN)/python -m pytest $(DEALT) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)

@@ -17,7 +17,7 @@ from sensors import build_triggers
 def build_defs(settings: Settings, **overrides: dg.ConfigurableResource[Any]) -> dg.Definitions:
     """Fresh definitions for one installation; `overrides` take the place of resources of that name."""
     contracts, config = load_configuration(settings.configs)
-    triggers = build_triggers(settings, contracts, config.name)
+    triggers = build_triggers(settings, contracts, config)
     return dg.Definitions(
         assets=build_assets(settings, contracts, config),
         resources={**build_resources(settings), **overrides},

@@ -19,6 +19,7 @@ from ml_platform.gate.rules import RULES, TEXTS
 from ml_platform.lake import Lake
 from ml_platform.lake.schemas import PROMOTED_RELEASE
 from ml_platform.promotion import Promotion, release_candidate
+from ml_platform.registry import Registry
 from ml_platform.training import train_fleet
 from resources.compute import ComputeResource
 from resources.configuration import ConfigurationResource
@@ -52,7 +53,8 @@ def promotion_assets(config: ForecastConfig, days: dg.DailyPartitionsDefinition)
         compute: ComputeResource,
         registry: RegistryResource,
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
-        store, releases, gate = lake.vend(), registry.vend(config.name), configuration.gate()
+        store, gate = lake.vend(), configuration.gate()
+        releases = registry.vend(config.name, {"run_id": context.run.run_id, "job": context.run.job_name})
         inputs, made = spark.panel_inputs(store, configuration.contracts(), config), None
         for as_of in complete_days_in(context, store, inputs.target):
             catalogue, jobs = catalogue_as_of(inputs, as_of), compute.vend(context.log.info)
@@ -61,7 +63,7 @@ def promotion_assets(config: ForecastConfig, days: dg.DailyPartitionsDefinition)
             for words in _sentences(made):
                 context.log.info(words)
         yield from (_checks(made.decision) if made else _nothing_due())
-        yield materialized(context, _metadata(store, made) if made else {"reason": NOTHING_DUE})
+        yield materialized(context, _metadata(store, releases, made) if made else {"reason": NOTHING_DUE})
 
     return [promoted_release]
 
@@ -92,8 +94,9 @@ def _nothing_due() -> Iterator[dg.AssetCheckResult]:
     return (dg.AssetCheckResult(check_name=name, passed=True, description=NOTHING_DUE) for name in RULES)
 
 
-def _metadata(lake: Lake, made: Promotion) -> dict[str, Any]:
+def _metadata(lake: Lake, releases: Registry, made: Promotion) -> dict[str, Any]:
     release = made.release
+    card = (release.folder / "card.md").read_text(encoding="utf-8")
     return table_metadata(
         lake,
         PROMOTED_RELEASE.name,
@@ -105,4 +108,6 @@ def _metadata(lake: Lake, made: Promotion) -> dict[str, Any]:
         rules=dg.MetadataValue.md(explain_day(made.decision, release.manifest.as_of)),
         series_by_state=counts(made.coverage.states),
         model_version=made.model_version,
+        mlflow_run=releases.versions.run_of(release.release_id) or "none",
+        model_card=dg.MetadataValue.md(card),
     )

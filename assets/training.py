@@ -79,7 +79,9 @@ def fleet_asset(config: ForecastConfig, days: dg.DailyPartitionsDefinition) -> d
             for series, why in report.failed.items():
                 context.log.warning(f"series {series} is quarantined, it failed by itself: {why}")
             context.log.info(f"fleet as of {as_of}: {dict(report.states)}{' (unchanged)' if report.unchanged else ''}")
-        return materialized(context, _fleet_metadata(store, report, config) if report else {"reason": NOTHING_DUE})
+        asked = {"asked_for": context.run.tags.get("ml_platform/reason", "in the UI")}
+        found = {**_fleet_metadata(store, report, config), **asked} if report else {"reason": NOTHING_DUE}
+        return materialized(context, found)
 
     return candidate_fleet
 

@@ -27,7 +27,7 @@ from ml_platform.lake import Lake, schemas
 from ml_platform.lake.names import CANDIDATE_FLEET, FLEET_POOLS, FOLD_METRICS, SERIES_PANEL
 from ml_platform.panel_rows import PanelRows
 from ml_platform.promotion import release_candidate
-from ml_platform.registry import Origin, Registry, ReleaseContents
+from ml_platform.registry import Origin, Registry, ReleaseContents, Training
 from ml_platform.scoring import score
 from ml_platform.training import train_fleet
 from ml_platform.updating import update_fleet
@@ -48,7 +48,12 @@ def champion(lake: Lake, registry: Registry, config: ForecastConfig, as_of: date
         Origin(created_by="bench", created_at=datetime.now(UTC)),
     )
     release = registry.build(contents)
-    registry.versions.register(release.release_id, release.folder, {}, {}, {"as_of": as_of.isoformat()})
+    registry.versions.register(
+        release.release_id,
+        release.folder,
+        Training(release.release_id, release.release_id, {}, {}, {}),
+        {"as_of": as_of.isoformat()},
+    )
     row = {"as_of": as_of, "release_id": release.release_id, "promoted": True, "decided_at": datetime.now(UTC)}
     lake.append(schemas.PROMOTED_RELEASE, pa.Table.from_pylist([row], schemas.PROMOTED_RELEASE.schema))
 

@@ -16,7 +16,16 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from ml_platform import __version__, cli_erase, cli_pull, cli_quarantine, cli_releases, cli_retention, cli_status
+from ml_platform import (
+    __version__,
+    cli_erase,
+    cli_explain,
+    cli_pull,
+    cli_quarantine,
+    cli_releases,
+    cli_retention,
+    cli_status,
+)
 from ml_platform import console as show
 from ml_platform.cli_errors import errors_in_words
 from ml_platform.cli_runs import run_plans
@@ -213,6 +222,7 @@ def land(
 
 
 app.command()(cli_status.status)
+app.command()(cli_explain.explain)
 
 
 @app.command()

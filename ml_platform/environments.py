@@ -22,6 +22,7 @@ from ml_platform.lake import Lake, names
 from ml_platform.promotion import move_champion
 from ml_platform.registry import Registry
 from ml_platform.registry.pointer import PROMOTED, Standing, decide, seen, standings
+from ml_platform.registry.versions import Training
 from ml_platform.scoring import try_out
 from ml_platform.settings import Settings
 
@@ -156,7 +157,8 @@ def carry(source: Environment, target: Environment, release_id: str, actor: str,
     smoke = smoke_score(target, release_id)
     manifest = folder.manifest
     tags = {"as_of": manifest.as_of.isoformat(), "code_commit": manifest.origin.code_commit, "from": source.name}
-    version = target.registry.versions.register(release_id, target.registry.root / release_id, {}, {}, tags)
+    training = Training(release_id, f"{manifest.as_of} from {source.name}", {}, {}, manifest.data_versions)
+    version = target.registry.versions.register(release_id, target.registry.root / release_id, training, tags)
     target.registry.versions.point("challenger", release_id)
     reach("promotion.registered")
     row = _row(

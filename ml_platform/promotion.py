@@ -4,9 +4,10 @@ Belongs here: the order of the steps and their repetition after a crash. Does no
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,8 +27,21 @@ from ml_platform.lake import Lake, names, schemas
 from ml_platform.registry import Registry, Release, champion_as_of
 from ml_platform.registry.pointer import PROMOTED, STOPPED, seen, standings
 from ml_platform.registry.pointer import decide as record
+from ml_platform.registry.versions import Training
 from ml_platform.sealing import ReleaseTables, contents_of, evidence_of
 
+PARAMETERS = (
+    "frequency",
+    "horizon",
+    "objective",
+    "folds",
+    "family_names",
+    "segments",
+    "season_lengths",
+    "missing",
+    "known_future",
+    "reconcile",
+)
 METRICS = ("error", "skill", "weighted_rmsse", "wape", "wape_week", "bias")
 Retrain = Callable[[Incumbent], object]
 
@@ -114,7 +128,7 @@ def _release(
     made = ReleaseTables(fleet, evaluation, config, as_of)
     release = registry.build(contents_of(lake, catalogue, made, decision, evidence, registry.identity))
     reach("promotion.sealed")
-    version = _register(registry, release, decision, evaluation, config)
+    version = _register(registry, release, decision, evaluation, config, evidence)
     reach("promotion.challenged")
     recorded = _record(lake, registry.audit(lake), release, decision, approved_by, version, after)
     return Promotion(release, decision, coverage, version, recorded, move_champion(lake, registry))
@@ -151,32 +165,42 @@ def move_champion(lake: Lake, registry: Registry) -> bool:
 
 
 def _register(
-    registry: Registry, release: Release, decision: Decision, evaluation: pa.Table, config: ForecastConfig
+    registry: Registry,
+    release: Release,
+    decision: Decision,
+    evaluation: pa.Table,
+    config: ForecastConfig,
+    evidence: Mapping[str, object],
 ) -> str:
-    rows = {row["contender"]: row for row in evaluation.to_pylist() if row["level"] == FLEET}
-    judged = [name for name in rows if name in ("challenger", "champion") or name.startswith("floor_")]
-    metrics = {
-        f"{name}.{metric}": rows[name][metric]
-        for name in judged
-        for metric in METRICS
-        if rows[name][metric] is not None
-    }
-    params = {
-        name: str(getattr(config, name))[:500]
-        for name in ("frequency", "horizon", "objective", "folds", "family_names", "segments")
-    }
     manifest = release.manifest
     tags = {
         "as_of": manifest.as_of.isoformat(),
         "code_commit": manifest.origin.code_commit,
         "gate": "passed" if decision.promoted else "stopped",
         "kind": decision.kind,
+        **{f"dagster.{name}": text for name, text in registry.run.items()},
     }
-    version = registry.versions.register(release.release_id, release.folder, params, metrics, tags)
+    training = Training(
+        name=str(evidence.get("fingerprint") or release.release_id),
+        title=f"{manifest.as_of} {decision.kind}",
+        params={name: str(getattr(config, name))[:500] for name in PARAMETERS},
+        metrics=_metrics(evaluation, evidence),
+        tables=manifest.data_versions,
+    )
+    version = registry.versions.register(release.release_id, release.folder, training, tags)
     reach("promotion.registered")
     if str(registry.versions.tags_of("challenger").get("as_of", "")) <= tags["as_of"]:
         registry.versions.point("challenger", release.release_id)
     return version
+
+
+def _metrics(evaluation: pa.Table, evidence: Mapping[str, object]) -> dict[str, float]:
+    """Errors of challenger, champion and floors, and how many series are in which state."""
+    rows = {row["contender"]: row for row in evaluation.to_pylist() if row["level"] == FLEET}
+    judged = [name for name in rows if name in ("challenger", "champion") or name.startswith("floor_")]
+    metrics = {f"{name}.{one}": rows[name][one] for name in judged for one in METRICS if rows[name][one] is not None}
+    series: Any = evidence.get("series", {})
+    return metrics | {f"series.{state}": float(count) for state, count in series.get("states", {}).items()}
 
 
 def _record(

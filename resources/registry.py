@@ -3,6 +3,7 @@
 Belongs here: where releases and their MLflow versions lie. Does not belong here: promoting (promotion).
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ class RegistryResource(dg.ConfigurableResource[Any]):
     identity: str = ""
     environment: str = "dev"
 
-    def vend(self, model: str) -> Registry:
-        """The registry of the fleet that is called `model` there."""
+    def vend(self, model: str, run: Mapping[str, str] | None = None) -> Registry:
+        """The registry of the fleet that is called `model` there; run: what its runs in MLflow say of the work they are of."""
         return Registry(
             Path(self.releases),
             self.tracking_uri,
@@ -31,4 +32,5 @@ class RegistryResource(dg.ConfigurableResource[Any]):
             keys=Path(self.key_folder),
             identity=self.identity,
             environment=self.environment,
+            run=run or {},
         )

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 
 from ml_platform.contracts import Contracts
+from ml_platform.forecasting import ForecastConfig
 from ml_platform.pull import pulled
 from ml_platform.settings import Settings
 from sensors.alerts import run_failures
@@ -22,6 +23,7 @@ from sensors.quarantine_job import quarantine_job
 from sensors.release_jobs import release_job, rollback_job
 from sensors.requests import approved_releases
 from sensors.retention_job import daily_retention, retention_job
+from sensors.retraining import retraining_needs
 from sensors.schedules import daily_retraining, daily_update
 
 
@@ -34,7 +36,7 @@ class Triggers:
     sensors: Sequence[dg.SensorDefinition]
 
 
-def build_triggers(settings: Settings, contracts: Contracts, model: str) -> Triggers:
+def build_triggers(settings: Settings, contracts: Contracts, config: ForecastConfig) -> Triggers:
     """Jobs, schedules and sensors of one fleet; all but the one that removes things and the one that updates run by default."""
     jobs, retention = build_jobs(contracts), retention_job()
     pulling = bool(pulled(contracts))  # most homes have files alone
@@ -56,7 +58,8 @@ def build_triggers(settings: Settings, contracts: Contracts, model: str) -> Trig
         [
             data_drops(jobs["score"], settings, contracts),
             silent_feeds(settings, contracts),
-            approved_releases(settings, model),
+            approved_releases(settings, config.name),
+            retraining_needs(jobs["retrain"], settings, contracts, config),
             run_failures(settings),
             *([pulls(contracts)] if pulling else []),
         ],

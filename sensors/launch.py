@@ -19,6 +19,7 @@ import dagster as dg
 from ml_platform.launch import JOBS, Plan
 from sensors.home import OWNER_TAG, PROJECT, UNFINISHED, end_ghost_runs, owner, prepare, settings_or_exit
 from sensors.jobs import range_tags
+from sensors.retraining import REASON_TAG
 
 POLL_SECONDS = 0.5
 
@@ -45,7 +46,11 @@ def main(arguments: list[str] | None = None) -> int:
 def run(instance: dg.DagsterInstance, plan: Plan) -> bool:
     """Execute a job of the code location in one run; True where it succeeded."""
     mark, start, stop = f"{owner()}#{uuid.uuid4().hex[:8]}", time.monotonic(), threading.Event()
-    tags = {**range_tags(plan.first.isoformat(), plan.last.isoformat()), OWNER_TAG: mark}
+    tags = {
+        **range_tags(plan.first.isoformat(), plan.last.isoformat()),
+        OWNER_TAG: mark,
+        REASON_TAG: "asked for on the command line",
+    }
     teller = threading.Thread(target=_tell, args=(instance, mark, stop), daemon=True)
     _say("run_start", step=plan.job)
     teller.start()

@@ -16,6 +16,7 @@ from ml_platform.lake import Lake
 from ml_platform.lake.names import PROMOTED_RELEASE
 from ml_platform.registry import champion_as_of
 from ml_platform.settings import Settings
+from sensors.retraining import REASON_TAG
 
 
 def daily_retraining(job: Any, settings: Settings, contracts: Contracts) -> dg.ScheduleDefinition:
@@ -29,6 +30,10 @@ def daily_retraining(job: Any, settings: Settings, contracts: Contracts) -> dg.S
         description="Retrains on the newest complete day of the ledger whose fleet has not been judged yet.",
     )
     def daily_retraining() -> dg.RunRequest | dg.SkipReason:
+        if settings.environment != "dev":
+            return dg.SkipReason(
+                f"releases come to {settings.environment} from the environment before it: nothing is trained here"
+            )
         lake = Lake(settings.lake)
         day = _newest_day(lake, settings, contracts)
         if isinstance(day, dg.SkipReason):
@@ -36,7 +41,8 @@ def daily_retraining(job: Any, settings: Settings, contracts: Contracts) -> dg.S
         # a fleet that the gate stopped has its row there, too; one that took the day in without training is no reason to leave it at that
         if lake.count(PROMOTED_RELEASE, (pc.field("as_of") == day) & (pc.field("approved_by") != BY_UPDATE)):
             return dg.SkipReason(f"the newest complete day, {day}, has its release")
-        return dg.RunRequest(run_key=None, partition_key=day.isoformat())
+        why = {REASON_TAG: f"the schedule: {day} is complete and has no verdict"}
+        return dg.RunRequest(run_key=None, partition_key=day.isoformat(), tags=why)
 
     return daily_retraining
 

@@ -4,7 +4,7 @@ Belongs here: arrays of a shard, families, backtest, selection, intervals, the f
 orchestration, release.
 """
 
-from ml_platform.forecasting.api import ForecastResult, forecast
+from ml_platform.forecasting.api import ForecastResult, forecast, forecast_with
 from ml_platform.forecasting.config import FAMILIES, FLOORS, ConfigError, ForecastConfig, load_config
 from ml_platform.forecasting.errors import InputError
 from ml_platform.forecasting.fleet import Fleet, fleet_weights
@@ -20,6 +20,7 @@ __all__ = [
     "InputError",
     "fleet_weights",
     "forecast",
+    "forecast_with",
     "load_config",
     "predict",
 ]

@@ -3,7 +3,7 @@
 Belongs here: forecast() and the shape of its result. Does not belong here: lake, releases, orchestration.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ml_platform.forecasting.arrays import Shard
 from ml_platform.forecasting.config import ForecastConfig, load_config, parse_config
@@ -18,7 +19,7 @@ from ml_platform.forecasting.fleet import Fleet, failures, interval_origins
 from ml_platform.forecasting.folds import Past
 from ml_platform.forecasting.frames import Prepared, Table, prepare
 from ml_platform.forecasting.pipeline import Trained, train
-from ml_platform.forecasting.predict import predict_and_tell
+from ml_platform.forecasting.predict import predict, predict_and_tell
 from ml_platform.forecasting.sum_forecasts import SumForecasts, forecast_sums
 from ml_platform.forecasting.sum_pools import SumHistory, sum_pools
 from ml_platform.forecasting.sums import Sums
@@ -78,6 +79,28 @@ def forecast(
     sums = _joined([_sum_table(one, forecasts["date"], settings) for one in of_sums], forecasts, settings)
     families, ledger = family_table(trained, prepared.shard.segments), _ledger(fleet, prepared, failed)
     return ForecastResult(forecasts, ledger, families, sums, prepared.unseen, Past(prepared.shard, trained))
+
+
+def forecast_with(
+    fleet: Fleet,
+    history: Table,
+    future: Table | None = None,
+    static: Table | None = None,
+    *,
+    as_of: object = None,
+    identify: Callable[[Sequence[object]], str],
+) -> pd.DataFrame:
+    """Forecast the series of `history` with a fleet that is trained: nothing is chosen or fitted beyond what its families take in at once.
+
+    `identify` gives the fleet's id of a series from its key values, in the order of the key columns; a series that the fleet does not know takes the values of
+    its segment. Tables and errors as in `forecast`; returns its `.forecasts`.
+    """
+    prepared = prepare(history, future, static, as_of, fleet.config)
+    ids = [identify(values) for values in prepared.keys.itertuples(index=False, name=None)]
+    made = predict(fleet, replace(prepared.shard, series_id=np.asarray(ids, dtype=object)))
+    place = pc.index_in(made["series_id"].combine_chunks(), pa.array(ids, pa.string())).cast(pa.string())
+    numbered = made.set_column(made.column_names.index("series_id"), "series_id", place)
+    return _with_keys(numbered, prepared, time_type(history[fleet.config.time], fleet.config.frequency), fleet.config)
 
 
 def _settings(config: ForecastConfig | Mapping[str, object] | str | Path) -> ForecastConfig:

@@ -7,7 +7,7 @@ promoted (gate, promotion).
 from ml_platform.registry.manifest import Manifest, Origin, ReleaseError
 from ml_platform.registry.pointer import Champion, ConflictError, champion_as_of
 from ml_platform.registry.store import Registry, Release, ReleaseContents, Sealed, fleet_tables
-from ml_platform.registry.versions import ModelVersions
+from ml_platform.registry.versions import ModelVersions, Training
 
 __all__ = [
     "Champion",
@@ -20,6 +20,7 @@ __all__ = [
     "ReleaseContents",
     "ReleaseError",
     "Sealed",
+    "Training",
     "champion_as_of",
     "fleet_tables",
 ]

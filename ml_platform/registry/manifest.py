@@ -18,6 +18,7 @@ from ml_platform.durable import put_in_place, sync
 from ml_platform.registry.signing import Signature, SignatureError, check
 
 MANIFEST, SIGNATURE = "manifest.json", "signature.json"
+OF_MLFLOW = {"registered_model_meta"}  # written into what it loads by an alias
 RELEASE_ID = re.compile(r"\d{4}-\d{2}-\d{2}-[0-9a-f]{12}")
 
 
@@ -38,7 +39,9 @@ class Origin(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a release consists of and where it comes from. Its id is the as-of day and a hash of everything else in it, so no byte can change unseen.
+    """What a release consists of and where it comes from. Its id is the as-of day and a hash of everything else in it but who sealed it and when.
+
+    So the same inputs give the same release anywhere; no byte can change unseen, because all of them are signed.
 
     files: sha256 by name. data_versions: of the tables it was made from. folds: dates by what the folds were for. gate: kind, verdict, rules that failed.
     """
@@ -91,7 +94,8 @@ def _digest(content: bytes) -> str:
 
 
 def _id_of(manifest: Manifest) -> str:
-    return f"{manifest.as_of}-{_digest(manifest.model_copy(update={'release_id': ''}).to_bytes())[:12]}"
+    told = manifest.model_dump(mode="json", exclude={"release_id": True, "origin": {"created_by", "created_at"}})
+    return f"{manifest.as_of}-{_digest(json.dumps(told, sort_keys=True).encode())[:12]}"
 
 
 def write_folder(root: Path, manifest: Manifest, files: Mapping[str, bytes], signature: Signature) -> Path:
@@ -125,10 +129,14 @@ def read_folder(root: Path, release_id: str, keys: Path) -> Folder:
         raise ReleaseError(
             f"'{release_id}' is no release id: it looks like 2017-12-17-0123456789ab; see the folders in {root}"
         )
-    folder = root / release_id
+    return read_copy(root / release_id, keys, release_id)
+
+
+def read_copy(folder: Path, keys: Path, release_id: str = "") -> Folder:
+    """The same of a copy of a release, which may have another name and MLflow's own file in it; release_id: which one it has to be, without either."""
     signature, manifest = _read_signature(folder), _read_manifest(folder, release_id)
     present = {str(one.relative_to(folder)) for one in folder.rglob("*") if not one.is_dir()}
-    for name in sorted(present ^ {*manifest.files, MANIFEST, SIGNATURE}):
+    for name in sorted((present - (set() if release_id else OF_MLFLOW)) ^ {*manifest.files, MANIFEST, SIGNATURE}):
         raise _refused(folder / name, "was added after the release was sealed" if name in present else "is missing")
     contents = {name: (folder / name).read_bytes() for name in manifest.files}
     for name, content in contents.items():
@@ -137,7 +145,7 @@ def read_folder(root: Path, release_id: str, keys: Path) -> Folder:
     try:
         check(keys, manifest.to_bytes(), signature)
     except SignatureError as why:
-        raise _refused(folder / SIGNATURE, f"cannot be believed: {why}") from None
+        raise _refused(folder / MANIFEST, f"is not what {SIGNATURE} stands for: {why}") from None
     return Folder(manifest, contents, signature)
 
 
@@ -166,10 +174,9 @@ def _read_manifest(folder: Path, release_id: str) -> Manifest:
         raise _refused(path, "is missing") from None
     except (ValidationError, UnicodeDecodeError):
         raise _refused(path, "is not a manifest: its bytes were changed") from None
-    if manifest.release_id != release_id or _id_of(manifest) != release_id or manifest.to_bytes() != raw:
-        raise _refused(
-            path, f"does not belong to release {release_id}: its bytes were changed or the folder was renamed"
-        )
+    wanted = release_id or manifest.release_id
+    if manifest.release_id != wanted or _id_of(manifest) != wanted or manifest.to_bytes() != raw:
+        raise _refused(path, f"does not belong to release {wanted}: its bytes were changed or the folder was renamed")
     return manifest
 
 

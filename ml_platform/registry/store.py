@@ -21,7 +21,8 @@ from ml_platform.forecasting import ForecastConfig
 from ml_platform.forecasting.config import parse_config
 from ml_platform.lake import Lake
 from ml_platform.registry.card import to_html
-from ml_platform.registry.manifest import Folder, Manifest, Origin, read_folder, seal, write_folder
+from ml_platform.registry.manifest import Folder, Manifest, Origin, ReleaseError, read_folder, seal, write_folder
+from ml_platform.registry.pyfunc import mlmodel
 from ml_platform.registry.signing import KeyFile, Signer
 from ml_platform.registry.versions import ModelVersions
 
@@ -69,7 +70,7 @@ class Registry:
     """Release folders below `root` and the MLflow model `model` at `tracking_uri`, whose artifacts lie in `artifacts`.
 
     keys: folder of the keys that are trusted, `keys` beside the releases where nothing else is said. signer: who seals; the key of that folder where nobody else is given. identity: in whose name; empty: the
-    user of this machine.
+    user of this machine. run: what the runs in MLflow say of the work they are of, such as its id in Dagster.
     """
 
     root: Path
@@ -80,6 +81,7 @@ class Registry:
     signer: Signer | None = None
     identity: str = ""
     environment: str = "dev"
+    run: Mapping[str, str] = field(default_factory=dict)
 
     def audit(self, lake: Lake) -> "Audit":
         """The chain of decisions about releases in the lake of the same environment."""
@@ -107,7 +109,14 @@ class Registry:
         return ModelVersions(self.tracking_uri, self.artifacts, self.model)
 
     def build(self, contents: ReleaseContents) -> Release:
-        """Seal a fleet as a folder; the same contents again give the same release and write nothing."""
+        """Seal a fleet as a folder; the same contents again give the same release and write nothing.
+
+        ReleaseError anywhere but in dev: the other environments use what was sealed and judged there.
+        """
+        if self.environment != "dev":
+            raise ReleaseError(
+                f"environment {self.environment} seals no releases: train in dev, and ml-platform promote RELEASE --to {self.environment}"
+            )
         files = _files(contents)
         manifest = seal(
             contents.as_of, self.model, files, contents.origin, contents.data_versions, contents.folds, contents.gate
@@ -202,6 +211,7 @@ def _files(contents: ReleaseContents) -> dict[str, bytes]:
         "evaluation.parquet": _parquet(contents.evaluation),
         "forecast.yaml": yaml.safe_dump(config, sort_keys=True, allow_unicode=True).encode(),
         "evidence.json": (json.dumps(contents.evidence, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode(),
+        "MLmodel": mlmodel(contents.config).encode(),
         "card.md": contents.card.encode(),
         "card.html": to_html(contents.card, f"Release of {contents.as_of}").encode(),
     }

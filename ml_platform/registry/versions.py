@@ -3,6 +3,7 @@
 Belongs here: every call to MLflow. Does not belong here: release files (manifest, registry), the decision to move an alias (promotion).
 """
 
+import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ from urllib.parse import urlparse
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
 RELEASE = "release"  # among the artifacts of a run
@@ -33,6 +35,17 @@ def _quiet() -> Iterator[None]:
     finally:
         for one, level in zip(loggers, before, strict=True):
             one.setLevel(level)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What the run of a training shows: a name that is its own (the fingerprint), a title, parameters, metrics and the tables it read with their versions."""
+
+    name: str
+    title: str
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tables: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -61,49 +74,57 @@ class ModelVersions:
         found = self.client.search_model_versions(f"name = '{self.model}' and tags.release_id = '{release_id}'")
         return next(iter(sorted(found, key=lambda one: int(one.version))), None)
 
-    def register(
-        self,
-        release_id: str,
-        source: Path,
-        params: Mapping[str, str],
-        metrics: Mapping[str, float],
-        tags: Mapping[str, str],
-    ) -> str:
-        """The version of a release, made with its run where it is missing; a run left by a crash is used again."""
+    def register(self, release_id: str, source: Path, training: "Training", tags: Mapping[str, str]) -> str:
+        """The version of a release, made with the run of its training where it is missing; a run left by a crash is used again."""
         known = self.find(release_id)
         if known is not None:
             return str(known.version)
         self._ensure_model()
-        run = self._run(release_id, params, metrics, tags)
+        run = self._run(training, tags)
         everything = {**tags, "release_id": release_id}
         made = self.client.create_model_version(self.model, self._source(source, run), run, tags=everything)
         return str(made.version)
 
+    def run_of(self, release_id: str) -> str | None:
+        """The id of the run that a release's version comes from."""
+        found = self.find(release_id)
+        return str(found.run_id) if found is not None else None
+
     def _source(self, folder: Path, run: str) -> str:
-        """Where the version's bytes lie: the release's folder, or, behind a server, which reads no folder of ours, a copy among the run's artifacts."""
-        if urlparse(self.tracking_uri).scheme not in ("http", "https"):
-            return folder.resolve().as_uri()
+        """Where the version's bytes lie: a copy among the run's artifacts. MLflow puts a file of its own into what it loads, which the release's folder must not hold."""
         self.client.log_artifacts(run, str(folder), RELEASE)
         return f"{self.client.get_run(run).info.artifact_uri}/{RELEASE}"
 
-    def _run(
-        self, release_id: str, params: Mapping[str, str], metrics: Mapping[str, float], tags: Mapping[str, str]
-    ) -> str:
-        from mlflow.entities import Metric, Param
+    def _run(self, training: "Training", tags: Mapping[str, str]) -> str:
+        """One run per training: parameters, metrics, tables read. Metrics of a second release of the same training take the place of the first's."""
+        from mlflow.entities import Dataset, DatasetInput, Metric, Param
 
         experiment = self._experiment()
-        left = self.client.search_runs([experiment], f"tags.release_id = '{release_id}'", max_results=1)
-        run = (
-            left[0]
-            if left
-            else self.client.create_run(experiment, run_name=release_id, tags={**tags, "release_id": release_id})
-        )
+        left = self.client.search_runs([experiment], f"tags.training = '{training.name}'", max_results=1)
+        run = left[0] if left else self._begun(experiment, training, tags)
         run_id, moment = str(run.info.run_id), int(run.info.start_time)
+        known = set(run.data.params)
         self.client.log_batch(
-            run_id, [Metric(k, v, moment, 0) for k, v in metrics.items()], [Param(k, v) for k, v in params.items()]
+            run_id,
+            [Metric(name, value, moment, 0) for name, value in training.metrics.items()],
+            [Param(name, text) for name, text in training.params.items() if name not in known],
         )
+        if not run.inputs or not run.inputs.dataset_inputs:
+            read = [
+                Dataset(
+                    name,
+                    f"version {version}",
+                    "delta_table",
+                    json.dumps({"delta_table_name": name, "delta_table_version": version}),
+                )
+                for name, version in training.tables.items()
+            ]
+            self.client.log_inputs(run_id, [DatasetInput(one) for one in read])
         self.client.set_terminated(run_id)
         return run_id
+
+    def _begun(self, experiment: str, training: "Training", tags: Mapping[str, str]) -> "Run":
+        return self.client.create_run(experiment, run_name=training.title, tags={**tags, "training": training.name})
 
     def _experiment(self) -> str:
         known = self.client.get_experiment_by_name(self.model)
@@ -121,7 +142,7 @@ class ModelVersions:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             self.client.create_registered_model(
-                self.model, description="Fleets of series models; a version's source is its release folder."
+                self.model, description="Fleets of series models; a version's source is a copy of its release folder."
             )
 
     def tags_of(self, alias: str) -> dict[str, Any]:

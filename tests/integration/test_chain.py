@@ -17,7 +17,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from ml_platform.cli import app
+from ml_platform.configuration import load_configuration
 from ml_platform.drop_warnings import ROWS
+from ml_platform.explain import ExplainError, Question, explain
+from ml_platform.gate.rules import RULES
 from ml_platform.lake import ledger
 from ml_platform.landing import LocalLanding
 from ml_platform.registry import Registry, ReleaseError
@@ -208,8 +212,8 @@ def test_the_panel_holds_what_the_files_hold_series_by_series(chain):
             and product["product_category"] is not None
             and product["department"] not in ("FUEL", "MISCELLANEOUS")
         ):
-            moment = datetime.fromisoformat(row["transaction_timestamp"]).astimezone(ZoneInfo("America/New_York"))
-            wanted[series_id([row["store_id"], product["product_category"]]), moment.date()] += int(row["quantity"])
+            day = local_day(row["transaction_timestamp"])
+            wanted[series_id([row["store_id"], product["product_category"]]), day] += int(row["quantity"])
     panel = chain.lake.read("gold/series_panel", ["series_id", "date", "target"]).to_pylist()
     found = Counter({(row["series_id"], row["date"]): row["target"] for row in panel if row["target"]})
     assert found == +wanted
@@ -261,7 +265,13 @@ def test_the_release_is_sealed_promoted_and_the_champion_of_mlflow(chain):
     rules = {rule["name"]: rule for rule in json.loads(row["rules"])}
     assert row["promoted"]
     assert row["approved_by"] == "gate"
-    assert rules.keys() == {"error_against_champion", "error_against_floor", "fleet_bias", "coverage"}
+    assert rules.keys() == set(RULES) - {"recipe_of_champion", "age_of_training"}
+    stored = chain.lake.read("gold/gate_verdicts").to_pylist()
+    told = {one["rule"]: one for one in stored if one["segment"] == "fleet"}
+    assert {name: (one["value"], one["passed"]) for name, one in told.items()} == {
+        name: (rule["value"], rule["passed"]) for name, rule in rules.items()
+    }
+    assert chain.registry.audit(chain.lake).verify() == []
     assert rules["error_against_floor"]["value"] < 0.95 * rules["error_against_floor"]["limit"], (
         "a weekend is easy to learn"
     )
@@ -307,6 +317,58 @@ def test_the_marts_answer_and_equal_the_lake(chain):
     assert error == next(
         r["weighted_rmsse"] for r in evaluation if r["contender"] == "challenger" and r["level"] == "fleet"
     )
+
+
+def test_a_number_is_followed_back_to_its_drops(chain, capsys, monkeypatch):
+    lake, settings = chain.lake, chain.platform.settings
+    contracts, config = load_configuration(settings.configs)
+    row = max(lake.read("gold/forecasts").to_pylist(), key=lambda one: (one["mean"], one["series_id"]))
+    key = next(one for one in lake.read("silver/series_catalogue").to_pylist() if one["series_id"] == row["series_id"])
+    text = f"{key['store_id']}/{key['product_category']}"
+    told = explain(lake, chain.registry, contracts, config, Question(text, row["date"]))
+    assert (told.series, told.number.mean, told.number.published) == (row["series_id"], row["mean"], True)
+    assert (told.number.release_id, told.manifest.release_id) == (chain.release_id, chain.release_id)
+    assert told.changed == ("no earlier forecast of this date was published",)
+    assert told.standing.decision == "promoted"
+    fitted = next(one for one in lake.read("gold/candidate_fleet").to_pylist() if one["series_id"] == row["series_id"])
+    assert (told.model.family, told.model.state) == (fitted["family"], fitted["state"])
+    assert [one["fold"] for one in told.model.folds] == sorted(one["fold"] for one in told.model.folds)
+
+    products = {
+        str(one["product_id"]): one["product_category"]
+        for one in pq.read_table(settings.landing / sample.products_path()).to_pylist()
+    }
+    newest = {
+        (line["basket_id"], line["product_id"]): (path.name, line)
+        for path in sorted((settings.landing / "sales").iterdir())
+        for line in read(path)
+    }
+    sold = Counter(
+        name
+        for name, line in newest.values()
+        if (line["store_id"], products.get(line["product_id"])) == (str(key["store_id"]), key["product_category"])
+        and LAST - timedelta(days=28) < local_day(line["transaction_timestamp"]) <= LAST
+    )
+    shown = {Path(one["path"]).name: one["rows"] for one in told.drops}
+    assert shown == {name: sold[name] for name in sorted(sold, reverse=True)[: len(shown)]}
+    assert len(shown) == min(len(sold), 12)
+
+    monkeypatch.setenv("ML_PLATFORM_HOME", str(settings.home))
+    with pytest.raises(SystemExit) as end:
+        app(["explain", "--series", row["series_id"], "--date", row["date"].isoformat()])
+    assert end.value.code == 0
+    words = capsys.readouterr().out
+    for expected in (chain.release_id, told.manifest.origin.code_commit, f"{row['mean']:.4g}", row["family"], "gate"):
+        assert expected in words
+    with pytest.raises(ExplainError, match="is no series: give its id, or STORE_ID/PRODUCT_CATEGORY"):
+        explain(lake, chain.registry, contracts, config, Question("nowhere/NOTHING", row["date"]))
+    with pytest.raises(ExplainError, match=r"has no forecast of 2019-01-01: gold/forecasts holds dates from"):
+        explain(lake, chain.registry, contracts, config, Question(text, date(2019, 1, 1)))
+
+
+def local_day(moment: str) -> date:
+    """The business day of a landed time."""
+    return datetime.fromisoformat(moment).astimezone(ZoneInfo("America/New_York")).date()
 
 
 def test_the_event_lines_tell_the_run(chain, capsys):

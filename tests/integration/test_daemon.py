@@ -54,6 +54,8 @@ def test_a_day_arrives_without_a_click_and_nothing_stays_behind(settings, free_p
         sensors = {
             one["name"]: one["sensorState"] for one in ask(port, SENSORS)["repositoriesOrError"]["nodes"][0]["sensors"]
         }
+        received = sensors.pop("approved_releases")  # dev receives no release
+        assert received["status"] == "STOPPED"
         assert {state["status"] for state in sensors.values()} == {"RUNNING"}
         assert any(tick["status"] in ("SUCCESS", "SKIPPED") for tick in sensors["data_drops"]["ticks"])
         (run,) = ask(port, RUNS)["runsOrError"]["results"]

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from ml_platform.contract_files import load_contracts
+from ml_platform.configuration import load_configuration
 from ml_platform.settings import Settings
 from sensors import build_triggers
 
@@ -74,7 +74,7 @@ def balance(platform) -> None:
 def asks_for(platform) -> tuple[str, ...]:
     """What the drop sensor asks for now: the work, and its days."""
     settings = platform.settings
-    triggers = build_triggers(settings, load_contracts(settings.configs), "fleet")
+    triggers = build_triggers(settings, *load_configuration(settings.configs))
     (sensor,) = [one for one in triggers.sensors if one.name == "data_drops"]
     result = sensor(dg.build_sensor_context(instance=platform.instance))
     if not isinstance(result, dg.SensorResult) or not result.run_requests:

@@ -15,7 +15,7 @@ from azure.storage.blob import ContainerClient
 from azure.storage.queue import QueueClient
 from pydantic import SecretStr
 
-from ml_platform.contract_files import load_contracts
+from ml_platform.configuration import load_configuration
 from ml_platform.emulation.event_grid import Event, EventGrid, cloud_event, message
 from ml_platform.settings import Settings
 from sensors import build_triggers
@@ -60,7 +60,7 @@ class Cloud:
 
     def tick(self) -> dg.SensorResult:
         settings = self.platform.settings
-        triggers = build_triggers(settings, load_contracts(settings.configs), "fleet")
+        triggers = build_triggers(settings, *load_configuration(settings.configs))
         sensor = next(one for one in triggers.sensors if one.name == "data_drops")
         result = sensor(dg.build_sensor_context(instance=self.platform.instance, cursor=self.cursor))
         self.cursor = result.cursor

@@ -16,6 +16,7 @@ import definitions
 from ml_platform import landing
 from ml_platform.contract_files import load_contracts
 from ml_platform.contracts import Contracts
+from ml_platform.forecasting import load_config
 from ml_platform.lake import Lake, ledger
 from ml_platform.settings import Settings
 from ml_platform.settlement import first_seen
@@ -55,7 +56,7 @@ class Home:
                 ledger.upsert(self.lake, [replace(first_seen(drop, "by hand"), state=state) for drop in drops])
 
     def trigger(self, name: str) -> Any:
-        triggers = build_triggers(self.settings, self.contracts, "fleet")
+        triggers = build_triggers(self.settings, self.contracts, load_config(self.settings.configs / "forecast.yaml"))
         return next(one for one in [*triggers.sensors, *triggers.schedules] if one.name == name)
 
     def tick(self, cursor: str | None = None) -> dg.SensorResult | dg.SkipReason:

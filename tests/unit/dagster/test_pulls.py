@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from sqlalchemy import NullPool, create_engine, text
 
 import definitions
-from ml_platform.contract_files import load_contracts
+from ml_platform.configuration import load_configuration
 from ml_platform.settings import PACKAGED_CONFIGS, Settings
 from sensors import build_triggers
 
@@ -113,7 +113,7 @@ def test_every_source_is_asked_for_after_its_own_minutes(settings: Settings) -> 
     with dg.DagsterInstance.ephemeral() as instance:
         (sensor,) = [
             one
-            for one in build_triggers(settings, load_contracts(settings.configs), "fleet").sensors
+            for one in build_triggers(settings, *load_configuration(settings.configs)).sensors
             if one.name == "pulls"
         ]
 
@@ -135,7 +135,7 @@ def test_one_run_at_a_time(settings: Settings) -> None:
         instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
         (sensor,) = [
             one
-            for one in build_triggers(settings, load_contracts(settings.configs), "fleet").sensors
+            for one in build_triggers(settings, *load_configuration(settings.configs)).sensors
             if one.name == "pulls"
         ]
         assert "still at work" in sensor(dg.build_sensor_context(instance=instance)).skip_message
@@ -143,6 +143,12 @@ def test_one_run_at_a_time(settings: Settings) -> None:
 
 def test_a_home_without_pulls_has_neither_job_nor_sensor(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "other")
-    triggers = build_triggers(settings, load_contracts(settings.configs), "fleet")
-    assert {one.name for one in triggers.sensors} == {"approved_releases", "data_drops", "silent_feeds", "run_failures"}
+    triggers = build_triggers(settings, *load_configuration(settings.configs))
+    assert {one.name for one in triggers.sensors} == {
+        "approved_releases",
+        "data_drops",
+        "silent_feeds",
+        "retraining_needs",
+        "run_failures",
+    }
     assert "pull" not in {one.name for one in triggers.jobs}

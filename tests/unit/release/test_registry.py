@@ -3,10 +3,11 @@
 import json
 import shutil
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
-from ml_platform.registry import Manifest, Origin, ReleaseError
+from ml_platform.registry import Manifest, Origin, ReleaseError, Training
 from ml_platform.registry.manifest import seal
 
 ORIGIN = Origin(created_by="ada", created_at=datetime(2024, 4, 1, tzinfo=UTC), code_commit="abc")
@@ -77,6 +78,7 @@ def test_other_parameters_or_another_day_are_another_release(world):
         "evaluation.parquet",
         "forecast.yaml",
         "evidence.json",
+        "MLmodel",
         "card.md",
         "card.html",
         "manifest.json",
@@ -161,22 +163,24 @@ def test_a_manifest_refuses_fields_it_does_not_know(world):
         Manifest.model_validate({**release.manifest.model_dump(), "approved": True})
 
 
+TRAINING = Training("f" * 64, "2024-03-31 first", {"horizon": "14"}, {"m": 0.8}, {"gold/series_panel": 3})
+
+
 def test_mlflow_holds_one_version_per_release_and_no_pickle(plain_world, capfd, caplog):
     release = plain_world.registry.build(contents(plain_world))
     versions = plain_world.registry.versions
-    assert (
-        versions.register(release.release_id, release.folder, {"horizon": "14"}, {"m": 0.8}, {"as_of": "2024-03-31"})
-        == "1"
-    )
-    assert (
-        versions.register(release.release_id, release.folder, {"horizon": "14"}, {"m": 0.8}, {"as_of": "2024-03-31"})
-        == "1"
-    )
+    for _ in range(2):
+        assert versions.register(release.release_id, release.folder, TRAINING, {"as_of": "2024-03-31"}) == "1"
     version = versions.find(release.release_id)
-    assert version.source == release.folder.resolve().as_uri()
     assert version.tags == {"release_id": release.release_id, "as_of": "2024-03-31"}
     run = versions.client.get_run(version.run_id)
+    assert versions.run_of(release.release_id) == run.info.run_id
     assert (run.info.status, run.data.params, run.data.metrics) == ("FINISHED", {"horizon": "14"}, {"m": 0.8})
+    (read,) = run.inputs.dataset_inputs
+    assert (read.dataset.name, read.dataset.digest) == ("gold/series_panel", "version 3")
+    assert version.source == f"{run.info.artifact_uri}/release"
+    copied = {Path(one.path).name for one in versions.client.list_artifacts(run.info.run_id, "release")}
+    assert copied == {one.name for one in release.folder.iterdir()}
     assert run.info.artifact_uri.startswith(plain_world.registry.artifacts.resolve().as_uri())
     assert not list(plain_world.home.rglob("*.pkl"))
     chatter = [one for one in caplog.records if one.name.startswith(("alembic", "mlflow"))]
@@ -184,12 +188,22 @@ def test_mlflow_holds_one_version_per_release_and_no_pickle(plain_world, capfd, 
     assert "alembic" not in capfd.readouterr().err
 
 
+def test_two_releases_of_one_training_share_its_run(world):
+    first = world.registry.build(contents(world))
+    second = world.registry.build(contents(world, evidence={"promoted": False}))
+    versions = world.registry.versions
+    for release in (first, second):
+        versions.register(release.release_id, release.folder, TRAINING, {"as_of": "2024-03-31"})
+    assert versions.run_of(first.release_id) == versions.run_of(second.release_id)
+    assert {versions.find(one.release_id).version for one in (first, second)} == {1, 2}
+
+
 def test_a_run_left_without_version_is_used_again(world):
     release = world.registry.build(contents(world))
     versions = world.registry.versions
     versions._ensure_model()
-    run = versions._run(release.release_id, {"a": "b"}, {"m": 1.0}, {})
-    versions.register(release.release_id, release.folder, {"a": "b"}, {"m": 1.0}, {})
+    run = versions._run(TRAINING, {})
+    versions.register(release.release_id, release.folder, TRAINING, {})
     assert versions.find(release.release_id).run_id == run
 
 
@@ -199,7 +213,7 @@ def test_an_alias_names_a_registered_release_only(world):
     assert versions.tags_of("champion") == {}
     with pytest.raises(LookupError, match="no version of model fleet"):
         versions.point("champion", release.release_id)
-    versions.register(release.release_id, release.folder, {}, {}, {"as_of": "2024-03-31"})
+    versions.register(release.release_id, release.folder, TRAINING, {"as_of": "2024-03-31"})
     assert versions.tags_of("champion") == {}
     assert versions.point("champion", release.release_id)
     assert not versions.point("champion", release.release_id)

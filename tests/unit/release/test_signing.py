@@ -95,7 +95,7 @@ def test_a_release_that_nobody_trusted_has_signed_is_refused(world, tmp_path):
     path = release.folder / "signature.json"
     own = path.read_bytes()
     path.write_bytes(stranger.to_bytes())
-    with pytest.raises(ReleaseError, match=r"signature\.json cannot be believed: key [0-9a-f]{16} is not trusted here"):
+    with pytest.raises(ReleaseError, match=r"signature\.json stands for: key [0-9a-f]{16} is not trusted here"):
         world.registry.open(release.release_id)
     path.write_bytes(own.replace(b"\n", b"\n\n", 1))
     with pytest.raises(ReleaseError, match=r"signature\.json is not as it was written"):

@@ -19,7 +19,7 @@ from ml_platform.lake import Lake
 from ml_platform.panel import read_panel
 from ml_platform.panel_rows import PanelRows
 from ml_platform.promotion import Promotion, judge_candidate, release_candidate
-from ml_platform.registry import Registry, champion_as_of
+from ml_platform.registry import Registry, Training, champion_as_of
 from ml_platform.scoring import ScoringReport, score
 from ml_platform.training import train_fleet
 from ml_platform.training_tables import CANDIDATE_FLEET, FLEET_POOLS
@@ -68,7 +68,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory, blank_mlflow: Path) -> Hom
     release_id = home.train()
     shutil.copy(blank_mlflow, home.folder / "mlflow.db")
     folder = home.registry.root / release_id
-    home.registry.versions.register(release_id, folder, {}, {}, {"as_of": TRAINED.isoformat()})
+    home.registry.versions.register(
+        release_id, folder, Training(release_id, release_id, {}, {}, {}), {"as_of": TRAINED.isoformat()}
+    )
     return home
 
 
