@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
-RELEASE = "release"  # among the artifacts of a run
 CHATTY = ("alembic", "mlflow.store.db.utils", "mlflow.store.model_registry", "mlflow.store.tracking")
 
 
@@ -91,9 +90,12 @@ class ModelVersions:
         return str(found.run_id) if found is not None else None
 
     def _source(self, folder: Path, run: str) -> str:
-        """Where the version's bytes lie: a copy among the run's artifacts. MLflow puts a file of its own into what it loads, which the release's folder must not hold."""
-        self.client.log_artifacts(run, str(folder), RELEASE)
-        return f"{self.client.get_run(run).info.artifact_uri}/{RELEASE}"
+        """Where the version's bytes lie: a copy among the run's artifacts, below the release's id, because a training may have two releases.
+
+        MLflow puts a file of its own into what it loads, which the release's folder must not hold.
+        """
+        self.client.log_artifacts(run, str(folder), folder.name)
+        return f"{self.client.get_run(run).info.artifact_uri}/{folder.name}"
 
     def _run(self, training: "Training", tags: Mapping[str, str]) -> str:
         """One run per training: parameters, metrics, tables read. Metrics of a second release of the same training take the place of the first's."""

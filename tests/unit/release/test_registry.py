@@ -178,8 +178,8 @@ def test_mlflow_holds_one_version_per_release_and_no_pickle(plain_world, capfd, 
     assert (run.info.status, run.data.params, run.data.metrics) == ("FINISHED", {"horizon": "14"}, {"m": 0.8})
     (read,) = run.inputs.dataset_inputs
     assert (read.dataset.name, read.dataset.digest) == ("gold/series_panel", "version 3")
-    assert version.source == f"{run.info.artifact_uri}/release"
-    copied = {Path(one.path).name for one in versions.client.list_artifacts(run.info.run_id, "release")}
+    assert version.source == f"{run.info.artifact_uri}/{release.release_id}"
+    copied = {Path(one.path).name for one in versions.client.list_artifacts(run.info.run_id, release.release_id)}
     assert copied == {one.name for one in release.folder.iterdir()}
     assert run.info.artifact_uri.startswith(plain_world.registry.artifacts.resolve().as_uri())
     assert not list(plain_world.home.rglob("*.pkl"))
@@ -196,6 +196,11 @@ def test_two_releases_of_one_training_share_its_run(world):
         versions.register(release.release_id, release.folder, TRAINING, {"as_of": "2024-03-31"})
     assert versions.run_of(first.release_id) == versions.run_of(second.release_id)
     assert {versions.find(one.release_id).version for one in (first, second)} == {1, 2}
+    for release in (first, second):
+        copy = Path(versions.find(release.release_id).source.removeprefix("file://"))
+        assert {one.name: one.read_bytes() for one in copy.iterdir()} == {
+            one.name: one.read_bytes() for one in release.folder.iterdir()
+        }
 
 
 def test_a_run_left_without_version_is_used_again(world):
