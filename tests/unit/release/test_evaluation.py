@@ -1,11 +1,16 @@
 """Metrics on the judged fold, against figures computed by hand."""
 
+from datetime import UTC, datetime, timedelta
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
 from ml_platform.evaluation import evaluate, store_evaluation
+from ml_platform.evaluation.live import live_forecasts
+from ml_platform.evaluation.noise import Blocks, difference
+from ml_platform.lake import schemas
 
 
 def hand_made(world, **changes):
@@ -149,3 +154,59 @@ def test_storing_again_writes_nothing(world):
     changed = evaluate(world.fold_of(6, world.day, error=0.9), world.catalogue_of(6), world.config, world.day)
     assert store_evaluation(world.lake, changed, world.config, world.day)
     assert world.lake.count("gold/fleet_evaluation") == table.num_rows
+
+
+def test_what_was_really_forecast_is_judged_where_it_is_beside_the_challenger_on_the_same_rows(world):
+    fold, catalogue = hand_made(world)
+    live = pa.table({"series_id": ["b"] * 2, "date": fold["date"][:2], "mean": [10.0, 13.0], "release_id": ["r"] * 2})
+    table = evaluate(fold, catalogue, world.config, world.day, live=live)
+    told, beside = (row(table, name) for name in ("champion_live", "challenger_beside_live"))
+    assert (told["rows"], beside["rows"], told["release_id"]) == (2, 2, "r")
+    assert told["error"] == pytest.approx(np.sqrt(9 / 2 / 4))
+    assert beside["error"] == pytest.approx(np.sqrt(9 / 2 / 4))
+    assert row(table, "challenger")["rows"] == 6
+
+
+def test_live_forecasts_are_the_published_ones_of_before_the_fold(world):
+    fold = world.fold_of(4, world.day)
+    cut, older = (min(fold["date"].to_pylist()) - timedelta(days=back) for back in (1, 3))
+    for as_of, release_id in ((older, "old"), (cut, "stopped"), (cut, "used"), (world.day, "later")):
+        world.put("gold/forecasts", world.forecasts_of(4, as_of, release_id))
+    assert live_forecasts(world.lake, fold) is None
+    spec, moment = schemas.PUBLISHED, datetime(2024, 4, 1, tzinfo=UTC)
+    rows = [
+        {"as_of": one, "release_id": name, "published_at": moment}
+        for one, name in ((older, "old"), (cut, "used"), (world.day, "later"))
+    ]
+    world.lake.append(spec, pa.Table.from_pylist(rows, spec.schema))
+    found = live_forecasts(world.lake, fold)
+    assert found["release_id"].unique().to_pylist() == ["used"]
+    told = row(evaluate(fold, world.catalogue_of(4), world.config, world.day, live=found), "champion_live")
+    assert told["rows"] == 4 * 14
+
+
+def test_a_difference_has_the_error_of_its_blocks(world):
+    """Six blocks whose differences are known: the bootstrap's error is that of a mean, by hand, up to a tenth."""
+    rng = np.random.default_rng(3)
+    loss = np.concatenate([np.full((12, 1), 1.0) + rng.normal(0, 0.05, (12, 1)), np.ones((12, 1))], axis=1)
+    sums = np.stack([loss[:, 0], np.ones(12), loss[:, 1], np.ones(12)], axis=1)
+    told = difference(Blocks(sums, np.zeros(12, np.int64), root=False))
+    assert told.value == pytest.approx(loss[:, 0].mean() - 1)
+    assert told.error == pytest.approx(loss[:, 0].std(ddof=1) / np.sqrt(12), rel=0.1)
+    assert told.units == pytest.approx(12.0)
+    assert told.noise(0.99) == pytest.approx(2.718 * told.error, rel=1e-3)  # Student's t with 11 degrees of freedom
+    same = difference(Blocks(sums[:, [0, 1, 0, 1]], np.zeros(12, np.int64), root=True))
+    assert (same.value, same.noise(0.99)) == (0.0, 0.0)
+    alone = difference(Blocks(sums[:1], np.zeros(1, np.int64), root=True))
+    assert alone.noise(0.99) == float("inf")
+
+
+def test_five_origins_are_drawn_whole_too():
+    """What all blocks of an origin have in common is chance that blocks alone do not show."""
+    rng = np.random.default_rng(5)
+    common = np.repeat(rng.normal(0, 0.1, 6), 20)
+    sums = np.stack([1.0 + common + rng.normal(0, 0.01, 120), np.ones(120), np.ones(120), np.ones(120)], axis=1)
+    few, many = (difference(Blocks(sums[:size], np.repeat(np.arange(6), 20)[:size], root=False)) for size in (80, 120))
+    assert few.units == pytest.approx(80.0)
+    assert many.units == pytest.approx(6.0)
+    assert many.error > 3 * few.error * np.sqrt(80 / 120)
