@@ -20,6 +20,7 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
     "peers": (),
     "fleet": ("--profile", "L"),
     "increment_day": (),
+    "releases": (),
     "growth": (),
     "increments": (),
     "report": (),

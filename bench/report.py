@@ -4,6 +4,7 @@ Belongs here: tables and a picture of results. Does not belong here: measuring, 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from bench import results
 from bench.plan import Fleet, plan
@@ -63,6 +64,12 @@ INCREMENT: Columns = {
         for name in ("read", "rows to statistics", "advance", "forecast", "statistics to rows", "write", "all", "cpu")
     },
 }
+RELEASES: Columns = {
+    "what": lambda row: str(row["what"]),
+    "one release, s": number("release", ".2f"),
+    "one model per series, s": number("one_model_each", ",.0f"),
+    "times": number("times", ",.0f"),
+}
 
 
 def table(rows: Sequence[Row], columns: Columns) -> str:
@@ -111,6 +118,15 @@ def increment() -> str:
     return f"{region('increment_day', INCREMENT)}\n\n{said}"
 
 
+def releases() -> str:
+    """Both figures, and what the steps of a promotion take."""
+    about, _ = results.read("releases")
+    steps: Any = about.get("steps", {})
+    told = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in steps.items())
+    said = f"{about.get('series', 0):,} series; the peer's figures are those of {about.get('models', 0)} models, scaled. Steps of the promotion: {told}."
+    return f"{region('releases', RELEASES)}\n\n{said}"
+
+
 def growth() -> str:
     """The points, and the plan for a million series that follows from them."""
     _, rows = results.read("growth")
@@ -133,6 +149,7 @@ REGIONS: Mapping[str, Callable[[], str]] = {
     "ets": lambda: region("ets", ETS),
     "fleet": lambda: region("fleet", FLEET),
     "increment_day": increment,
+    "releases": releases,
     "growth": growth,
 }
 

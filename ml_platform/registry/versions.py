@@ -64,7 +64,8 @@ class ModelVersions:
         with _quiet():
             from mlflow import MlflowClient
 
-            client = MlflowClient(self.tracking_uri)
+            # both: whatever else this process does with MLflow must not decide where our versions go
+            client = MlflowClient(self.tracking_uri, registry_uri=self.tracking_uri)
             client.get_experiment_by_name(self.model)  # the store opens with the first call
         return client
 

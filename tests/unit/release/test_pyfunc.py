@@ -53,13 +53,9 @@ def test_what_mlflow_loads_forecasts_what_scoring_does(town: tuple[Town, str], m
 def test_the_alias_loads_the_champion(town: tuple[Town, str], monkeypatch: pytest.MonkeyPatch) -> None:
     made, release_id = town
     monkeypatch.setenv("ML_PLATFORM_HOME", str(made.home))
-    monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: made.registry.tracking_uri)
-    before = mlflow.get_registry_uri()
-    mlflow.set_registry_uri(made.registry.tracking_uri)
-    try:
-        model = mlflow.pyfunc.load_model("models:/fleet@champion")
-    finally:
-        mlflow.set_registry_uri(before)
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+        monkeypatch.setenv(name, made.registry.tracking_uri)
+    model = mlflow.pyfunc.load_model("models:/fleet@champion")
     assert model._model_impl.sealed.release_id == release_id
 
 
