@@ -15,6 +15,7 @@ from ml_platform.lake import Lake, TableSpec
 from ml_platform.status import refusals_at
 
 FORECASTING = "team:forecasting"
+REASON_TAG = "ml_platform/reason"  # of a run: why it was asked for
 SHOWN_RULES = 10
 SHOWN_STEPS = 31
 

@@ -12,6 +12,7 @@ import dagster as dg
 from assets.metadata import FORECASTING, counts, materialized, table_definition, table_metadata
 from assets.partitions import POLICY, complete_days_in
 from assets.training import NOTHING_DUE
+from ml_platform.candidates import Candidate
 from ml_platform.catalogue import catalogue_as_of
 from ml_platform.forecasting import ForecastConfig
 from ml_platform.gate import Decision, explain_day
@@ -59,7 +60,7 @@ def promotion_assets(config: ForecastConfig, days: dg.DailyPartitionsDefinition)
         for as_of in complete_days_in(context, store, inputs.target):
             catalogue, jobs = catalogue_as_of(inputs, as_of), compute.vend(context.log.info)
             retrain = partial(train_fleet, store, catalogue, config, as_of, jobs, keep=True)
-            made = release_candidate(store, releases, catalogue, config, gate, as_of, retrain=retrain)
+            made = release_candidate(Candidate(store, releases, catalogue, config, as_of), gate, retrain=retrain)
             for words in _sentences(made):
                 context.log.info(words)
         yield from (_checks(made.decision) if made else _nothing_due())

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from assets.metadata import (
     FORECASTING,
+    REASON_TAG,
     calibration,
     column_schema,
     counts,
@@ -21,6 +22,7 @@ from assets.metadata import (
 )
 from assets.partitions import POLICY, complete_days_in
 from ml_platform import plots
+from ml_platform.candidates import Candidate
 from ml_platform.catalogue import catalogue_as_of
 from ml_platform.forecasting import ForecastConfig
 from ml_platform.incumbents import find_incumbent
@@ -79,7 +81,7 @@ def fleet_asset(config: ForecastConfig, days: dg.DailyPartitionsDefinition) -> d
             for series, why in report.failed.items():
                 context.log.warning(f"series {series} is quarantined, it failed by itself: {why}")
             context.log.info(f"fleet as of {as_of}: {dict(report.states)}{' (unchanged)' if report.unchanged else ''}")
-        asked = {"asked_for": context.run.tags.get("ml_platform/reason", "in the UI")}
+        asked = {"asked_for": context.run.tags.get(REASON_TAG, "in the UI")}
         found = {**_fleet_metadata(store, report, config), **asked} if report else {"reason": NOTHING_DUE}
         return materialized(context, found)
 
@@ -109,7 +111,7 @@ def evaluation_asset(config: ForecastConfig, days: dg.DailyPartitionsDefinition)
         store, releases = lake.vend(), registry.vend(config.name)
         inputs, judged = spark.panel_inputs(store, configuration.contracts(), config), None
         for as_of in complete_days_in(context, store, inputs.target):
-            judged = judge_candidate(store, releases, catalogue_as_of(inputs, as_of), config, as_of)
+            judged = judge_candidate(Candidate(store, releases, catalogue_as_of(inputs, as_of), config, as_of))
             context.log.info(f"judged as of {as_of}: weighted RMSSE {judged.fleet('challenger').get('weighted_rmsse')}")
         return materialized(context, _evaluation_metadata(store, judged) if judged else {"reason": NOTHING_DUE})
 

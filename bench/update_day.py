@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from bench.fleet import PANEL, configuration, write_world
 from bench.generator import FIRST, Profile
+from ml_platform.candidates import Candidate
 from ml_platform.compute import LocalCompute
 from ml_platform.forecasting import ForecastConfig
 from ml_platform.gate import GateConfig
@@ -86,7 +87,9 @@ def next_day(lake: Lake, registry: Registry, catalogue: pa.Table, config: Foreca
     lake.replace(PANEL, lake.read(SERIES_PANEL, where=pc.field("month") == month), f"month = '{month}'")
     made = clock("update", lambda: update_fleet(lake, registry, catalogue, config, as_of))
     gate = GateConfig()
-    verdict = clock("release", lambda: release_candidate(lake, registry, catalogue, config, gate, as_of)).decision
+    verdict = clock(
+        "release", lambda: release_candidate(Candidate(lake, registry, catalogue, config, as_of), gate)
+    ).decision
     clock("forecast", lambda: score(lake, registry, catalogue, config, as_of))
     counted = {"advanced": made.advanced, "made_anew": made.made_anew, "promoted": verdict.promoted}
     print(json.dumps({"as_of": as_of.isoformat(), **counted, **clock.stages}), flush=True)

@@ -13,9 +13,10 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ml_platform.audit import Entry
-from ml_platform.environments import Carried, Environment, StageError, carry, require_used
+from ml_platform.environments import Carried, Environment, StageError, carry, is_used, require_used
 from ml_platform.lake import AlreadyCommittedError, schemas
 from ml_platform.registry import ConflictError
 
@@ -94,11 +95,21 @@ def open_request(environment: Environment, release_id: str) -> Request | None:
     return next((one for one in requests(environment) if one.release_id == release_id and one.open), None)
 
 
+def _carried_out(target: Environment, release_id: str) -> Request | None:
+    if not is_used(target, release_id):
+        return None
+    done = [one for one in requests(target) if one.release_id == release_id and one.state == PROMOTED]
+    return done[-1] if done else None
+
+
 def ask(source: Environment, target: Environment, release_id: str, actor: str, reason: str) -> Request:
-    """Ask for a release that is used in the environment before; the request that is open already, where there is one."""
+    """Ask for a release that is used in the environment before.
+
+    The request that is open already, where there is one; the one that was carried out, where the release is used.
+    """
     require_words(actor, reason)
     standing = require_used(source, release_id)
-    known = open_request(target, release_id)
+    known = open_request(target, release_id) or _carried_out(target, release_id)
     if known is not None:
         return known
     sealed, now = source.registry.open(release_id), datetime.now(UTC)
@@ -191,17 +202,15 @@ def carry_approved(source: Environment, target: Environment, found: Request) -> 
 
 def lapse(target: Environment) -> list[Request]:
     """Write down which requests nobody answered in time."""
-    late = [one for one in requests(target) if one.state == EXPIRED and not _closed(target, one)]
+    late = [one for one in requests(target) if one.state == EXPIRED]
+    if late:
+        told = target.lake.read(schemas.REQUESTS.name, ["request_id"], pc.field("state") == EXPIRED)["request_id"]
+        late = [one for one in late if one.request_id not in told.to_pylist()]
     for one in late:
         _append(target, {**_later(one, "platform", "nobody answered in time"), "state": EXPIRED})
         entry = Entry("expire", one.release_id, "platform", "nobody answered in time", {"request": one.request_id})
         target.audit.append(entry, once=f"expire:{one.request_id}")
     return late
-
-
-def _closed(target: Environment, one: Request) -> bool:
-    rows = target.lake.read(schemas.REQUESTS.name, ["request_id", "state"]).to_pylist()
-    return any(row["request_id"] == one.request_id and row["state"] == EXPIRED for row in rows)
 
 
 def _later(found: Request, actor: str, reason: str) -> dict[str, Any]:

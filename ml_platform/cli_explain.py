@@ -34,16 +34,13 @@ def explain(
 
     from ml_platform.configuration import load_configuration
     from ml_platform.console_explain import show_explanation
+    from ml_platform.environments import Environment
     from ml_platform.explain import Question
     from ml_platform.explain import explain as follow
-    from ml_platform.lake import Lake
-    from ml_platform.registry import Registry
 
     settings = read_settings()
     contracts, config = load_configuration(settings.configs)
-    registry = Registry(
-        settings.releases, settings.mlflow_uri, settings.mlflow_artifacts, config.name, keys=settings.key_folder
-    )
+    here = Environment.open(settings, settings.environment, config.name)
     moment = day.replace(tzinfo=UTC) if config.subdaily else day.date()
     asked = Question(series, moment, as_of.date() if as_of else None, release)
-    show_explanation(terminal(), follow(Lake(settings.lake), registry, contracts, config, asked))
+    show_explanation(terminal(), follow(here.lake, here.registry, contracts, config, asked))

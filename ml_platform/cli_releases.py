@@ -15,7 +15,10 @@ from ml_platform.console import terminal
 from ml_platform.settings import Settings, read_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ml_platform.environments import Environment
+    from ml_platform.takeback import Moved
 
 By = Annotated[str, typer.Option(help="Your name: it is kept with the decision.")]
 Reason = Annotated[str, typer.Option(help="Why; it is kept with the decision.")]
@@ -54,6 +57,15 @@ def _release(environment: "Environment", begins: str) -> str:
         return begins if begins in known else found[0]
     what = f"fits {len(found)} releases, such as {', '.join(sorted(found)[:3])}" if found else "is no release"
     raise StageError(f"'{begins}' {what} of {environment.name}: ml-platform releases list --in {environment.name}")
+
+
+def _decide(where: str | None, move: "Callable[[Environment], Moved]") -> "Environment":
+    """Let somebody's decision move the pointer of an environment, and show what it changed."""
+    from ml_platform.console_releases import show_moved
+
+    environment, begun = _environment(where), time.monotonic()
+    show_moved(terminal(), environment.name, move(environment), time.monotonic() - begun)
+    return environment
 
 
 @errors_in_words
@@ -120,14 +132,10 @@ def rollback(
 
     Example: `ml-platform rollback --by ada --reason "bias in PRODUCE since Tuesday"`
     """
-    from ml_platform.console_releases import show_moved
     from ml_platform.takeback import rollback as take_back
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the run below is ended too
-    environment, console, begun = _environment(where), terminal(), time.monotonic()
-    target = _release(environment, to) if to else None
-    moved = take_back(environment, by, reason, target)
-    show_moved(console, environment.name, moved, time.monotonic() - begun)
+    environment = _decide(where, lambda here: take_back(here, by, reason, _release(here, to) if to else None))
     if republish:
         _republish(environment)
 
@@ -204,12 +212,9 @@ def pin(release: ReleaseId, by: By, reason: Reason, where: In = None) -> None:
 
     Example: `ml-platform releases pin 2017-12-10-1a --by ada --reason "audit week"`
     """
-    from ml_platform import takeback
-    from ml_platform.console_releases import show_moved
+    from ml_platform.takeback import pin as hold
 
-    environment, begun = _environment(where), time.monotonic()
-    moved = takeback.pin(environment, _release(environment, release), by, reason)
-    show_moved(terminal(), environment.name, moved, time.monotonic() - begun)
+    _decide(where, lambda environment: hold(environment, _release(environment, release), by, reason))
 
 
 @releases.command()
@@ -219,11 +224,9 @@ def unpin(by: By, reason: Reason, where: In = None) -> None:
 
     Example: `ml-platform releases unpin --by ada --reason "audit is over"`
     """
-    from ml_platform import takeback
-    from ml_platform.console_releases import show_moved
+    from ml_platform.takeback import unpin as let_go
 
-    environment, begun = _environment(where), time.monotonic()
-    show_moved(terminal(), environment.name, takeback.unpin(environment, by, reason), time.monotonic() - begun)
+    _decide(where, lambda environment: let_go(environment, by, reason))
 
 
 @releases.command()
@@ -233,12 +236,9 @@ def withdraw(release: ReleaseId, by: By, reason: Reason, where: In = None) -> No
 
     Example: `ml-platform releases withdraw 2017-12-17-4f --by ada --reason "its folder was damaged"`
     """
-    from ml_platform import takeback
-    from ml_platform.console_releases import show_moved
+    from ml_platform.takeback import withdraw as take_out
 
-    environment, begun = _environment(where), time.monotonic()
-    moved = takeback.withdraw(environment, _release(environment, release), by, reason)
-    show_moved(terminal(), environment.name, moved, time.monotonic() - begun)
+    _decide(where, lambda environment: take_out(environment, _release(environment, release), by, reason))
 
 
 @releases.command()
@@ -248,12 +248,9 @@ def override(release: ReleaseId, by: By, reason: Reason, where: In = None) -> No
 
     Example: `ml-platform releases override 2017-12-17-4f --by ada --reason "neutral change of code, reviewed"`
     """
-    from ml_platform import takeback
-    from ml_platform.console_releases import show_moved
+    from ml_platform.takeback import override as use_anyway
 
-    environment, begun = _environment(where), time.monotonic()
-    moved = takeback.override(environment, _release(environment, release), by, reason)
-    show_moved(terminal(), environment.name, moved, time.monotonic() - begun)
+    _decide(where, lambda environment: use_anyway(environment, _release(environment, release), by, reason))
 
 
 @audit.command()

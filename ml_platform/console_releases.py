@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from ml_platform.approvals import APPROVED, PENDING, Request
+from ml_platform.approvals import APPROVED, PENDING, PROMOTED, Request
 from ml_platform.comparison import Comparison
 from ml_platform.console import plain_table, printable
 from ml_platform.environments import Carried, Environment
@@ -75,6 +75,8 @@ def show_request(console: Console, environment: Environment, one: Request) -> No
     if one.state == PENDING:
         console.print(f"  ml-platform approve {command}", soft_wrap=True)
         console.print(f"  ml-platform reject {command}", soft_wrap=True)
+    elif one.state == PROMOTED:
+        console.print(f"  used in {environment.name}: nothing is left to do")
     elif one.state == APPROVED:
         console.print(
             f"  the sensor of {environment.name} carries it on; without it: ml-platform promote {command}",

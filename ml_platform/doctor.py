@@ -23,7 +23,9 @@ from ml_platform.settings import Settings, unknown_variables, without_secrets
 from ml_platform.transient import TransientError
 
 if TYPE_CHECKING:
+    from ml_platform.environments import Rules
     from ml_platform.forecasting import ForecastConfig
+    from ml_platform.retraining import Limits
 
 GIB = 2**30
 DISK, MEMORY = 3 * GIB, 6 * GIB  # of the sample's demo: its home, and the peak of its processes
@@ -124,10 +126,14 @@ def variables(unknown: list[str]) -> Check:
 
 
 def configuration(settings: Settings) -> Iterator[Check]:
-    """Whether contracts, forecast.yaml and gate.yaml can be read, and whether the first two fit together."""
+    """Whether contracts, forecast.yaml and the rules can be read, and whether the first two fit together."""
     from ml_platform.configuration import FORECAST, load_configuration
+    from ml_platform.environments import FILE as ENVIRONMENTS
+    from ml_platform.environments import StageError, load_rules
     from ml_platform.forecasting.config import ConfigError, load_config
     from ml_platform.gate import GateError, load_gate
+    from ml_platform.retraining import FILE as RETRAINING
+    from ml_platform.retraining import RetrainingError, load_limits
 
     folder = settings.configs
     remedy = "repair the file, or set ML_PLATFORM_CONFIGS to another folder"
@@ -147,6 +153,16 @@ def configuration(settings: Settings) -> Iterator[Check]:
         GateError,
         remedy,
     )
+    yield _parsed(ENVIRONMENTS, lambda: _approvals(load_rules(folder / ENVIRONMENTS)), StageError, remedy)
+    yield _parsed(RETRAINING, lambda: _needs(load_limits(folder / RETRAINING)), RetrainingError, remedy)
+
+
+def _approvals(rules: "Rules") -> str:
+    return ", ".join(f"{name} asks for {rule.approvals} approvals" for name, rule in rules)
+
+
+def _needs(limits: "Limits") -> str:
+    return f"{sum(bool(limit) for _, limit in limits)} of {len(list(limits))} needs ask for a training"
 
 
 def databases(settings: Settings) -> Iterator[Check]:

@@ -4,25 +4,23 @@ Belongs here: opening one, environments.yaml, the way a release takes from one i
 judging (promotion), what an environment lies on (settings).
 """
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from ml_platform.audit import Audit
 from ml_platform.failpoints import reach
 from ml_platform.lake import Lake, names
 from ml_platform.promotion import move_champion
 from ml_platform.registry import Registry
-from ml_platform.registry.pointer import PROMOTED, Standing, decide, seen, standings
+from ml_platform.registry.pointer import PROMOTED, Standing, decide, decision_row, seen, standings
 from ml_platform.registry.versions import Training
+from ml_platform.rule_files import read_rules
 from ml_platform.scoring import try_out
 from ml_platform.settings import Settings
 
@@ -62,15 +60,7 @@ class Rules(BaseModel):
 
 def load_rules(path: Path) -> Rules:
     """Read environments.yaml; an absent file means the defaults. Raises StageError with the path and the key of every fault."""
-    if not path.exists():
-        return Rules()
-    try:
-        return Rules.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise StageError(f"{path}: not valid YAML: {error}") from error
-    except ValidationError as error:
-        faults = ("{}: {}: {}".format(path, ".".join(map(str, one["loc"])), one["msg"]) for one in error.errors())
-        raise StageError("\n".join(faults)) from error
+    return read_rules(path, Rules, StageError)
 
 
 @dataclass(frozen=True)
@@ -111,9 +101,14 @@ class Environment:
             raise StageError(f"releases of {self.name} are trained there: ml-platform run retrain")
         return ORDER[place - 1]
 
-    def standing(self, release_id: str) -> Standing | None:
-        """Where a release stands here; None where nothing was decided about it."""
-        return standings(self.lake).get(release_id)
+    def standing(self, release_id: str) -> Standing:
+        """Where a release stands here; StageError where nothing was decided about it."""
+        found = standings(self.lake).get(release_id)
+        if found is None:
+            raise StageError(
+                f"release {release_id} was never decided about in {self.name}: ml-platform releases list --in {self.name}"
+            )
+        return found
 
 
 @dataclass(frozen=True)
@@ -132,10 +127,6 @@ class Carried:
 def require_used(source: Environment, release_id: str) -> Standing:
     """StageError where a release is not used in the environment that it shall come from."""
     found = source.standing(release_id)
-    if found is None:
-        raise StageError(
-            f"release {release_id} was never decided about in {source.name}: ml-platform releases list --in {source.name}"
-        )
     if not found.promoted:
         raise StageError(
             f"release {release_id} is {found.decision} in {source.name} ({found.reason or 'no reason given'}): only what is used there goes further"
@@ -161,19 +152,9 @@ def carry(source: Environment, target: Environment, release_id: str, actor: str,
     version = target.registry.versions.register(release_id, target.registry.root / release_id, training, tags)
     target.registry.versions.point("challenger", release_id)
     reach("promotion.registered")
-    row = _row(
-        release_id,
-        manifest.as_of,
-        actor,
-        reason,
-        {
-            "from": source.name,
-            "model_version": version,
-            "smoke": smoke,
-            "signed_by": folder.signature.key_id,
-        },
-    )
-    decided = not _used(target, release_id) and decide(target.lake, [row], after)
+    told = {"from": source.name, "model_version": version, "smoke": smoke, "signed_by": folder.signature.key_id}
+    row = decision_row(manifest.as_of, release_id, PROMOTED, actor, reason, told, used=True)
+    decided = not is_used(target, release_id) and decide(target.lake, [row], after)
     reach("promotion.decided")
     target.audit.follow()
     reach("promotion.audited")
@@ -181,23 +162,10 @@ def carry(source: Environment, target: Environment, release_id: str, actor: str,
     return Carried(release_id, target.name, received, decided, moved, smoke, round(time.perf_counter() - begun, 3))
 
 
-def _used(target: Environment, release_id: str) -> bool:
-    found = target.standing(release_id)
+def is_used(target: Environment, release_id: str) -> bool:
+    """Whether an environment uses a release, on some day."""
+    found = standings(target.lake).get(release_id)
     return found is not None and found.promoted
-
-
-def _row(release_id: str, as_of: date, actor: str, reason: str, evidence: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "as_of": as_of,
-        "release_id": release_id,
-        "promoted": True,
-        "decided_at": datetime.now(UTC),
-        "approved_by": actor,
-        "rules": "[]",
-        "evidence": json.dumps(dict(evidence), default=str),
-        "decision": PROMOTED,
-        "reason": reason,
-    }
 
 
 def smoke_score(target: Environment, release_id: str) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 Belongs here: the order of the steps and their repetition after a crash. Does not belong here: rules (gate), files and MLflow (registry), rollback and approval.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -13,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ml_platform.audit import Audit
+from ml_platform.candidates import Candidate
 from ml_platform.coverage import Coverage, count_coverage
 from ml_platform.evaluation import FLEET
 from ml_platform.failpoints import reach
@@ -21,14 +21,13 @@ from ml_platform.forecasting.incumbent import Incumbent
 from ml_platform.gate import Decision, GateConfig, decide
 from ml_platform.gate.rules import NEW, REFRESH
 from ml_platform.gate.update import BY_UPDATE, decide_update, update_of
-from ml_platform.incumbents import released
-from ml_platform.judging import OF_THE_FLEET, judge_candidate, the_facts, whole_day
+from ml_platform.judging import OF_THE_FLEET, judge_candidate, the_facts
 from ml_platform.lake import Lake, names, schemas
 from ml_platform.registry import Registry, Release, champion_as_of
-from ml_platform.registry.pointer import PROMOTED, STOPPED, seen, standings
+from ml_platform.registry.pointer import PROMOTED, STOPPED, decision_row, seen, standings
 from ml_platform.registry.pointer import decide as record
 from ml_platform.registry.versions import Training
-from ml_platform.sealing import ReleaseTables, contents_of, evidence_of
+from ml_platform.sealing import contents_of, evidence_of
 
 PARAMETERS = (
     "frequency",
@@ -63,33 +62,24 @@ class Promotion:
 
 
 def release_candidate(
-    lake: Lake,
-    registry: Registry,
-    catalogue: pa.Table,
-    config: ForecastConfig,
-    gate: GateConfig,
-    as_of: date,
-    approved_by: str = "gate",
-    retrain: Retrain | None = None,
+    candidate: Candidate, gate: GateConfig, approved_by: str = "gate", retrain: Retrain | None = None
 ) -> Promotion:
-    """Seal the candidate fleet of a day as a release, judge it and act on the verdict.
+    """Seal a candidate as a release, judge it and act on the verdict.
 
     A fleet that an update made is judged by its own rules (gate.update): it was fitted to all there is, so no fold of it is unseen. Where a new recipe is
     stopped by what it forecasts, `retrain` fits the champion's choice anew, and that is judged in its place: a fleet does not age because something
     new was tried. The steps are folder, MLflow version, rows of gold/gate_verdicts and gold/promoted_release, alias. Each finds what is done and does
     what is missing, so a repetition after a crash completes the promotion, and one after success writes nothing.
     """
-    made = _release(lake, registry, catalogue, config, gate, as_of, approved_by)
-    champion = champion_as_of(lake, as_of, same_day=False)
-    if retrain is None or champion is None or not _worth_a_refresh(made.decision):
+    made, opponent = _release(candidate, gate, approved_by), candidate.opponent
+    if retrain is None or opponent is None or not _worth_a_refresh(made.decision):
         return made
-    incumbent = released(registry, champion)
-    if incumbent.settings != _settings(lake, as_of):
+    if opponent.settings != candidate.own.settings:
         return made
-    retrain(incumbent)
-    judge_candidate(lake, registry, catalogue, config, as_of)
-    again = _release(lake, registry, catalogue, config, gate, as_of, approved_by)
-    return replace(again, instead_of=made.decision)
+    retrain(opponent)
+    anew = replace(candidate)  # which reads what was trained now
+    judge_candidate(anew)
+    return replace(_release(anew, gate, approved_by), instead_of=made.decision)
 
 
 def _worth_a_refresh(decision: Decision) -> bool:
@@ -97,36 +87,22 @@ def _worth_a_refresh(decision: Decision) -> bool:
     return decision.kind == NEW and bool(decision.stopped_by) and not set(decision.stopped_by) & set(OF_THE_FLEET)
 
 
-def _settings(lake: Lake, as_of: date) -> str | None:
-    rows = lake.read(names.CANDIDATE_FLEET, ["settings"], pc.field("as_of") == pa.scalar(as_of))
-    found: str | None = rows["settings"][0].as_py()
-    return found
-
-
-def _release(
-    lake: Lake,
-    registry: Registry,
-    catalogue: pa.Table,
-    config: ForecastConfig,
-    gate: GateConfig,
-    as_of: date,
-    approved_by: str,
-) -> Promotion:
+def _release(candidate: Candidate, gate: GateConfig, approved_by: str) -> Promotion:
     reach("promotion.begun")
-    after, fleet = seen(lake), whole_day(lake, names.CANDIDATE_FLEET, as_of)
-    coverage, updated = count_coverage(catalogue, fleet), update_of(lake, registry, fleet, config, as_of)
+    lake, registry, config = candidate.lake, candidate.registry, candidate.config
+    after, coverage = seen(lake), count_coverage(candidate.catalogue, candidate.rows)
+    updated = update_of(lake, registry, candidate.rows, config, candidate.as_of)
     if updated is None:
-        evaluation = _evaluation(lake, registry, catalogue, config, as_of)
-        facts = the_facts(lake, registry, catalogue, config, as_of)
-        decision, origin = decide(evaluation, coverage, gate, facts), dict[str, object](champion=_opponent(evaluation))
-        if decision.kind == REFRESH:
-            origin["lineage"] = _lineage(lake, registry, as_of)
+        evaluation = _evaluation(candidate)
+        decision = decide(evaluation, coverage, gate, the_facts(candidate))
+        origin = dict[str, object](champion=_opponent(evaluation))
+        if decision.kind == REFRESH and candidate.opponent is not None:
+            origin["lineage"] = candidate.opponent.lineage
     else:
         evaluation, approved_by = schemas.fleet_evaluation(config.intervals).schema.empty_table(), BY_UPDATE
         decision, origin = decide_update(updated, coverage, gate), updated.evidence
-    evidence = {**evidence_of(fleet, coverage, decision), **origin}
-    made = ReleaseTables(fleet, evaluation, config, as_of)
-    release = registry.build(contents_of(lake, catalogue, made, decision, evidence, registry.identity))
+    evidence = {**evidence_of(candidate, coverage, decision), **origin}
+    release = registry.build(contents_of(candidate, evaluation, decision, evidence))
     reach("promotion.sealed")
     version = _register(registry, release, decision, evaluation, config, evidence)
     reach("promotion.challenged")
@@ -134,17 +110,10 @@ def _release(
     return Promotion(release, decision, coverage, version, recorded, move_champion(lake, registry))
 
 
-def _lineage(lake: Lake, registry: Registry, as_of: date) -> str | None:
-    champion = champion_as_of(lake, as_of, same_day=False)
-    return released(registry, champion).lineage if champion else None
-
-
-def _evaluation(lake: Lake, registry: Registry, catalogue: pa.Table, config: ForecastConfig, as_of: date) -> pa.Table:
+def _evaluation(candidate: Candidate) -> pa.Table:
     """The stored rows of the day; judged anew where an earlier day was promoted since: a run over days evaluates all before it releases the first."""
-    rows, champion = whole_day(lake, names.FLEET_EVALUATION, as_of), champion_as_of(lake, as_of, same_day=False)
-    if _opponent(rows) == (champion.release_id if champion else None):
-        return rows
-    return judge_candidate(lake, registry, catalogue, config, as_of).table
+    rows, champion = candidate.filled(names.FLEET_EVALUATION), candidate.champion
+    return rows if _opponent(rows) == (champion.release_id if champion else None) else judge_candidate(candidate).table
 
 
 def _opponent(evaluation: pa.Table) -> str | None:
@@ -208,21 +177,11 @@ def _record(
 ) -> bool:
     """The verdict in the lake: this commit is what makes a champion. The audit follows it, and finds what it lacks."""
     release_id = release.release_id
-    word = PROMOTED if decision.promoted else STOPPED
-    row = {
-        "as_of": release.manifest.as_of,
-        "release_id": release_id,
-        "promoted": decision.promoted,
-        "decided_at": datetime.now(UTC),
-        "approved_by": approved_by,
-        "rules": decision.to_json(),
-        "evidence": json.dumps(
-            {"model_version": version, "kind": decision.kind, "stopped_by": list(decision.stopped_by)},
-            ensure_ascii=False,
-        ),
-        "decision": word,
-        "reason": decision.summary,
-    }
+    told = {"model_version": version, "kind": decision.kind, "stopped_by": list(decision.stopped_by)}
+    row = decision_row(
+        release.manifest.as_of, release_id, PROMOTED if decision.promoted else STOPPED, approved_by, decision.summary, told,
+        used=decision.promoted, rules=decision.to_json(),
+    )  # fmt: skip
     _record_rules(lake, release, decision)
     reach("promotion.judged")
     recorded = release_id not in standings(lake) and record(lake, [row], after, f"promotion:{release_id}")

@@ -11,13 +11,13 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from ml_platform.forecasting import ForecastConfig
 from ml_platform.gate.update import BY_UPDATE
 from ml_platform.lake import Lake, names
 from ml_platform.registry import champion_as_of
+from ml_platform.rule_files import read_rules
 
 FILE = "retraining.yaml"
 
@@ -54,15 +54,7 @@ class Need:
 
 def load_limits(path: Path) -> Limits:
     """Read retraining.yaml; an absent file means the defaults. Raises RetrainingError with the path and the key of every fault."""
-    if not path.exists():
-        return Limits()
-    try:
-        return Limits.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RetrainingError(f"{path}: not valid YAML: {error}") from error
-    except ValidationError as error:
-        faults = ("{}: {}: {}".format(path, ".".join(map(str, one["loc"])), one["msg"]) for one in error.errors())
-        raise RetrainingError("\n".join(faults)) from error
+    return read_rules(path, Limits, RetrainingError)
 
 
 def needs(lake: Lake, config: ForecastConfig, limits: Limits, day: date) -> list[Need]:

@@ -7,23 +7,20 @@ import getpass
 import hashlib
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ml_platform.candidates import Candidate
 from ml_platform.card_figures import make_card
 from ml_platform.coverage import Coverage
-from ml_platform.drift import INPUT_PROFILE
-from ml_platform.evaluation import Cells, arrange, segment_labels
-from ml_platform.forecasting import ForecastConfig
+from ml_platform.evaluation import Cells
 from ml_platform.gate import Decision
-from ml_platform.judging import day_rows, whole_day
 from ml_platform.lake import Lake, names
 from ml_platform.lake.history import INPUTS_KEY
-from ml_platform.registry import Origin, ReleaseContents, fleet_tables
+from ml_platform.registry import Origin, ReleaseContents
 from ml_platform.training import KERNEL, inputs_key
 
 INPUTS = (names.SERIES_PANEL, names.CANDIDATE_FLEET, names.FOLD_METRICS)
@@ -38,58 +35,36 @@ SAID_ELSEWHERE = (
 LOCK = Path(__file__).parents[1] / "requirements.lock"
 
 
-@dataclass(frozen=True)
-class ReleaseTables:
-    """The fleet of a day, how it was judged (no rows of an update), and its configuration."""
-
-    fleet: pa.Table
-    evaluation: pa.Table
-    config: ForecastConfig
-    as_of: date
-
-
 def contents_of(
-    lake: Lake,
-    catalogue: pa.Table,
-    made: ReleaseTables,
-    decision: Decision,
-    evidence: Mapping[str, object],
-    identity: str,
+    candidate: Candidate, evaluation: pa.Table, decision: Decision, evidence: Mapping[str, object]
 ) -> ReleaseContents:
-    """Everything that the release of a day is made of."""
-    as_of, config = made.as_of, made.config
-    pools = whole_day(lake, names.FLEET_POOLS, as_of).drop_columns(["as_of"])
-    folds = day_rows(lake, names.FOLD_METRICS, as_of).drop_columns(["as_of"])
-    cells = (
-        arrange(day_rows(lake, names.JUDGED_FOLD, as_of), segment_labels(catalogue, config))
-        if made.evaluation.num_rows
-        else None
-    )
-    profile = day_rows(lake, INPUT_PROFILE.name, as_of) if lake.exists(INPUT_PROFILE.name) else None
-    fleet = fleet_tables(made.fleet, pools, config)
+    """Everything that the release of a candidate is made of. evaluation: how it was judged; no rows for an update."""
+    rows, as_of = candidate.rows, candidate.as_of
+    cells = candidate.cells if evaluation.num_rows else None
+    folds = candidate.table(names.FOLD_METRICS).drop_columns(["as_of"])
     return ReleaseContents(
         as_of=as_of,
-        parameters=made.fleet.drop_columns([name for name in SAID_ELSEWHERE if name in made.fleet.column_names]),
-        pools=pools,
+        parameters=rows.drop_columns([name for name in SAID_ELSEWHERE if name in rows.column_names]),
+        pools=candidate.pools.drop_columns(["as_of"]),
         fold_metrics=folds,
-        evaluation=made.evaluation.drop_columns(["as_of"]),
-        config=config,
+        evaluation=evaluation.drop_columns(["as_of"]),
+        config=candidate.config,
         evidence=evidence,
         origin=Origin(
-            created_by=identity or whoever(),
+            created_by=candidate.registry.identity or whoever(),
             created_at=datetime.now(UTC),
             code_commit=code_commit(),
             kernel=KERNEL,
             lock_sha256=lock_digest(),
         ),
-        data_versions=data_versions(lake, as_of),
+        data_versions=data_versions(candidate.lake, as_of),
         folds=_folds(cells, folds),
         gate={
             "kind": decision.kind,
             "verdict": "promoted" if decision.promoted else "stopped",
             "stopped_by": ", ".join(decision.stopped_by),
         },
-        card=make_card(fleet, cells, made.evaluation, profile, decision, as_of),
+        card=make_card(candidate.own.fleet, cells, evaluation, candidate.profile, decision, as_of),
     )
 
 
@@ -125,24 +100,18 @@ def data_versions(lake: Lake, as_of: date) -> dict[str, int]:
     return {**gold, **{f"silver/{name}": version for name, version in silver.items()}}
 
 
-def evidence_of(fleet: pa.Table, coverage: Coverage, decision: Decision) -> dict[str, object]:
+def evidence_of(candidate: Candidate, coverage: Coverage, decision: Decision) -> dict[str, object]:
     """The verdict with its rules, series by state, winners by family, and what the fleet was made from."""
-    families = sorted(pc.value_counts(fleet["family"]).to_pylist(), key=lambda one: str(one["values"]))
+    families = sorted(pc.value_counts(candidate.rows["family"]).to_pylist(), key=lambda one: str(one["values"]))
     return {
         "promoted": decision.promoted,
         "kind": decision.kind,
-        "settings": _one(fleet, "settings"),
+        "settings": candidate.said("settings"),
         "rules": [rule.record for rule in decision.rules],
         "series": {"expected": coverage.expected, "states": dict(coverage.states), "missing": len(coverage.missing)},
         "families": {str(one["values"]): one["counts"] for one in families},
-        "fingerprint": _one(fleet, "fingerprint"),
+        "fingerprint": candidate.said("fingerprint"),
     }
-
-
-def _one(fleet: pa.Table, column: str) -> str | None:
-    """The value that all rows of a fleet have."""
-    found = fleet[column].drop_null().unique().to_pylist() if column in fleet.column_names else []
-    return str(found[0]) if found else None
 
 
 def _folds(cells: Cells | None, metrics: pa.Table) -> dict[str, str]:

@@ -5,10 +5,9 @@ Belongs here: which decisions that takes. Does not belong here: the pointer itse
 A release of a later day than the one that is rolled back to is withdrawn, so that every day that used it uses the older one from then on, in a replay, too.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any
 
 from ml_platform.approvals import require_words
@@ -20,10 +19,12 @@ from ml_platform.registry import champion_as_of
 from ml_platform.registry.pointer import (
     PINNED,
     REINSTATED,
+    STOPPED,
     UNPINNED,
     WITHDRAWN,
     Standing,
     decide,
+    decision_row,
     pinned,
     seen,
     standings,
@@ -48,10 +49,12 @@ def rollback(environment: Environment, actor: str, reason: str, to: str | None =
     require_words(actor, reason)
     known, after = standings(environment.lake), seen(environment.lake)
     champion = champion_as_of(environment.lake, date.max, same_day=True)
-    target = _earlier(environment, known, champion.release_id if champion else None) if to is None else known.get(to)
-    if target is None:
+    before = champion.release_id if champion else None
+    target = environment.standing(to) if to else _earlier(environment, known, before)
+    if target.decision == STOPPED:
         raise StageError(
-            f"release {to} was never decided about in {environment.name}: ml-platform releases list --in {environment.name}"
+            f"release {target.release_id} was stopped and never used in {environment.name}: there is no way back to it "
+            f"(to use it all the same: ml-platform releases override)"
         )
     environment.registry.verify(target.release_id)
     newer = [
@@ -59,14 +62,14 @@ def rollback(environment: Environment, actor: str, reason: str, to: str | None =
         for one in known.values()
         if one.promoted and one.order > target.order and one.release_id != target.release_id
     ]
-    details = {"from": champion.release_id if champion else None, "withdrawn": [one.release_id for one in newer]}
+    details = {"from": before, "withdrawn": [one.release_id for one in newer]}
     entry = Entry("rollback", target.release_id, actor, reason, details)
-    rows = [_row(one, False, WITHDRAWN, entry, f"rolled back to {target.release_id}: {reason}") for one in newer]
+    rows = [_row(one, WITHDRAWN, entry, f"rolled back to {target.release_id}: {reason}", used=False) for one in newer]
     if not target.promoted:
-        rows.append(_row(target, True, REINSTATED, entry))
+        rows.append(_row(target, REINSTATED, entry, used=True))
     held = pinned(environment.lake)
     if held is not None and held != target.release_id:
-        rows.append(_row(known[held], known[held].promoted, UNPINNED, entry))
+        rows.append(_row(known[held], UNPINNED, entry, used=known[held].promoted))
     return _move(environment, rows, after, newer)
 
 
@@ -87,38 +90,37 @@ def _earlier(environment: Environment, known: Mapping[str, Standing], champion: 
 def withdraw(environment: Environment, release_id: str, actor: str, reason: str) -> Moved:
     """Take a release out of use; the one before it is used from then on, or none."""
     require_words(actor, reason)
-    found, after = _require(environment, release_id), seen(environment.lake)
+    found, after = environment.standing(release_id), seen(environment.lake)
     entry = Entry("withdraw", release_id, actor, reason)
-    rows = [_row(found, False, WITHDRAWN, entry)] if found.promoted else []
+    rows = [_row(found, WITHDRAWN, entry, used=False)] if found.promoted else []
     return _move(environment, rows, after, [found])
 
 
 def override(environment: Environment, release_id: str, actor: str, reason: str) -> Moved:
     """Use a release that the gate stopped, or that was withdrawn: somebody answers for it by name."""
     require_words(actor, reason)
-    found, after = _require(environment, release_id), seen(environment.lake)
+    found, after = environment.standing(release_id), seen(environment.lake)
     if environment.name != "dev" and found.decision != WITHDRAWN:
         raise StageError(
             f"what the gate stopped is let through in dev alone, and goes from there to {environment.name} as any release"
         )
     environment.registry.verify(release_id)
     entry = Entry("override", release_id, actor, reason, {"because": found.reason})
-    rows = [] if found.promoted else [_row(found, True, REINSTATED, entry)]
+    rows = [] if found.promoted else [_row(found, REINSTATED, entry, used=True)]
     return _move(environment, rows, after)
 
 
 def pin(environment: Environment, release_id: str, actor: str, reason: str) -> Moved:
     """Keep a release champion, whatever else is promoted, until somebody lets it go."""
     require_words(actor, reason)
-    found, after = _require(environment, release_id), seen(environment.lake)
+    found, after = environment.standing(release_id), seen(environment.lake)
     if not found.promoted:
         raise StageError(
             f"release {release_id} is {found.decision} in {environment.name}: only what is used can be pinned"
         )
     entry = Entry("pin", release_id, actor, reason)
-    return _move(
-        environment, [] if pinned(environment.lake) == release_id else [_row(found, True, PINNED, entry)], after
-    )
+    held = pinned(environment.lake) == release_id
+    return _move(environment, [] if held else [_row(found, PINNED, entry, used=True)], after)
 
 
 def unpin(environment: Environment, actor: str, reason: str) -> Moved:
@@ -128,31 +130,13 @@ def unpin(environment: Environment, actor: str, reason: str) -> Moved:
     if held is None:
         raise StageError(f"no release is pinned in {environment.name}")
     entry = Entry("unpin", held, actor, reason)
-    return _move(environment, [_row(standings(environment.lake)[held], True, UNPINNED, entry)], after)
+    found = environment.standing(held)
+    return _move(environment, [_row(found, UNPINNED, entry, used=found.promoted)], after)
 
 
-def _require(environment: Environment, release_id: str) -> Standing:
-    found = environment.standing(release_id)
-    if found is None:
-        raise StageError(
-            f"release {release_id} was never decided about in {environment.name}: ml-platform releases list --in {environment.name}"
-        )
-    return found
-
-
-def _row(one: Standing, promoted: bool, decision: str, entry: Entry, reason: str = "") -> dict[str, Any]:
+def _row(one: Standing, decision: str, entry: Entry, reason: str = "", *, used: bool) -> dict[str, Any]:
     told = {**entry.details, "action": entry.action, "release_id": entry.release_id, "was": one.decision}
-    return {
-        "as_of": one.as_of,
-        "release_id": one.release_id,
-        "promoted": promoted,
-        "decided_at": datetime.now(UTC),
-        "approved_by": entry.actor,
-        "rules": "[]",
-        "evidence": json.dumps(told),
-        "decision": decision,
-        "reason": reason or entry.reason,
-    }
+    return decision_row(one.as_of, one.release_id, decision, entry.actor, reason or entry.reason, told, used=used)
 
 
 def _move(

@@ -16,10 +16,10 @@ from typing import Any
 
 import dagster as dg
 
+from assets.metadata import REASON_TAG
 from ml_platform.launch import JOBS, Plan
 from sensors.home import OWNER_TAG, PROJECT, UNFINISHED, end_ghost_runs, owner, prepare, settings_or_exit
 from sensors.jobs import range_tags
-from sensors.retraining import REASON_TAG
 
 POLL_SECONDS = 0.5
 

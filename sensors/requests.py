@@ -7,6 +7,7 @@ import json
 
 import dagster as dg
 
+from assets.metadata import REASON_TAG
 from ml_platform.approvals import APPROVED, PENDING, Request, lapse, requests
 from ml_platform.environments import Environment
 from ml_platform.settings import Settings
@@ -56,7 +57,7 @@ def _carried_on(one: Request) -> dg.RunRequest:
     return dg.RunRequest(
         run_key=None,
         run_config={"ops": {"decide_release": {"config": config}}},
-        tags={REQUEST_TAG: one.request_id, "ml_platform/reason": f"release {one.release_id} was approved"},
+        tags={REQUEST_TAG: one.request_id, REASON_TAG: f"release {one.release_id} was approved"},
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.metadata import REASON_TAG
 from ml_platform.backlog import complete_days
 from ml_platform.contracts import Contracts
 from ml_platform.forecasting import ForecastConfig
@@ -16,8 +17,16 @@ from ml_platform.retraining import FILE, load_limits, needs
 from ml_platform.settings import Settings
 from sensors.data_drops import ATTEMPTS, UNFINISHED
 
-REASON_TAG = "ml_platform/reason"
 NEED_TAG = "ml_platform/need"
+
+
+def trained_elsewhere(settings: Settings) -> dg.SkipReason | None:
+    """Why nothing is trained in an environment that receives its releases; None where it trains them."""
+    if settings.environment == "dev":
+        return None
+    return dg.SkipReason(
+        f"releases come to {settings.environment} from the environment before it: nothing is trained here"
+    )
 
 
 def retraining_needs(job: Any, settings: Settings, contracts: Contracts, config: ForecastConfig) -> dg.SensorDefinition:
@@ -32,10 +41,8 @@ def retraining_needs(job: Any, settings: Settings, contracts: Contracts, config:
         description="Retrains the newest complete day where new or corrected data, the champion's age or a failed rule ask for it; the run's tags say why.",
     )
     def retraining_needs(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        if settings.environment != "dev":
-            return dg.SkipReason(
-                f"releases come to {settings.environment} from the environment before it: nothing is trained here"
-            )
+        if skipped := trained_elsewhere(settings):
+            return skipped
         lake = Lake(settings.lake)
         days = complete_days(lake, contracts.target, settings.calendar)
         found = needs(lake, config, load_limits(Path(settings.configs) / FILE), days[-1]) if days else []

@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 import pyarrow.compute as pc
 
+from assets.metadata import REASON_TAG
 from ml_platform.backlog import complete_days
 from ml_platform.contracts import Contracts
 from ml_platform.gate.update import BY_UPDATE
@@ -16,7 +17,7 @@ from ml_platform.lake import Lake
 from ml_platform.lake.names import PROMOTED_RELEASE
 from ml_platform.registry import champion_as_of
 from ml_platform.settings import Settings
-from sensors.retraining import REASON_TAG
+from sensors.retraining import trained_elsewhere
 
 
 def daily_retraining(job: Any, settings: Settings, contracts: Contracts) -> dg.ScheduleDefinition:
@@ -30,10 +31,8 @@ def daily_retraining(job: Any, settings: Settings, contracts: Contracts) -> dg.S
         description="Retrains on the newest complete day of the ledger whose fleet has not been judged yet.",
     )
     def daily_retraining() -> dg.RunRequest | dg.SkipReason:
-        if settings.environment != "dev":
-            return dg.SkipReason(
-                f"releases come to {settings.environment} from the environment before it: nothing is trained here"
-            )
+        if skipped := trained_elsewhere(settings):
+            return skipped
         lake = Lake(settings.lake)
         day = _newest_day(lake, settings, contracts)
         if isinstance(day, dg.SkipReason):

@@ -5,8 +5,10 @@ Belongs here: arranging gold/judged_fold. Does not belong here: whose forecasts 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
@@ -18,6 +20,7 @@ from ml_platform.training_tables import ADAPTED
 Floats = NDArray[np.floating]
 Codes = NDArray[np.int64]
 WEEK_MS = 7 * 86_400_000
+FAMILY = "family_"  # begins the columns with forecasts of families
 
 
 def segment_labels(catalogue: pa.Table, config: ForecastConfig) -> dict[str, str]:
@@ -49,6 +52,22 @@ class Cells:
         """Segment of each row."""
         return self.series_segment[self.row_series]
 
+    @property
+    def first_date(self) -> date:
+        """Of the judged rows, of which there must be some."""
+        return pd.Timestamp(pc.min(self.table["date"]).as_py()).date()
+
+    @property
+    def last_date(self) -> date:
+        """Of the same."""
+        return pd.Timestamp(pc.max(self.table["date"]).as_py()).date()
+
+    @property
+    def families(self) -> list[str]:
+        """Those that were tried on some series of the fold, in the order of their names."""
+        names = (name for name in self.table.column_names if name.startswith(FAMILY))
+        return sorted(name.removeprefix(FAMILY) for name in names if self.table[name].null_count < self.table.num_rows)
+
     def column(self, name: str) -> Floats:
         """A column of the fold, null as NaN."""
         if name not in self.table.column_names:
@@ -73,7 +92,7 @@ def _spread_adapted(fold: pa.Table) -> pa.Table:
         return fold
     found = fold[ADAPTED].combine_chunks()
     for name in pc.unique(found.keys).sort().to_pylist():
-        fold = fold.append_column(f"family_{name}", pc.map_lookup(found, name, "first"))
+        fold = fold.append_column(f"{FAMILY}{name}", pc.map_lookup(found, name, "first"))
     return fold.drop_columns(ADAPTED)
 
 

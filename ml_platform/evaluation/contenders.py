@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from ml_platform.evaluation.cells import Cells, Floats
+from ml_platform.evaluation.cells import FAMILY, Cells, Floats
 from ml_platform.forecasting import ForecastConfig
 from ml_platform.forecasting.incumbent import Incumbent
 from ml_platform.training_tables import CHAMPION
@@ -44,7 +44,7 @@ class Contender:
         return self.forecast if self.best is None else np.where(np.isfinite(self.best), self.best, self.forecast)
 
 
-def recipe_forecast(cells: Cells, families: list[str], fleet: "Fleet") -> Floats:
+def recipe_forecast(cells: Cells, fleet: "Fleet") -> Floats:
     """Blend the fold's family forecasts as a fleet would: its weights per series and its factors.
 
     A series that the fleet lacks takes the weights of its segment, as it would in scoring; families that were not tried on a series of this fold
@@ -54,8 +54,8 @@ def recipe_forecast(cells: Cells, families: list[str], fleet: "Fleet") -> Floats
     from ml_platform.forecasting.selection import blend
 
     reader = PoolReader(fleet, tuple(cells.segments))
-    known = [name for name in fleet.config.family_names if name in families]
-    columns = np.stack([cells.column(f"family_{name}") for name in known], axis=1)
+    known = [name for name in fleet.config.family_names if name in cells.families]
+    columns = np.stack([cells.column(f"{FAMILY}{name}") for name in known], axis=1)
     own = _recipe_weights(cells, fleet, reader)[:, [fleet.config.family_names.index(name) for name in known]]
     tried = np.isfinite(columns)
     weights = np.where(tried, own[cells.row_series], 0.0)
@@ -90,15 +90,13 @@ def contenders(
     live: pa.Table | None = None,
 ) -> list[Contender]:
     """The challenger as the fold holds it, the champion fitted at the same cut, what was really forecast there, every family and every floor."""
-    names = [name for name in cells.table.column_names if cells.table[name].null_count < cells.table.num_rows]
-    whole = [name for name in names if not cells.table[name].null_count]
+    whole = [name for name in cells.table.column_names if not cells.table[name].null_count]
     found = [_held(cells, config, CHALLENGER)]
     if champion is not None:
-        families = [name.removeprefix("family_") for name in names if name.startswith("family_")]
-        found.append(_champion(cells, config, champion, champion_id, families))
+        found.append(_champion(cells, config, champion, champion_id))
     if live is not None and live.num_rows:
         found += _live(cells, live, found[0])
-    plain = [name for name in whole if name.startswith(("family_", "floor_"))]
+    plain = [name for name in whole if name.startswith((FAMILY, "floor_"))]
     return [*found, *(Contender(name, cells.column(name)) for name in plain)]
 
 
@@ -109,14 +107,12 @@ def _held(
     return Contender(name, cells.column(f"{before}mean"), bounds, release_id, cells.column(f"{before}point"))
 
 
-def _champion(
-    cells: Cells, config: ForecastConfig, champion: Incumbent, champion_id: str | None, families: list[str]
-) -> Contender:
+def _champion(cells: Cells, config: ForecastConfig, champion: Incumbent, champion_id: str | None) -> Contender:
     """As the training fitted it, where it was trained beside this champion; else by its weights on the families of the fold."""
     beside = cells.table["beside"].unique().to_pylist() if "beside" in cells.table.column_names else []
     if beside == [champion.recipe]:
         return _held(cells, config, CHAMPION, f"{CHAMPION}_", champion_id)
-    return Contender(CHAMPION, recipe_forecast(cells, families, champion.fleet), release_id=champion_id)
+    return Contender(CHAMPION, recipe_forecast(cells, champion.fleet), release_id=champion_id)
 
 
 def _live(cells: Cells, live: pa.Table, challenger: Contender) -> list[Contender]:

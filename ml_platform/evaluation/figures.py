@@ -4,14 +4,16 @@ Belongs here: metrics of forecasts on judged rows. Does not belong here: the ver
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ml_platform.evaluation.cells import Cells, Codes, Floats, arrange, segment_labels
+from ml_platform.evaluation.cells import Cells, Codes, Floats
 from ml_platform.evaluation.contenders import CHALLENGER, Contender, contenders
 from ml_platform.evaluation.losses import Losses, losses
 from ml_platform.evaluation.noise import Blocks, Estimate, blocks, difference, difference_by, excess_bias, joined
@@ -27,8 +29,8 @@ Figures = dict[str, NDArray[np.generic]]
 
 def _weekly_wape(cells: Cells, actual: Floats, forecast: Floats, group: Codes, groups: int) -> Floats:
     """WAPE of the sums by segment and week, per group of segments: the level at which people plan."""
-    weeks = int(cells.row_week.max()) + 1 if len(cells.row_week) else 1
-    cell = cells.series_segment[cells.row_series] * weeks + cells.row_week
+    weeks = cells.weeks
+    cell = cells.row_segment * weeks + cells.row_week
     size = len(cells.segments) * weeks
     miss = np.abs(metrics.sums(cell, actual, size) - metrics.sums(cell, forecast, size))
     owner = np.zeros(len(cells.segments), np.int64)
@@ -82,20 +84,16 @@ def _intervals(own: metrics.Cells, contender: Contender, levels: Sequence[int]) 
     return out
 
 
-def best_floor(
-    cells: Cells, found: Sequence[Contender], config: ForecastConfig, level: bool = False
-) -> Contender | None:
-    """The floor with the least error over the fleet; `level`: of those that say how much, which all-zero does not."""
+def best_floor(cells: Cells, floors: Sequence[Contender], config: ForecastConfig) -> Contender | None:
+    """The floor with the least error over the fleet."""
     whole = np.zeros(len(cells.actual), np.int64)
-    floors = [one for one in found if one.name.startswith("floor_") and not (level and one.name == ZERO)]
     errors = [float(losses(cells, one, config).error(whole, 1)[0]) for one in floors]
     known = [(error, place) for place, error in enumerate(errors) if np.isfinite(error)]
     return floors[min(known)[1]] if known else None
 
 
 def evaluate(
-    judged_fold: pa.Table,
-    catalogue: pa.Table,
+    cells: Cells,
     config: ForecastConfig,
     as_of: date,
     champion: Incumbent | None = None,
@@ -105,61 +103,73 @@ def evaluate(
 ) -> pa.Table:
     """Judge all contenders on the fold that chose nothing, by fleet and by segment.
 
-    `judged_fold` is gold/judged_fold of the day, `champion` the choice of the release to beat, `live` what was really forecast at the cut, `earlier`
+    `cells` are the judged rows of the day, `champion` the choice of the release to beat, `live` what was really forecast at the cut, `earlier`
     blocks of older days on which a fleet made like this one met the same champion. Weighted RMSSE takes the root once, after averaging over series
     by weight (DESIGN section 7, trap 12). Returns rows of gold/fleet_evaluation; a metric without a base is null.
     """
-    labels = segment_labels(catalogue, config)
-    cells = arrange(judged_fold, labels)
-    found = contenders(cells, config, champion, champion_id, live)
-    parts = []
-    for level, names, group in (
-        (FLEET, [FLEET], np.zeros(len(cells.ids), np.int64)),
-        ("segment", cells.segments, cells.series_segment),
-    ):
-        floor = best_floor(cells, found, config)
-        base = (
-            losses(cells, floor, config).error(group[cells.row_series], len(names))
-            if floor
-            else np.full(len(names), np.nan)
-        )
-        for contender in found:
-            figures = measure(cells, contender, group, len(names), config)
-            figures["skill"] = 1.0 - np.divide(figures["error"], base, out=np.full(len(names), np.nan), where=base > 0)
-            if contender.name == CHALLENGER:
-                figures |= _against(cells, found, group, len(names), config, earlier)
-            parts.append(
-                _rows(schemas.fleet_evaluation(config.intervals).schema, as_of, contender, level, names, figures)
-            )
+    match = _Match.of(cells, contenders(cells, config, champion, champion_id, live), config)
+    fleet = match.figures([FLEET], np.zeros(len(cells.ids), np.int64))
+    pair = match.pair
+    if pair is not None:
+        told = difference(joined([blocks(cells, *pair), *earlier]))
+        fleet[CHALLENGER] |= {**_estimates("difference", [told]), "origins": np.array([1 + len(earlier)])}
+    segments = match.figures(cells.segments, cells.series_segment)
+    if pair is not None:
+        size = len(cells.segments)
+        segments[CHALLENGER] |= _estimates("difference", difference_by(cells, *pair, cells.series_segment, size))
+    schema = schemas.fleet_evaluation(config.intervals).schema
+    parts = [
+        _rows(schema, as_of, one, level, names, figures[one.name])
+        for level, names, figures in ((FLEET, [FLEET], fleet), ("segment", cells.segments, segments))
+        for one in match.found
+    ]
     return pa.concat_tables(parts).combine_chunks()
 
 
-def _against(
-    cells: Cells,
-    found: list[Contender],
-    group: Codes,
-    groups: int,
-    config: ForecastConfig,
-    earlier: Sequence[Blocks],
-) -> Figures:
-    """How the challenger compares with the champion, or else the best floor, and how much more biased than a floor it is; and how sure both are."""
-    by_name = {one.name: one for one in found}
-    challenger, floor = by_name[CHALLENGER], best_floor(cells, found, config, level=True)
-    excess = excess_bias(cells, challenger, floor, group, groups)
-    out = {
-        "weekly_bias": np.array([bias for bias, _ in excess]),
-        **_estimates("excess_bias", [one for _, one in excess]),
-    }
-    opponent = by_name.get(CHAMPION) or best_floor(cells, found, config)
-    if opponent is None:
-        return out
-    own, theirs = losses(cells, challenger, config), losses(cells, opponent, config)
-    if groups == 1:
-        told = [difference(joined([blocks(cells, own, theirs), *earlier]))]
-        out["origins"] = np.array([1 + len(earlier)])
-    else:
-        told = difference_by(cells, own, theirs, group, groups)
-    return out | _estimates("difference", told) | {"improved": _improved(cells, own, theirs, group, groups)}
+@dataclass(frozen=True)
+class _Match:
+    """All contenders on the same rows: the best floor, and the best of the floors that say how much, which all-zero does not."""
+
+    cells: Cells
+    config: ForecastConfig
+    found: Sequence[Contender]
+    floor: Contender | None
+    level_floor: Contender | None
+
+    @classmethod
+    def of(cls, cells: Cells, found: Sequence[Contender], config: ForecastConfig) -> "_Match":
+        floors = [one for one in found if one.name.startswith("floor_")]
+        told = [one for one in floors if one.name != ZERO]
+        return cls(cells, config, found, best_floor(cells, floors, config), best_floor(cells, told, config))
+
+    @property
+    def challenger(self) -> Contender:
+        return next(one for one in self.found if one.name == CHALLENGER)
+
+    @cached_property
+    def pair(self) -> tuple[Losses, Losses] | None:
+        """Losses of the challenger, and of the champion, or else of the best floor."""
+        opponent = next((one for one in self.found if one.name == CHAMPION), self.floor)
+        if opponent is None:
+            return None
+        return losses(self.cells, self.challenger, self.config), losses(self.cells, opponent, self.config)
+
+    def figures(self, names: Sequence[str], group: Codes) -> dict[str, Figures]:
+        """Metrics by contender, for groups of series; of the challenger its excess of bias and the share that it improves, too."""
+        cells, size = self.cells, len(names)
+        base = np.full(size, np.nan)
+        if self.floor is not None:
+            base = losses(cells, self.floor, self.config).error(group[cells.row_series], size)
+        told: dict[str, Figures] = {}
+        for one in self.found:
+            own = told[one.name] = measure(cells, one, group, size, self.config)
+            own["skill"] = 1.0 - np.divide(own["error"], base, out=np.full(size, np.nan), where=base > 0)
+        excess = excess_bias(cells, self.challenger, self.level_floor, group, size)
+        told[CHALLENGER]["weekly_bias"] = np.array([bias for bias, _ in excess])
+        told[CHALLENGER] |= _estimates("excess_bias", [one for _, one in excess])
+        if self.pair is not None:
+            told[CHALLENGER]["improved"] = _improved(cells, *self.pair, group, size)
+        return told
 
 
 def _estimates(name: str, told: Sequence[Estimate]) -> Figures:
@@ -183,14 +193,14 @@ def _rows(
     as_of: date,
     contender: Contender,
     level: str,
-    segments: list[str],
+    segments: Sequence[str],
     figures: Mapping[str, NDArray[np.generic]],
 ) -> pa.Table:
     fixed = {"as_of": as_of, "contender": contender.name, "release_id": contender.release_id, "level": level}
     columns: dict[str, pa.Array] = {
         name: pa.array([value] * len(segments), schema.field(name).type) for name, value in fixed.items()
     }
-    columns["segment"] = pa.array(segments, pa.string())
+    columns["segment"] = pa.array(list(segments), pa.string())
     unknown = np.full(len(segments), np.nan)
     numbers = {name: figures.get(name, unknown) for name in schema.names if name not in columns}
     columns |= {name: pa.array(values, schema.field(name).type, from_pandas=True) for name, values in numbers.items()}

@@ -3,20 +3,21 @@
 Belongs here: reading it from gold/forecasts. Does not belong here: judging it (figures).
 """
 
-from datetime import date, datetime, timedelta
+from datetime import timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ml_platform.evaluation.cells import Cells
 from ml_platform.lake import Lake, names
 
 
-def live_forecasts(lake: Lake, judged_fold: pa.Table) -> pa.Table | None:
+def live_forecasts(lake: Lake, cells: Cells) -> pa.Table | None:
     """series_id, date, mean and release_id of the newest forecasts published before the first judged date that reach beyond it; None without any."""
-    if not judged_fold.num_rows or not (lake.exists(names.PUBLISHED) and lake.exists(names.FORECASTS)):
+    if not cells.ids or not (lake.exists(names.PUBLISHED) and lake.exists(names.FORECASTS)):
         return None
-    first, last = (_day(one) for one in pc.min_max(judged_fold["date"]).as_py().values())
-    reach = first - (last - first) - timedelta(days=1)
+    first = cells.first_date
+    reach = first - (cells.last_date - first) - timedelta(days=1)
     between = (pc.field("as_of") < pa.scalar(first)) & (pc.field("as_of") >= pa.scalar(reach))
     pointers = sorted(
         lake.read(names.PUBLISHED, where=between).to_pylist(), key=lambda row: (row["as_of"], row["published_at"])
@@ -26,7 +27,3 @@ def live_forecasts(lake: Lake, judged_fold: pa.Table) -> pa.Table | None:
     newest = pointers[-1]
     own = (pc.field("as_of") == pa.scalar(newest["as_of"])) & (pc.field("release_id") == newest["release_id"])
     return lake.read(names.FORECASTS, ["series_id", "date", "mean", "release_id"], own).combine_chunks()
-
-
-def _day(moment: date | datetime) -> date:
-    return moment.date() if isinstance(moment, datetime) else moment

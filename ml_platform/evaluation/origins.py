@@ -29,8 +29,7 @@ class Meeting:
 def store_blocks(lake: Lake, as_of: date, meeting: Meeting, cells: Cells, found: Blocks) -> bool:
     """Keep the sums of a day for later ones; False where they are there already."""
     spec, size = schemas.JUDGED_BLOCKS, len(found.sums)
-    first = min(cells.table["date"].to_pylist(), default=None)
-    fixed = {"as_of": as_of, "settings": meeting.settings, "beside": meeting.beside, "first_date": _day(first)}
+    fixed = {"as_of": as_of, "settings": meeting.settings, "beside": meeting.beside, "first_date": cells.first_date}
     columns = {name: pa.array([value] * size, spec.schema.field(name).type) for name, value in fixed.items()}
     codes = np.arange(size)
     columns |= {"segment": pa.array([cells.segments[one] for one in codes // cells.weeks], pa.string())}
@@ -71,7 +70,3 @@ def earlier_blocks(lake: Lake, as_of: date, meeting: Meeting, first: date, root:
 
 def _of(meeting: Meeting, day: pc.Expression) -> pc.Expression:
     return day & (pc.field("settings") == meeting.settings) & (pc.field("beside") == meeting.beside)
-
-
-def _day(moment: object) -> date | None:
-    return moment.date() if hasattr(moment, "date") else moment if isinstance(moment, date) else None

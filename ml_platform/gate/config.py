@@ -5,9 +5,9 @@ Belongs here: limits, their defaults, what is wrong with a file. Does not belong
 
 from pathlib import Path
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ConfigDict, Field
+
+from ml_platform.rule_files import read_rules
 
 SURE = Field(default=0.99, ge=0.5, lt=1, description="one-sided probability with which chance has to be ruled out")
 SEGMENT = Field(
@@ -148,35 +148,6 @@ class GateConfig(BaseModel):
     age_of_training: AgeOfTraining = AgeOfTraining()
 
 
-def load_gate(path: str | Path) -> GateConfig:
+def load_gate(path: Path) -> GateConfig:
     """Read gate.yaml; an absent file means the defaults. Raises GateError with the path and the key of every fault."""
-    if not Path(path).exists():
-        return GateConfig()
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise GateError(f"{path}: not valid YAML: {error}") from error
-    if not isinstance(values, dict | None):
-        raise GateError(f"{path}: a gate is a mapping of rules, not {type(values).__name__}; {_known_rules()}")
-    try:
-        return GateConfig.model_validate(values or {})
-    except ValidationError as error:
-        raise GateError("\n".join(f"{path}: {_explained(fault)}" for fault in error.errors())) from error
-
-
-def _known_rules() -> str:
-    return f"known rules are {', '.join(GateConfig.model_fields)}"
-
-
-def _explained(fault: ErrorDetails) -> str:
-    """A fault as its key and what is wrong with it."""
-    key = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden" and len(fault["loc"]) == 1:
-        return f"{key}: unknown rule; {_known_rules()}"
-    if fault["type"] == "extra_forbidden":
-        rule = GateConfig.model_fields[str(fault["loc"][0])].annotation
-        known = getattr(rule, "model_fields", {})
-        return f"{key}: unknown key; known keys are {', '.join(sorted(known))}"
-    if fault["type"] == "model_type":
-        return f"{key}: {fault['input']!r} cannot be used: a rule is a mapping of keys and values"
-    return f"{key}: {fault['input']!r} cannot be used: {fault['msg'].removeprefix('Input ')}"
+    return read_rules(path, GateConfig, GateError)

@@ -7,9 +7,10 @@ A release is used while its newest decision says so. One commit moves the pointe
 the same time one is refused.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -104,6 +105,24 @@ def champion_as_of(lake: Lake, day: date, same_day: bool) -> Champion | None:
 def seen(lake: Lake) -> int:
     """How many commits of decisions there are: what the next one is decided after."""
     return max(lake.reached(schemas.PROMOTED_RELEASE.name, ORDER), 0)
+
+
+def decision_row(
+    as_of: date, release_id: str, decision: str, actor: str, reason: str, evidence: Mapping[str, Any], *,
+    used: bool, rules: str = "[]",
+) -> dict[str, Any]:  # fmt: skip
+    """A decision of now, as `decide` takes it; `used` is whether the release is used from then on."""
+    return {
+        "as_of": as_of,
+        "release_id": release_id,
+        "promoted": used,
+        "decided_at": datetime.now(UTC),
+        "approved_by": actor,
+        "rules": rules,
+        "evidence": json.dumps(dict(evidence), ensure_ascii=False, default=str),
+        "decision": decision,
+        "reason": reason,
+    }
 
 
 def decide(lake: Lake, rows: Sequence[Mapping[str, Any]], after: int, once: str = "") -> bool:

@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 from orchard import InProcess
 
+from ml_platform.candidates import Candidate
 from ml_platform.forecasting import ForecastConfig
 from ml_platform.forecasting.incumbent import Incumbent
 from ml_platform.gate import GateConfig
@@ -127,5 +128,6 @@ class Town:
     def release(self, as_of: dt.date, gate: GateConfig | None = None, catalogue: pa.Table | None = None) -> Promotion:
         """Judge a day that was trained."""
         known = self.catalogue(as_of) if catalogue is None else catalogue
-        judge_candidate(self.lake, self.registry, known, self.config, as_of)
-        return release_candidate(self.lake, self.registry, known, self.config, gate or GateConfig(), as_of)
+        candidate = Candidate(self.lake, self.registry, known, self.config, as_of)
+        judge_candidate(candidate)
+        return release_candidate(candidate, gate or GateConfig())

@@ -12,6 +12,7 @@ from pathlib import Path
 from orchard import InProcess
 from ten_items import CONFIG, catalogue_of, day, fill, rows_of
 
+from ml_platform.candidates import Candidate
 from ml_platform.environments import Environment, Rules
 from ml_platform.gate import GateConfig
 from ml_platform.incumbents import find_incumbent
@@ -73,12 +74,12 @@ class Installation:
         here, as_of, made = self.dev, day(number), catalogue_of(ROWS, day(number))
         beside = find_incumbent(here.lake, here.registry, CONFIG, as_of)
         train_fleet(here.lake, made, CONFIG, as_of, InProcess(), beside)
-        judge_candidate(here.lake, here.registry, made, CONFIG, as_of)
+        judge_candidate(Candidate(here.lake, here.registry, made, CONFIG, as_of))
 
     def seal(self, number: int) -> str:
         """Seal the fleet of a day in dev and let it be champion."""
         here, made = self.dev, catalogue_of(ROWS, day(number))
-        done = release_candidate(here.lake, here.registry, made, CONFIG, OPEN_GATE, day(number))
+        done = release_candidate(Candidate(here.lake, here.registry, made, CONFIG, day(number)), OPEN_GATE)
         assert done.decision.promoted, done.decision.summary
         return done.release.release_id
 

@@ -60,10 +60,14 @@ def test_a_broken_configuration_is_named_with_its_file(tmp_path: Path) -> None:
     (tmp_path / "sources").mkdir()
     (tmp_path / "forecast.yaml").write_text("series: [a]\nhorizn: 3\n")
     (tmp_path / "gate.yaml").write_text("bias: much\n")
+    (tmp_path / "environments.yaml").write_text("prod: {aprovals: 2}\n")
+    (tmp_path / "retraining.yaml").write_text("new_steps: soon\n")
     checks = by_name(list(doctor.configuration(Settings(configs=tmp_path))))
     assert {name: check.ok for name, check in checks.items()} == dict.fromkeys(
-        ("source contracts", "forecast.yaml", "gate.yaml"), False
+        ("source contracts", "forecast.yaml", "gate.yaml", "environments.yaml", "retraining.yaml"), False
     )
+    assert "prod.aprovals: unknown key; known keys are approvals, approvers" in checks["environments.yaml"].detail
+    assert "new_steps: 'soon' cannot be used" in checks["retraining.yaml"].detail
     assert "horizn" in checks["forecast.yaml"].detail
     assert str(tmp_path / "gate.yaml") in checks["gate.yaml"].detail
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pytest
 
 from ml_platform.compute import JobError, LocalCompute, Report
-from ml_platform.evaluation import evaluate
+from ml_platform.evaluation import arrange, evaluate, segment_labels
 from ml_platform.forecasting import FLOORS, Fleet, ForecastConfig, fleet_weights, forecast, predict
 from ml_platform.forecasting.incumbent import Incumbent
 from ml_platform.jobs import train as train_job
@@ -338,8 +338,8 @@ def test_adapters_come_and_go_with_the_configuration(lake: Lake, report: Trainin
     ahead = predict(fleet, read_panel(lake, catalogue_of(rows_of()), config, AS_OF).shard).to_pandas()
     assert np.isfinite(ahead["mean"]).all()
     assert set(lake.read("gold/fold_metrics")["family"].to_pylist()) == {"mean_28", "window", "line"}
-    judged = lake.read("gold/judged_fold")
-    rows = evaluate(judged, catalogue_of(rows_of()), config, AS_OF, Incumbent(fleet, "before"), "release").to_pandas()
+    judged = arrange(lake.read("gold/judged_fold"), segment_labels(catalogue_of(rows_of()), config))
+    rows = evaluate(judged, config, AS_OF, Incumbent(fleet, "before"), "release").to_pandas()
     errors = rows[rows["level"] == "fleet"].set_index("contender")["weighted_rmsse"]
     assert {"challenger", "champion", "family_mean_28", "family_window", "family_line"} <= set(errors.index)
     assert errors["champion"] == pytest.approx(errors["challenger"], rel=1e-9)

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ml_platform.evaluation import evaluate, store_evaluation
+from ml_platform.evaluation import arrange, evaluate, segment_labels, store_evaluation
 from ml_platform.forecasting import ForecastConfig
 from ml_platform.forecasting.fleet import META
 from ml_platform.forecasting.incumbent import Incumbent
@@ -261,8 +261,8 @@ class World:
 
     def evaluate(self, as_of: date) -> None:
         """Judge the trained day without a champion."""
-        fold = make_fold(self.count, as_of)
-        store_evaluation(self.lake, evaluate(fold, self.catalogue, self.config, as_of), self.config, as_of)
+        cells = arrange(make_fold(self.count, as_of), segment_labels(self.catalogue, self.config))
+        store_evaluation(self.lake, evaluate(cells, self.config, as_of), self.config, as_of)
 
     def train(self, as_of: date, error: float = 0.5, bias: float = 0.0) -> None:
         put(self.lake, "gold/candidate_fleet", make_fleet(self.count, as_of))

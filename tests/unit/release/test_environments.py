@@ -2,7 +2,10 @@
 
 import datetime as dt
 import json
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -176,6 +179,14 @@ def test_a_repetition_changes_nothing(place: Installation, ids: list[str]) -> No
     assert (seen(place.qa.lake), len(actions(place.qa)), digests(place.qa.registry.root / ids[1])) == before
 
 
+def test_asking_again_for_what_is_used_asks_nobody(place: Installation, ids: list[str]) -> None:
+    first = carry_approved(place.dev, place.qa, ask(place.dev, place.qa, ids[1], "ada", "weekly"))
+    again = ask(place.dev, place.qa, ids[1], "grace", "weekly, too")
+    assert (first.decided, again.state, again.asked_by, len(requests(place.qa))) == (True, "promoted", "ada", 1)
+    takeback.withdraw(place.qa, ids[1], "ada", "bias")
+    assert ask(place.dev, place.qa, ids[1], "grace", "mended").state == "approved"
+
+
 def test_of_two_at_once_one_wins_and_the_other_says_so(
     place: Installation, ids: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,6 +207,51 @@ def test_of_two_at_once_one_wins_and_the_other_says_so(
     assert champion(place.qa) == ids[1]
     assert carry(place.dev, place.qa, ids[0], "ada", "second").decided
     assert champion(place.qa) == ids[1], "a release of an older day does not take the place of a newer one's"
+
+
+RIVAL = """
+import sys, time
+from pathlib import Path
+from installation import Installation
+import ml_platform.environments as module
+from ml_platform.registry import ConflictError
+
+folder, release_id, name = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+original = module.smoke_score
+
+def meet(target, release):
+    (folder / f"{name}.ready").touch()
+    while not all((folder / f"{one}.ready").exists() for one in ("ada", "grace")):
+        time.sleep(0.001)
+    return original(target, release)
+
+module.smoke_score = meet
+place = Installation(folder)
+try:
+    module.carry(place.dev, place.qa, release_id, name, "weekly")
+except ConflictError as error:
+    sys.exit(f"conflict: {error}")
+"""
+
+
+def test_of_two_processes_at_once_one_wins_and_the_other_says_so(place: Installation, ids: list[str]) -> None:
+    """Both have looked at what stands before either of them decides."""
+    support = Path(__file__).parents[2] / "support"
+    paths = os.pathsep.join([str(support), str(support.parents[1])])
+    pair = [
+        subprocess.Popen(
+            [sys.executable, "-c", RIVAL, str(place.folder), release_id, name],
+            env={**os.environ, "PYTHONPATH": paths}, stderr=subprocess.PIPE, text=True,
+        )
+        for release_id, name in zip(ids, ("ada", "grace"), strict=True)
+    ]  # fmt: skip
+    told = [one.communicate(timeout=120)[1] for one in pair]
+    assert sorted(one.returncode for one in pair) == [0, 1], told
+    winner = ids[[one.returncode for one in pair].index(0)]
+    assert f"conflict: another decision came first: release {winner} was promoted" in "".join(told)
+    assert champion(place.qa) == winner
+    assert [one[:2] for one in actions(place.qa)] == [("promote", winner)]
+    assert place.qa.audit.verify() == []
 
 
 def test_a_rollback_is_for_every_day_and_can_be_taken_back(place: Installation, ids: list[str]) -> None:
@@ -243,6 +299,8 @@ def test_what_the_gate_stopped_is_let_through_by_name_in_dev_alone(place: Instal
         takeback.override(place.dev, row["release_id"], "ada", "neutral change")
     with pytest.raises(StageError, match="let through in dev alone"):
         takeback.override(place.qa, row["release_id"], "ada", "neutral change")
+    with pytest.raises(StageError, match="was stopped and never used in dev: there is no way back to it"):
+        takeback.rollback(place.dev, "ada", "neutral change", to=row["release_id"])
 
 
 def test_a_pinned_release_stays_whatever_is_promoted(place: Installation, ids: list[str]) -> None:

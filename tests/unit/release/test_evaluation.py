@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from ml_platform.evaluation import evaluate, store_evaluation
+from ml_platform.evaluation import arrange, evaluate, segment_labels, store_evaluation
 from ml_platform.evaluation.live import live_forecasts
 from ml_platform.evaluation.noise import Blocks, difference
 from ml_platform.lake import schemas
@@ -35,12 +35,16 @@ def hand_made(world, **changes):
     return pa.table(fold), catalogue
 
 
+def judged(fold, catalogue, config, as_of, *rest, **more):
+    return evaluate(arrange(fold, segment_labels(catalogue, config)), config, as_of, *rest, **more)
+
+
 def row(table, contender, segment="fleet"):
     return next(r for r in table.to_pylist() if (r["contender"], r["segment"]) == (contender, segment))
 
 
 def test_weighted_rmsse_takes_the_root_once(world):
-    found = row(evaluate(*hand_made(world), world.config, world.day), "challenger")
+    found = row(judged(*hand_made(world), world.config, world.day), "challenger")
     expected = np.sqrt((1 * (2 / 3 / 2) + 3 * (9 / 3 / 4)) / 4)
     assert found["weighted_rmsse"] == pytest.approx(expected, abs=1e-12)
     assert found["wape"] == pytest.approx(5 / 36)
@@ -50,56 +54,56 @@ def test_weighted_rmsse_takes_the_root_once(world):
 
 def test_wape_by_week_sums_before_it_compares(world):
     # week 0 of series a: 2 sold, 2 forecast, though every day is wrong; series b: 20 against 23
-    found = row(evaluate(*hand_made(world), world.config, world.day), "challenger")
+    found = row(judged(*hand_made(world), world.config, world.day), "challenger")
     assert found["wape_week"] == pytest.approx(3 / 36)
-    assert row(evaluate(*hand_made(world), world.config, world.day), "challenger", "1")["wape_week"] == 0.0
+    assert row(judged(*hand_made(world), world.config, world.day), "challenger", "1")["wape_week"] == 0.0
 
 
 def test_interval_coverage_counts_actuals_inside(world):
-    found = row(evaluate(*hand_made(world), world.config, world.day), "challenger")
+    found = row(judged(*hand_made(world), world.config, world.day), "challenger")
     assert found["coverage_80"] == pytest.approx(4 / 6)  # 0.0 lies below 0.5, 10 below 11
     assert found["coverage_95"] == 1.0
-    assert row(evaluate(*hand_made(world), world.config, world.day), "floor_zero")["coverage_80"] is None
+    assert row(judged(*hand_made(world), world.config, world.day), "floor_zero")["coverage_80"] is None
 
 
 def test_series_without_scale_are_counted_not_judged(world):
     fold, catalogue = hand_made(world, scale=[0.0] * 3 + [4.0] * 3)
-    found = row(evaluate(fold, catalogue, world.config, world.day), "challenger")
+    found = row(judged(fold, catalogue, world.config, world.day), "challenger")
     assert found["unscaled"] == 1
     assert found["weighted_rmsse"] == pytest.approx(np.sqrt(9 / 3 / 4))
-    assert row(evaluate(fold, catalogue, world.config, world.day), "challenger", "1")["weighted_rmsse"] is None
+    assert row(judged(fold, catalogue, world.config, world.day), "challenger", "1")["weighted_rmsse"] is None
 
 
 def test_weights_that_are_all_null_are_equal(world):
     fold, catalogue = hand_made(world, weight=pa.array([None] * 6, pa.float64()))
-    found = row(evaluate(fold, catalogue, world.config, world.day), "challenger")
+    found = row(judged(fold, catalogue, world.config, world.day), "challenger")
     assert found["weighted_rmsse"] == pytest.approx(np.sqrt((2 / 3 / 2 + 9 / 3 / 4) / 2))
 
 
 def test_a_missing_forecast_counts_as_zero_and_is_counted(world):
     fold, catalogue = hand_made(world, mean=[1.0, 1.0, None, 13.0, float("inf"), 10.0])
-    found = row(evaluate(fold, catalogue, world.config, world.day), "challenger")
+    found = row(judged(fold, catalogue, world.config, world.day), "challenger")
     assert found["rows"] == 4
     assert found["weighted_rmsse"] == pytest.approx(np.sqrt((18 / 3 / 2 + 3 * 109 / 3 / 4) / 4))
 
 
 def test_a_missing_actual_is_not_judged(world):
     fold, catalogue = hand_made(world, actual=[2.0, None, 4.0, 10.0, 10.0, 10.0])
-    found = row(evaluate(fold, catalogue, world.config, world.day), "challenger")
+    found = row(judged(fold, catalogue, world.config, world.day), "challenger")
     assert found["rows"] == 5
     assert found["weighted_rmsse"] == pytest.approx(np.sqrt((1 / 2 / 2 + 3 * 9 / 3 / 4) / 4))
 
 
 def test_the_champion_is_judged_by_its_recipe(world):
     champion = world.champion_of({"a": {"mean_28": 1.0}, "b": {"mean_28": 0.25, "tsb": 0.75}})
-    found = row(evaluate(*hand_made(world), world.config, world.day, champion, "2024-03-30-abc"), "champion")
+    found = row(judged(*hand_made(world), world.config, world.day, champion, "2024-03-30-abc"), "champion")
     assert found["release_id"] == "2024-03-30-abc"
     assert found["weighted_rmsse"] == pytest.approx(np.sqrt(3 * (25 / 4) / 4))  # a is exact, b forecasts 5 of 10
 
 
 def test_a_series_that_the_champion_lacks_takes_the_weights_of_its_segment(world):
     champion = world.champion_of({"b": {"tsb": 1.0}})  # forecasts 0; segments are mean_28, exact for series a
-    table = evaluate(*hand_made(world), world.config, world.day, champion)
+    table = judged(*hand_made(world), world.config, world.day, champion)
     assert row(table, "champion", "1")["bias"] == 0.0
     assert row(table, "champion", "2")["bias"] == -1.0
 
@@ -107,19 +111,19 @@ def test_a_series_that_the_champion_lacks_takes_the_weights_of_its_segment(world
 def test_a_family_that_the_fold_lacks_leaves_its_share_to_the_others(world):
     fold, catalogue = hand_made(world)
     champion = world.champion_of({"a": {"mean_28": 0.2, "tsb": 0.8}, "b": {"tsb": 1.0}})
-    table = evaluate(fold.drop_columns(["family_tsb"]), catalogue, world.config, world.day, champion)
+    table = judged(fold.drop_columns(["family_tsb"]), catalogue, world.config, world.day, champion)
     assert row(table, "champion")["bias"] == pytest.approx(66 / 36 - 1)  # both by mean_28: 6 and 60
 
 
 def test_rows_in_any_order_give_the_same_bits(world):
     fold, catalogue = world.fold_of(40, world.day), world.catalogue_of(40)
     mixed = fold.take(pa.array(np.random.default_rng(1).permutation(fold.num_rows)))
-    first = evaluate(fold, catalogue, world.config, world.day)
-    assert first.equals(evaluate(mixed, catalogue.slice(0).sort_by([("item", "descending")]), world.config, world.day))
+    first = judged(fold, catalogue, world.config, world.day)
+    assert first.equals(judged(mixed, catalogue.slice(0).sort_by([("item", "descending")]), world.config, world.day))
 
 
 def test_every_segment_and_contender_has_its_row(world):
-    table = evaluate(world.fold_of(9, world.day), world.catalogue_of(9), world.config, world.day)
+    table = judged(world.fold_of(9, world.day), world.catalogue_of(9), world.config, world.day)
     assert set(table["contender"].to_pylist()) == {
         "challenger",
         "family_mean_28",
@@ -136,30 +140,40 @@ def test_every_segment_and_contender_has_its_row(world):
 def test_hours_are_judged_like_days(world):
     instants = np.array(["2024-03-01T01", "2024-03-01T02", "2024-03-09T03"] * 2, "datetime64[us]")
     fold, catalogue = hand_made(world, date=pa.array(instants, pa.timestamp("us", tz="UTC")))
-    assert row(evaluate(fold, catalogue, world.config, world.day), "challenger")["wape_week"] == pytest.approx(3 / 36)
+    assert row(judged(fold, catalogue, world.config, world.day), "challenger")["wape_week"] == pytest.approx(3 / 36)
 
 
 def test_an_empty_fold_says_nothing(world):
     fold, catalogue = hand_made(world)
-    found = row(evaluate(fold.slice(0, 0), catalogue, world.config, world.day), "challenger")
+    found = row(judged(fold.slice(0, 0), catalogue, world.config, world.day), "challenger")
     assert (found["weighted_rmsse"], found["bias"], found["rows"]) == (None, None, 0)
 
 
 def test_storing_again_writes_nothing(world):
-    table = evaluate(world.fold_of(6, world.day), world.catalogue_of(6), world.config, world.day)
+    table = judged(world.fold_of(6, world.day), world.catalogue_of(6), world.config, world.day)
     assert store_evaluation(world.lake, table, world.config, world.day)
     version = world.lake.version("gold/fleet_evaluation")
     assert not store_evaluation(world.lake, table, world.config, world.day)
     assert world.lake.version("gold/fleet_evaluation") == version
-    changed = evaluate(world.fold_of(6, world.day, error=0.9), world.catalogue_of(6), world.config, world.day)
+    changed = judged(world.fold_of(6, world.day, error=0.9), world.catalogue_of(6), world.config, world.day)
     assert store_evaluation(world.lake, changed, world.config, world.day)
     assert world.lake.count("gold/fleet_evaluation") == table.num_rows
+
+
+def test_a_fleet_of_one_segment_is_a_fleet_with_blocks_of_weeks_and_a_segment_of_series(world):
+    fold, catalogue = hand_made(world)
+    one = catalogue.set_column(1, "site", pa.array([1, 1]))
+    table = judged(fold, one, world.config, world.day)
+    fleet, segment = row(table, "challenger"), row(table, "challenger", "1")
+    assert (fleet["origins"], segment["origins"]) == (1, None)
+    assert fleet["difference"] == pytest.approx(segment["difference"])
+    assert fleet["difference_se"] != pytest.approx(segment["difference_se"])
 
 
 def test_what_was_really_forecast_is_judged_where_it_is_beside_the_challenger_on_the_same_rows(world):
     fold, catalogue = hand_made(world)
     live = pa.table({"series_id": ["b"] * 2, "date": fold["date"][:2], "mean": [10.0, 13.0], "release_id": ["r"] * 2})
-    table = evaluate(fold, catalogue, world.config, world.day, live=live)
+    table = judged(fold, catalogue, world.config, world.day, live=live)
     told, beside = (row(table, name) for name in ("champion_live", "challenger_beside_live"))
     assert (told["rows"], beside["rows"], told["release_id"]) == (2, 2, "r")
     assert told["error"] == pytest.approx(np.sqrt(9 / 2 / 4))
@@ -172,16 +186,16 @@ def test_live_forecasts_are_the_published_ones_of_before_the_fold(world):
     cut, older = (min(fold["date"].to_pylist()) - timedelta(days=back) for back in (1, 3))
     for as_of, release_id in ((older, "old"), (cut, "stopped"), (cut, "used"), (world.day, "later")):
         world.put("gold/forecasts", world.forecasts_of(4, as_of, release_id))
-    assert live_forecasts(world.lake, fold) is None
+    assert live_forecasts(world.lake, arrange(fold, {})) is None
     spec, moment = schemas.PUBLISHED, datetime(2024, 4, 1, tzinfo=UTC)
     rows = [
         {"as_of": one, "release_id": name, "published_at": moment}
         for one, name in ((older, "old"), (cut, "used"), (world.day, "later"))
     ]
     world.lake.append(spec, pa.Table.from_pylist(rows, spec.schema))
-    found = live_forecasts(world.lake, fold)
+    found = live_forecasts(world.lake, arrange(fold, {}))
     assert found["release_id"].unique().to_pylist() == ["used"]
-    told = row(evaluate(fold, world.catalogue_of(4), world.config, world.day, live=found), "champion_live")
+    told = row(judged(fold, world.catalogue_of(4), world.config, world.day, live=found), "champion_live")
     assert told["rows"] == 4 * 14
 
 

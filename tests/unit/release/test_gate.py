@@ -284,7 +284,7 @@ def test_limits_come_from_yaml(tmp_path):
         ("bias: {excess: -1}", ["bias.excess: -1 cannot be used: should be greater than or equal to 0"]),
         ("bias: {exces: 1}", ["bias.exces: unknown key; known keys are blocks, confidence, excess, weight"]),
         ("bias: much\nfreshness: {steps: x}", ["bias: 'much' cannot be used", "freshness.steps: 'x' cannot"]),
-        ("- 1", ["a gate is a mapping of rules, not list; known rules are"]),
+        ("- 1", ["rules are a mapping, not list; known rules are"]),
         ("a: [", ["not valid YAML"]),
     ],
 )

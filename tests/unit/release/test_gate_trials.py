@@ -149,15 +149,10 @@ def overfitted(town: Town) -> None:
         ),
         segment_labels(town.catalogue(town.last), town.config),
     )
-    families = [
-        name.removeprefix("family_")
-        for name in cells.table.column_names
-        if name.startswith("family_") and cells.table[name].null_count < cells.table.num_rows
-    ]
     said = dict(
         zip(
             zip(cells.table["series_id"].to_pylist(), cells.table["step"].to_pylist(), strict=True),
-            recipe_forecast(cells, families, own.fleet),
+            recipe_forecast(cells, own.fleet),
             strict=True,
         )
     )
@@ -278,16 +273,11 @@ def null_decision(town: Town, champion: Incumbent, cells_table: pa.Table, seed: 
     other.train(town.last)
     choice, catalogue = rows_of_fleet(other), town.catalogue(town.last)
     cells = arrange(cells_table, segment_labels(catalogue, town.config))
-    families = [
-        name.removeprefix("family_")
-        for name in cells.table.column_names
-        if name.startswith("family_") and cells.table[name].null_count < cells.table.num_rows
-    ]
-    mean = pa.array(recipe_forecast(cells, families, choice.fleet))
+    mean = pa.array(recipe_forecast(cells, choice.fleet))
     table = cells.table
     for name in ("mean", "point"):
         table = table.set_column(table.column_names.index(name), name, mean)
-    found = evaluate(table, catalogue, town.config, town.last, champion, "champion")
+    found = evaluate(dataclasses.replace(cells, table=table), town.config, town.last, champion, "champion")
     return decide(found, count_coverage(catalogue, choice.fleet.rows), GateConfig(), Facts(NEW))
 
 

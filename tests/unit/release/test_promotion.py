@@ -4,6 +4,7 @@ from datetime import date, timedelta
 
 import pytest
 
+from ml_platform.candidates import Candidate
 from ml_platform.judging import judge_candidate
 from ml_platform.lake import Lake, LakeError, TableSpec
 from ml_platform.promotion import release_candidate
@@ -16,8 +17,9 @@ def run(world, as_of=None, **training):
     as_of = as_of or world.day
     if training or not world.lake.count("gold/candidate_fleet"):
         world.train(as_of, **training)
-    judge_candidate(world.lake, world.registry, world.catalogue, world.config, as_of)
-    return release_candidate(world.lake, world.registry, world.catalogue, world.config, world.gate, as_of)
+    candidate = Candidate(world.lake, world.registry, world.catalogue, world.config, as_of)
+    judge_candidate(candidate)
+    return release_candidate(candidate, world.gate)
 
 
 def state(world):
@@ -74,7 +76,7 @@ def test_a_day_meets_the_champion_before_it_never_itself(world):
     yesterday = world.day - timedelta(days=1)
     first = run(world, yesterday, error=0.5)
     second = run(world, world.day, error=0.5)
-    evaluation = judge_candidate(world.lake, world.registry, world.catalogue, world.config, world.day)
+    evaluation = judge_candidate(Candidate(world.lake, world.registry, world.catalogue, world.config, world.day))
     assert evaluation.champion.release_id == first.release.release_id
     assert evaluation.fleet("champion")["weighted_rmsse"] == pytest.approx(
         evaluation.fleet("challenger")["weighted_rmsse"]
@@ -126,7 +128,7 @@ class CrashError(RuntimeError):
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_crash_at_any_step_is_completed_by_a_repetition(world, monkeypatch, owner, step, when):
     world.train(world.day)
-    judge_candidate(world.lake, world.registry, world.catalogue, world.config, world.day)
+    judge_candidate(Candidate(world.lake, world.registry, world.catalogue, world.config, world.day))
     original = getattr(owner, step)
 
     def dies(self, *arguments, **named):
@@ -149,7 +151,7 @@ def test_a_crash_at_any_step_is_completed_by_a_repetition(world, monkeypatch, ow
 def test_a_day_without_a_fleet_says_what_to_do(world):
     world.train(world.day)
     with pytest.raises(LakeError, match="2020-01-01: materialize candidate_fleet"):
-        judge_candidate(world.lake, world.registry, world.catalogue, world.config, date(2020, 1, 1))
+        judge_candidate(Candidate(world.lake, world.registry, world.catalogue, world.config, date(2020, 1, 1)))
 
 
 def test_the_code_has_a_commit_and_a_folder_outside_git_has_none(tmp_path):

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pytest
 
 from ml_platform import scoring
+from ml_platform.candidates import Candidate
 from ml_platform.forecasting import ForecastConfig, predict
 from ml_platform.gate import GateConfig
 from ml_platform.jobs.exchange import WorkFolder
@@ -106,8 +107,9 @@ def trained(new_world, tmp_path_factory, blank_mlflow):
     world.lake.append(TableSpec("gold/series_panel", SCHEMA, ("month",)), panel(COUNT + 1, TRAINED + timedelta(days=2)))
     series = catalogue(COUNT, TRAINED)
     train_fleet(world.lake, series, CONFIG, TRAINED, InProcess())
-    judge_candidate(world.lake, world.registry, series, CONFIG, TRAINED)
-    promotion = release_candidate(world.lake, world.registry, series, CONFIG, GateConfig(bias={"excess": 0.5}), TRAINED)
+    candidate = Candidate(world.lake, world.registry, series, CONFIG, TRAINED)
+    judge_candidate(candidate)
+    promotion = release_candidate(candidate, GateConfig(bias={"excess": 0.5}))
     assert promotion.decision.promoted, promotion.decision.summary
     return world
 

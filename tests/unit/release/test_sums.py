@@ -13,6 +13,7 @@ import pytest
 from orchard import InProcess
 
 from ml_platform import scoring
+from ml_platform.candidates import Candidate
 from ml_platform.examples import example_sums
 from ml_platform.forecasting import ForecastConfig, predict
 from ml_platform.gate import GateConfig
@@ -110,9 +111,10 @@ def filled(world, config: ForecastConfig, until: date = TRAINED, upto: date | No
     world.lake.append(TableSpec("gold/series_panel", PANEL, ("month",)), panel(upto or until))
     world.put("silver/series_catalogue", catalogue(until))
     train_fleet(world.lake, catalogue(until), config, until, InProcess())
-    judge_candidate(world.lake, world.registry, catalogue(until), config, until)
+    candidate = Candidate(world.lake, world.registry, catalogue(until), config, until)
+    judge_candidate(candidate)
     gate = GateConfig(bias={"excess": 0.9})
-    done = release_candidate(world.lake, world.registry, catalogue(until), config, gate, until)
+    done = release_candidate(candidate, gate)
     assert done.decision.promoted, done.decision.summary
     return world
 

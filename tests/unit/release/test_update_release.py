@@ -12,6 +12,7 @@ import pytest
 from orchard import InProcess
 from ten_items import CONFIG, HORIZON, LATE, TRAINED, catalogue_of, day, fill, of, promote, registry_of, rows_of
 
+from ml_platform.candidates import Candidate
 from ml_platform.forecasting import ForecastConfig, predict
 from ml_platform.gate import GateConfig
 from ml_platform.gate.update import BY_UPDATE
@@ -52,7 +53,9 @@ class Home:
 
     def release(self, number: int, gate: GateConfig | None = None) -> Promotion:
         made = catalogue_of(ROWS, day(number))
-        return release_candidate(self.lake, self.registry, made, self.config, gate or GateConfig(), day(number))
+        return release_candidate(
+            Candidate(self.lake, self.registry, made, self.config, day(number)), gate or GateConfig()
+        )
 
     def score(self, number: int) -> ScoringReport:
         return score(self.lake, self.registry, catalogue_of(ROWS, day(number)), self.config, day(number))
@@ -187,7 +190,7 @@ def test_a_day_that_was_updated_is_trained_and_judged_as_any_other(home: Home) -
     home.update(2)
     updated = home.release(2)
     train_fleet(home.lake, catalogue_of(ROWS, day(2)), CONFIG, day(2), InProcess())
-    judged = judge_candidate(home.lake, home.registry, catalogue_of(ROWS, day(2)), CONFIG, day(2))
+    judged = judge_candidate(Candidate(home.lake, home.registry, catalogue_of(ROWS, day(2)), CONFIG, day(2)))
     assert judged.champion is not None
     assert judged.champion.as_of == day(1), "a release of the day itself is no opponent"
     assert judged.fleet("champion")["weighted_rmsse"] is not None
