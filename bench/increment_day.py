@@ -8,7 +8,7 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import pandas as pd
 from pyarrow import feather
 
 from bench import results
+from bench.clock import Clock
 from bench.fleet import configuration
 from bench.generator import FIRST, HORIZON, PRODUCTS, Profile, blocks
 from bench.rows import COVARIATES
@@ -54,25 +55,6 @@ def until(shard: Shard, steps: int) -> Shard:
     """The shard as it was after so many steps."""
     end = steps + HORIZON
     return replace(shard, y=shard.y[:, :steps], known=shard.known[:, :, :end], times=shard.times[:end])
-
-
-class Clock:
-    """Seconds of named phases, and CPU seconds of all."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self.cpu = 0.0
-
-    def __call__(self, name: str, work: Callable[[], Any]) -> Any:
-        start, cpu = time.perf_counter(), time.process_time()
-        done = work()
-        self.seconds[name] = round(time.perf_counter() - start, 3)
-        self.cpu += time.process_time() - cpu
-        return done
-
-    def report(self) -> dict[str, float]:
-        """Phases, all of them, and CPU seconds."""
-        return {**self.seconds, "all": round(sum(self.seconds.values()), 3), "cpu": round(self.cpu, 3)}
 
 
 def days(shard: Shard, first: int, statistics: Path, fleet: Any) -> Iterator[tuple[dict[str, float], Statistics]]:

@@ -10,14 +10,13 @@ import logging
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from bench import results
+from bench.clock import Clock
 from bench.fleet import configuration
 from bench.generator import Profile
 from bench.increment_day import world
@@ -27,23 +26,10 @@ from ml_platform.forecasting.pipeline import train
 from ml_platform.lake import Lake, schemas
 from ml_platform.promotion import move_champion
 from ml_platform.registry import Origin, Registry, ReleaseContents, Training
-from ml_platform.registry.pointer import decide, seen
+from ml_platform.registry.pointer import PROMOTED, decide, decision_row, seen
 from ml_platform.training_tables import FOLD_METRICS, pool_rows
 
 AS_OF = date(2026, 11, 22)
-
-
-class Clock:
-    """Seconds of named steps, in order."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    def __call__(self, name: str, work: Callable[[], Any]) -> Any:
-        start = time.perf_counter()
-        done = work()
-        self.seconds[name] = time.perf_counter() - start
-        return done
 
 
 def environment(home: Path, name: str) -> Environment:
@@ -63,14 +49,7 @@ def promote(source: Environment, target: Environment, release_id: str, clock: Cl
     training = Training(release_id, release_id, {}, {}, {})
     versions, root = target.registry.versions, target.registry.root
     clock("register", lambda: versions.register(release_id, root / release_id, training, {"as_of": str(AS_OF)}))
-    row = {
-        "as_of": AS_OF,
-        "release_id": release_id,
-        "promoted": True,
-        "decided_at": datetime.now(UTC),
-        "approved_by": "bench",
-    }
-    row |= {"rules": "[]", "evidence": "{}", "decision": "promoted", "reason": "bench"}
+    row = decision_row(AS_OF, release_id, PROMOTED, "bench", "bench", {}, used=True)
     clock("pointer", lambda: decide(target.lake, [row], seen(target.lake)))
     clock("audit", target.audit.follow)
     clock("alias", lambda: move_champion(target.lake, target.registry))
