@@ -9,7 +9,18 @@ from typing import Any
 
 import dagster as dg
 
-from assets.metadata import FORECASTING, Events, check_specs, counts, guarded, picture, table_definition, table_metadata
+from assets import column_lineage
+from assets.metadata import (
+    FORECASTING,
+    Events,
+    check_specs,
+    counts,
+    guarded,
+    materialized,
+    picture,
+    table_definition,
+    table_metadata,
+)
 from ml_platform import plots
 from ml_platform.catalogue import catalogue_spec, write_catalogue
 from ml_platform.features import CHECKS, PanelReport, panel_spec, target_per_day, write_panel
@@ -31,7 +42,7 @@ def catalogue_asset(inputs: PanelInputs) -> dg.AssetsDefinition:
         owners=[FORECASTING],
         kinds={"deltalake", "spark"},
         description="Every series as of the newest complete day: key, shard, first and last day, active days, state with its reason.",
-        metadata=table_definition(catalogue_spec(inputs)),
+        metadata=table_definition(catalogue_spec(inputs), lineage=column_lineage.of_catalogue(inputs)),
         output_required=False,  # without a complete day this asset and all after it are skipped, which is no failure
     )
     def series_catalogue(
@@ -41,17 +52,14 @@ def catalogue_asset(inputs: PanelInputs) -> dg.AssetsDefinition:
         spark: SparkResource,
     ) -> Iterator[dg.MaterializeResult[Any]]:
         store = lake.vend()
-        found = spark.panel_inputs(store, configuration.contracts(), configuration.forecast())
-        if not found.complete_days():
-            context.log.info(
-                f"no day of source '{found.target.name}' is complete yet: nothing to catalogue or forecast"
-            )
+        own = spark.panel_inputs(store, configuration.contracts(), configuration.forecast())
+        if not own.complete_days():
+            context.log.info(f"no day of source '{own.target.name}' is complete yet: nothing to catalogue or forecast")
             return
-        as_of = found.newest_day()
-        states = Counter(write_catalogue(found, as_of)["state"].to_pylist())
-        yield dg.MaterializeResult(
-            metadata=table_metadata(store, SERIES_CATALOGUE, as_of=as_of.isoformat(), series_by_state=counts(states))
-        )
+        as_of = own.newest_day()
+        states = Counter(write_catalogue(own, as_of)["state"].to_pylist())
+        found = table_metadata(store, SERIES_CATALOGUE, as_of=as_of.isoformat(), series_by_state=counts(states))
+        yield materialized(context, found)
 
     return series_catalogue
 
@@ -66,7 +74,7 @@ def panel_asset(inputs: PanelInputs) -> dg.AssetsDefinition:
         kinds={"deltalake", "spark"},
         description="One row per series and step on a complete calendar: target, weight, known-future covariates; never a target of the future.",
         check_specs=check_specs("series_panel", CHECKS),
-        metadata=table_definition(panel_spec(inputs)),
+        metadata=table_definition(panel_spec(inputs), lineage=column_lineage.of_panel(inputs)),
     )
     def series_panel(
         context: dg.AssetExecutionContext,

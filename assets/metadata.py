@@ -16,6 +16,7 @@ from ml_platform.status import refusals_at
 
 FORECASTING = "team:forecasting"
 REASON_TAG = "ml_platform/reason"  # of a run: why it was asked for
+LINEAGE = "dagster/column_lineage"
 SHOWN_RULES = 10
 SHOWN_STEPS = 31
 
@@ -52,12 +53,15 @@ def column_schema(schema: pa.Schema, descriptions: Mapping[str, str] | None = No
     return dg.TableSchema([dg.TableColumn(field.name, str(field.type), known.get(field.name)) for field in schema])
 
 
-def table_definition(spec: TableSpec, descriptions: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Metadata of an asset's definition: the table it is and its columns."""
-    return {
+def table_definition(
+    spec: TableSpec, descriptions: Mapping[str, str] | None = None, lineage: dg.TableColumnLineage | None = None
+) -> dict[str, Any]:
+    """Metadata of an asset's definition: the table it is, its columns, and the columns that they come from."""
+    found: dict[str, Any] = {
         "dagster/table_name": spec.name.replace("/", "."),
         "dagster/column_schema": column_schema(spec.schema, descriptions),
     }
+    return found | ({LINEAGE: lineage} if lineage else {})
 
 
 def table_metadata(lake: Lake, name: str, **more: Any) -> dict[str, Any]:
@@ -127,7 +131,13 @@ def materialized(context: dg.AssetExecutionContext, metadata: Mapping[str, Any])
         }
         if pictures:
             context.log_event(dg.AssetObservation(context.asset_key, metadata=pictures))
-    return dg.MaterializeResult(metadata=plain)
+    return dg.MaterializeResult(metadata=with_lineage(context, plain))
+
+
+def with_lineage(context: dg.AssetExecutionContext, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata of a materialization with the lineage that its definition names: the UI looks for it there."""
+    declared = context.assets_def.metadata_by_key.get(context.asset_key, {}).get(LINEAGE)
+    return {**metadata, **({LINEAGE: declared} if declared else {})}
 
 
 def guarded(

@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets import column_lineage
 from assets.metadata import (
     Events,
     check_specs,
@@ -45,7 +46,11 @@ def silver_asset(
         partitions_def=days if daily else None,
         backfill_policy=POLICY if daily else None,
         check_specs=check_specs(source.silver, CHECKS),
-        metadata=table_definition(spec, {name: column.description for name, column in source.columns.items()}),
+        metadata=table_definition(
+            spec,
+            {name: column.description for name, column in source.columns.items()},
+            column_lineage.of_silver(source, contracts),
+        ),
     )
     def silver(
         context: dg.AssetExecutionContext,

@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets import column_lineage
 from assets.metadata import FORECASTING, counts, materialized, table_definition, table_metadata
 from assets.partitions import POLICY, complete_days_in
 from assets.training import NOTHING_DUE
@@ -43,7 +44,7 @@ def promotion_assets(config: ForecastConfig, days: dg.DailyPartitionsDefinition)
         description="The sealed release of the day's fleet, every rule of the gate with value and limit, and who or what decided; only here the champion changes.",
         partitions_def=days,
         backfill_policy=POLICY,
-        metadata=table_definition(PROMOTED_RELEASE),
+        metadata=table_definition(PROMOTED_RELEASE, lineage=column_lineage.of_release()),
         check_specs=[dg.AssetCheckSpec(name, asset=ASSET, description=TEXTS[name]) for name in RULES],
     )
     def promoted_release(

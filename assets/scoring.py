@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets import column_lineage
 from assets.metadata import FORECASTING, Events, check_specs, counts, guarded, picture, table_definition, table_metadata
 from assets.partitions import POLICY, complete_days_in, days_in
 from assets.training import NOTHING_DUE
@@ -39,7 +40,7 @@ def forecasts_asset(config: ForecastConfig, days: dg.DailyPartitionsDefinition) 
         partitions_def=days,
         backfill_policy=POLICY,
         check_specs=check_specs("forecasts", CHECKS),
-        metadata=table_definition(spec),
+        metadata=table_definition(spec, lineage=column_lineage.of_forecasts(config)),
     )
     def forecasts(
         context: dg.AssetExecutionContext,

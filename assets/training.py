@@ -9,11 +9,11 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from assets import column_lineage
 from assets.metadata import (
     FORECASTING,
     REASON_TAG,
     calibration,
-    column_schema,
     counts,
     materialized,
     picture,
@@ -63,7 +63,7 @@ def fleet_asset(config: ForecastConfig, days: dg.DailyPartitionsDefinition) -> d
         description="One model per series as of a day: winner family, parameters and state with its reason; the folds of every family lie in gold/fold_metrics.",
         partitions_def=days,
         backfill_policy=POLICY,
-        metadata=table_definition(CANDIDATE_FLEET, FLEET_COLUMNS),
+        metadata=table_definition(CANDIDATE_FLEET, FLEET_COLUMNS, column_lineage.of_fleet(config)),
     )
     def candidate_fleet(
         context: dg.AssetExecutionContext,
@@ -99,7 +99,9 @@ def evaluation_asset(config: ForecastConfig, days: dg.DailyPartitionsDefinition)
         description="Challenger, champion as of the day, families and floors on the newest fold, which chose nothing; by fleet and by segment.",
         partitions_def=days,
         backfill_policy=POLICY,
-        metadata={"dagster/column_schema": column_schema(schemas.fleet_evaluation(config.intervals).schema)},
+        metadata=table_definition(
+            schemas.fleet_evaluation(config.intervals), lineage=column_lineage.of_evaluation(config)
+        ),
     )
     def fleet_evaluation(
         context: dg.AssetExecutionContext,

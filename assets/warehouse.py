@@ -10,7 +10,8 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DagsterDbtTranslatorSettings, DbtCliResource, dbt_assets
 
-from assets.metadata import FORECASTING, column_schema, counts
+from assets import column_lineage
+from assets.metadata import FORECASTING, LINEAGE, column_schema, counts, materialized
 from assets.partitions import POLICY, complete_days_in
 from assets.training import NOTHING_DUE
 from ml_platform.forecasting import ForecastConfig
@@ -42,6 +43,7 @@ def warehouse_asset(config: ForecastConfig, days: dg.DailyPartitionsDefinition) 
         metadata={
             "dagster/table_name": "warehouse.lake.forecasts",
             "dagster/column_schema": column_schema(forecasts_spec(config).schema),
+            LINEAGE: column_lineage.of_warehouse(config),
         },
     )
     def warehouse_forecasts(
@@ -64,9 +66,8 @@ def warehouse_asset(config: ForecastConfig, days: dg.DailyPartitionsDefinition) 
             "as_of": newest.isoformat(),
             "release_id": champions[newest],
         }
-        return dg.MaterializeResult(
-            metadata={**found, "staged": dg.MetadataValue.path(str(staged.path)), "rows": counts(staged.rows)}
-        )
+        found |= {"staged": dg.MetadataValue.path(str(staged.path)), "rows": counts(staged.rows)}
+        return materialized(context, found)
 
     return warehouse_forecasts
 

@@ -4,6 +4,7 @@ Belongs here: rendering with rich; every text that came from a file is escaped. 
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
@@ -80,6 +81,8 @@ def show_explanation(console: Console, told: Explanation) -> None:
 
 
 def _figure(value: object) -> str:
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M}"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -94,5 +97,5 @@ def _rows(console: Console, title: str, rows: tuple[Mapping[str, Any], ...]) -> 
         return
     table = plain_table(title, *rows[0], text=len(rows[0]))
     for row in rows:
-        table.add_row(*(_text(value) for value in row.values()))
+        table.add_row(*(_text(_figure(value)) for value in row.values()))
     console.print(table)

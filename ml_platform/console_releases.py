@@ -21,9 +21,14 @@ from ml_platform.takeback import Moved
 SHOWN_TEXT = 90
 
 
+def _whole(value: object) -> str:
+    return escape(printable(str(value)).replace("\n", " "))
+
+
 def _text(value: object) -> str:
-    shown = printable(str(value)).replace("\n", " ")
-    return escape(shown if len(shown) <= SHOWN_TEXT else f"{shown[:SHOWN_TEXT]}...")
+    """The same, cut where it would fill a table."""
+    text = str(value)
+    return _whole(text if len(text) <= SHOWN_TEXT else f"{text[:SHOWN_TEXT]}...")
 
 
 def _moment(value: datetime) -> str:
@@ -64,7 +69,7 @@ def show_request(console: Console, environment: Environment, one: Request) -> No
     )
     for rule in one.evidence.get("rules", []):
         console.print(
-            f"    {'passed' if rule['passed'] else 'FAILED'}  {rule['name']}: {_text(rule['explanation'])}",
+            f"    {'passed' if rule['passed'] else 'FAILED'}  {rule['name']}: {_whole(rule['explanation'])}",
             soft_wrap=True,
         )
     if one.approved_by:

@@ -7,6 +7,7 @@ judging (promotion), what an environment lies on (settings).
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ class Environment:
         """The environment that releases come from."""
         place = ORDER.index(self.name)
         if not place:
-            raise StageError(f"releases of {self.name} are trained there: ml-platform run retrain")
+            raise StageError(f"{self.name} takes no releases over: it trains its own, ml-platform run retrain")
         return ORDER[place - 1]
 
     def standing(self, release_id: str) -> Standing:
@@ -116,6 +117,7 @@ class Carried:
     """What carrying a release over did: whether its bytes are new here, whether it was decided now, what it forecast on this environment's data."""
 
     release_id: str
+    as_of: date
     environment: str
     received: bool
     decided: bool
@@ -152,14 +154,16 @@ def carry(source: Environment, target: Environment, release_id: str, actor: str,
     version = target.registry.versions.register(release_id, target.registry.root / release_id, training, tags)
     target.registry.versions.point("challenger", release_id)
     reach("promotion.registered")
-    told = {"from": source.name, "model_version": version, "smoke": smoke, "signed_by": folder.signature.key_id}
-    row = decision_row(manifest.as_of, release_id, PROMOTED, actor, reason, told, used=True)
+    told = {"from": source.name, "smoke": smoke, "signed_by": folder.signature.key_id, "model_version": version}
+    row_evidence: dict[str, object] = {**manifest.lineage, **told}
+    row = decision_row(manifest.as_of, release_id, PROMOTED, actor, reason, row_evidence, used=True)
     decided = not is_used(target, release_id) and decide(target.lake, [row], after)
     reach("promotion.decided")
     target.audit.follow()
     reach("promotion.audited")
     moved = move_champion(target.lake, target.registry)
-    return Carried(release_id, target.name, received, decided, moved, smoke, round(time.perf_counter() - begun, 3))
+    seconds = round(time.perf_counter() - begun, 3)
+    return Carried(release_id, manifest.as_of, target.name, received, decided, moved, smoke, seconds)
 
 
 def is_used(target: Environment, release_id: str) -> bool:

@@ -208,7 +208,7 @@ def _changed(
     older = registry.open(before.release_id)
     theirs = _model(older.parameters, older.fold_metrics, series)
     decision = known.get(now.release_id)
-    why = f" ({decision.decision} by {decision.decided_by}: {decision.reason})" if decision else ""
+    why = f" ({decision.decision} by {decision.decided_by})" if decision else ""
     words.append(f"another release: {now.release_id} in the place of {before.release_id}{why}")
     if theirs.weights == model.weights:
         words.append("the same families with the same weights, fitted to newer data")

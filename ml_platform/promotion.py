@@ -177,7 +177,7 @@ def _record(
 ) -> bool:
     """The verdict in the lake: this commit is what makes a champion. The audit follows it, and finds what it lacks."""
     release_id = release.release_id
-    told = {"model_version": version, "kind": decision.kind, "stopped_by": list(decision.stopped_by)}
+    told = {**release.manifest.lineage, "model_version": version, "stopped_by": list(decision.stopped_by)}
     row = decision_row(
         release.manifest.as_of, release_id, PROMOTED if decision.promoted else STOPPED, approved_by, decision.summary, told,
         used=decision.promoted, rules=decision.to_json(),

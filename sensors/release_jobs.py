@@ -75,7 +75,7 @@ def decide_release(
     model = configuration.forecast().name
     here, by, why = environments.vend(model), config.by, config.reason
     if config.action is Action.promote:
-        shown = _promoted(here, environments.vend(model, here.before), config)
+        shown = _promoted(context, here, environments.vend(model, here.before), config)
     elif config.action in (Action.approve, Action.reject):
         shown = request_metadata(answer(here, config.release, by, why, config.action is Action.approve))
     elif config.action is Action.unpin:
@@ -85,17 +85,24 @@ def decide_release(
     context.add_output_metadata({"environment": here.name, "by": by, "reason": why, **shown})
 
 
-def _promoted(here: Environment, source: Environment, config: Decide) -> dict[str, Any]:
+def _promoted(context: dg.OpExecutionContext, here: Environment, source: Environment, config: Decide) -> dict[str, Any]:
     found = ask(source, here, config.release, config.by, config.reason)
     if found.state != APPROVED:
         return request_metadata(found)
     done = carry_approved(source, here, found)
-    return {
+    told: dict[str, Any] = {
         "release_id": done.release_id,
         "received": done.received,
         "smoke_score": dg.MetadataValue.json(dict(done.smoke)),
         "seconds": done.seconds,
     }
+    words = (
+        f"carried over from {source.name}, approved by {', '.join(found.approved_by) or 'nobody: no rule asks for it'}"
+    )
+    context.log_event(
+        dg.AssetMaterialization("promoted_release", words, metadata=told, partition=done.as_of.isoformat())
+    )
+    return told
 
 
 def request_metadata(one: Request) -> dict[str, Any]:
@@ -169,10 +176,15 @@ def republish(
     target.stage(store, config, {day: champion.release_id})
     os.environ.update(target.environment())
     dbt.cli(["build", *dbt_arguments(config)], target_path=target.build_folder).wait()
-    made = target.publish(store)
-    context.add_output_metadata(
-        {"as_of": day.isoformat(), "release_id": champion.release_id, "rows": report.rows, "published": len(made)}
+    shown, made = target.mart_rows(), target.publish(store)
+    told: dict[str, Any] = {"as_of": day.isoformat(), "release_id": champion.release_id}
+    words = f"published in the place of {pointers[-1].release_id}"
+    context.log_event(
+        dg.AssetMaterialization("forecasts", words, metadata={**told, "rows": report.rows}, partition=day.isoformat())
     )
+    for name, rows in shown.items():
+        context.log_event(dg.AssetMaterialization(name, words, metadata={**told, "dagster/row_count": rows}))
+    context.add_output_metadata({**told, "rows": report.rows, "published": len(made)})
 
 
 def release_job() -> dg.JobDefinition:
@@ -180,6 +192,7 @@ def release_job() -> dg.JobDefinition:
     return dg.GraphDefinition(name="release", node_defs=[decide_release]).to_job(
         description="Decides about a release in this environment: fill in action, release, by and reason in the launchpad.",
         executor_def=dg.in_process_executor,
+        config={"ops": {"decide_release": {"config": {"action": "promote", "release": "", "by": "", "reason": ""}}}},
     )
 
 
@@ -193,4 +206,5 @@ def rollback_job() -> dg.JobDefinition:
     return rollback.to_job(
         description="Uses an earlier release again and publishes its forecasts for the newest published day: fill in by and reason (and to) in the launchpad.",
         executor_def=dg.in_process_executor,
+        config={"ops": {"take_back": {"config": {"by": "", "reason": "", "to": ""}}}},
     )

@@ -40,6 +40,9 @@ def approved_releases(settings: Settings, model: str) -> dg.SensorDefinition:
         waiting = json.dumps({one.request_id: len(one.approved_by) for one in found if one.state == PENDING})
         seen = waiting == (context.cursor or "{}")
         events = [] if seen else [_observed(one) for one in found if one.state == PENDING]
+        if not (asked or events):
+            why = f"{len(json.loads(waiting))} requests wait for approval, none is approved and not carried on"
+            return dg.SensorResult(skip_reason=why, cursor=waiting)
         return dg.SensorResult(run_requests=asked, asset_events=events, cursor=waiting)
 
     return approved_releases

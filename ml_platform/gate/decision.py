@@ -63,10 +63,13 @@ class Decision:
 
     @property
     def summary(self) -> str:
-        """One sentence for a terminal: why it was promoted, or which rules stopped it."""
+        """One sentence for a terminal: which rules stopped it, or how it met the first of them."""
         stopped = [rule.explanation for rule in self.rules if rule.stops]
-        told = [rule.explanation for rule in self.rules if rule.passed]
-        return "stopped: " + "; ".join(stopped) if stopped else f"promoted ({self.kind}): " + "; ".join(told)
+        if stopped:
+            return "stopped: " + "; ".join(stopped)
+        warned = [rule.name for rule in self.rules if not rule.passed]
+        told = f", {', '.join(warned)} without blocking" if warned else ""
+        return f"promoted ({self.kind}): {self.rules[0].explanation}; {len(self.rules)} rules looked at it{told}"
 
     def to_json(self) -> str:
         return json.dumps([rule.record for rule in self.rules], ensure_ascii=False, sort_keys=True)

@@ -62,6 +62,20 @@ class Manifest(BaseModel):
         """Hash of the files alone: equal for equal fleets, whatever commit or table versions they come from."""
         return _digest(json.dumps([self.model, self.as_of.isoformat(), self.files], sort_keys=True).encode())
 
+    @property
+    def lineage(self) -> dict[str, object]:
+        """Where it comes from, as the decision about it keeps it: for SQL, which does not read folders."""
+        origin = self.origin
+        return {
+            "kind": self.gate.get("kind"),
+            "code_commit": origin.code_commit,
+            "kernel": origin.kernel,
+            "lock_sha256": origin.lock_sha256,
+            "sealed_by": origin.created_by,
+            "sealed_at": origin.created_at.isoformat(),
+            "tables": self.data_versions,
+        }
+
     def to_bytes(self) -> bytes:
         return (json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True) + "\n").encode()
 

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from ml_platform.evaluation import FLEET, segment_labels
 from ml_platform.forecasting import ForecastConfig
 from ml_platform.lake import Lake, names, schemas
+from ml_platform.registry.pointer import standings
 from ml_platform.warehouse.protocol import Pointer, WarehouseError
 
 FLEET_SCHEMA = pa.schema(
@@ -34,6 +35,18 @@ FOLD_SCHEMA = pa.schema(
         ("scale", pa.float64()),
         ("absolute_error", pa.float64()),
         ("rows", pa.int64()),
+    ]
+)
+
+DECISION = ("decision", "decided_by", "decided_at", "reason")
+ORIGIN = ("kind", "model_version", "code_commit", "kernel", "lock_sha256", "sealed_by", "sealed_at")
+RELEASE_SCHEMA = pa.schema(
+    [
+        ("as_of", pa.date32()),
+        ("release_id", pa.string()),
+        ("trained_as_of", pa.date32()),
+        *((name, schemas.INSTANT if name == "decided_at" else pa.string()) for name in (*DECISION, *ORIGIN)),
+        ("input_tables", pa.string()),
     ]
 )
 
@@ -151,6 +164,31 @@ def decisions(lake: Lake) -> pa.Table:
     """Every judged release: the verdict with its rules."""
     spec = schemas.PROMOTED_RELEASE
     return lake.read(spec.name) if lake.exists(spec.name) else spec.schema.empty_table()
+
+
+def releases(lake: Lake, pointers: Sequence[Pointer]) -> pa.Table:
+    """Of the release of every published day: who decided about it last, and from which code and tables it was made."""
+    known, origins = standings(lake), dict[str, dict[str, object]]()
+    for row in decisions(lake).select(["release_id", "evidence"]).to_pylist():
+        told = json.loads(row["evidence"] or "{}")
+        if "code_commit" in told:
+            origins[row["release_id"]] = told
+    rows = [
+        {
+            **{name: origins.get(one.release_id, {}).get(name) for name in ORIGIN},
+            "as_of": one.as_of,
+            "release_id": one.release_id,
+            "input_tables": _versions(origins.get(one.release_id, {}).get("tables")),
+            **({name: getattr(known[one.release_id], name) for name in DECISION} if one.release_id in known else {}),
+            "trained_as_of": known[one.release_id].as_of if one.release_id in known else None,
+        }
+        for one in pointers
+    ]
+    return pa.Table.from_pylist(rows, RELEASE_SCHEMA)
+
+
+def _versions(tables: object) -> str | None:
+    return ", ".join(f"{name} {version}" for name, version in tables.items()) if isinstance(tables, Mapping) else None
 
 
 def settled(lake: Lake, config: ForecastConfig, pointers: Sequence[Pointer]) -> tuple[pa.Table, pa.Table]:

@@ -24,7 +24,7 @@ OFFLINE: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
 }
-MARTS = ("forecast_latest", "forecast_sums_latest", "forecast_accuracy", "fleet_health")
+MARTS = ("forecast_latest", "forecast_sums_latest", "forecast_accuracy", "fleet_health", "release_lineage")
 LATEST = {"forecasts": "forecast_latest", "forecast_sums": "forecast_sums_latest"}
 FINGERPRINT = "select count(*), coalesce(bit_xor(hash({columns})), 0)"
 FLEET_STATES = "select as_of, state, reason, family, count(*) as series from fleet_rows group by all order by all"
@@ -57,6 +57,7 @@ COMMENTS = {
     "fold_errors": "Errors by family and choosing fold on the newest as-of day; per series they lie in gold/fold_metrics.",
     "fleet_evaluation": "Contenders on the fold that chose nothing: the fleet of every day, segments of the newest day.",
     "promoted_release": "Every judged release with its verdict.",
+    "releases": "The release of every published day: who decided about it last, from which code and tables it was made.",
     "live_accuracy": "Published forecasts against the actuals that arrived since, by family and by segment.",
 }
 
@@ -190,6 +191,7 @@ def _plain_tables(
         "series_catalogue": contents.catalogue(lake, config),
         "fleet_evaluation": contents.evaluations(lake, config, newest.as_of if newest else None),
         "promoted_release": contents.decisions(lake),
+        "releases": contents.releases(lake, pointers),
     }
 
 

@@ -152,7 +152,7 @@ def test_assets_show_rows_version_place_and_pictures(chain):
     counted = {record.data["what"]: record.data["rows"] for record in shown["forecasts"]["sums"].records}
     assert set(counted) == {"store_id", "department", "total"}
     assert sum(counted.values()) == chain.lake.count("gold/forecast_sums")
-    marts = ("forecast_latest", "forecast_sums_latest", "forecast_accuracy", "fleet_health")
+    marts = ("forecast_latest", "forecast_sums_latest", "forecast_accuracy", "fleet_health", "release_lineage")
     for name, version_of in {"warehouse_forecasts": "gold/forecasts", **dict.fromkeys(marts, "ops/published")}.items():
         relation = f"marts.{name}" if name in marts else "lake.forecasts"
         assert shown[name]["dagster/row_count"].value == chain.platform.sql(f"select count(*) from {relation}")[0][0], (
@@ -317,6 +317,34 @@ def test_the_marts_answer_and_equal_the_lake(chain):
     assert error == next(
         r["weighted_rmsse"] for r in evaluation if r["contender"] == "challenger" and r["level"] == "fleet"
     )
+
+
+def test_every_number_says_in_sql_where_it_comes_from(chain):
+    release_id = chain.platform.sql("select distinct release_id from marts.forecast_latest")[0][0]
+    manifest = json.loads((chain.platform.settings.releases / release_id / "manifest.json").read_text())
+    tables = ", ".join(f"{name} {version}" for name, version in manifest["data_versions"].items())
+    told = chain.platform.sql("select distinct decided_by, code_commit, input_tables from marts.forecast_latest")
+    assert told == [("gate", manifest["origin"]["code_commit"], tables)]
+    ((kind, decision, kernel, version),) = chain.platform.sql(
+        "select kind, decision, kernel, model_version from marts.release_lineage"
+    )
+    assert (kind, decision, kernel, version) == ("first", "promoted", manifest["origin"]["kernel"], "1")
+
+
+def test_a_column_of_a_mart_is_followed_back_to_a_column_of_bronze(chain):
+    """Step by step, as the UI does it: the marts' lineage comes from their SQL, that of the assets before them is declared."""
+    shown = {**chain.platform.materialized(chain.ingest), **chain.platform.materialized(chain.retrain)}
+
+    def before(asset: str, column: str) -> set[tuple[str, str]]:
+        origins = shown[asset]["dagster/column_lineage"].value.deps_by_column.get(column, ())
+        return {(one.asset_key.to_user_string(), one.column_name) for one in origins}
+
+    assert before("forecast_latest", "mean") == {("warehouse_forecasts", "mean")}
+    assert before("release_lineage", "code_commit") == {("warehouse_forecasts", "code_commit")}
+    trail, seen = {("forecast_latest", "mean")}, set[tuple[str, str]]()
+    while trail := {origin for one in trail if not one[0].startswith("raw_") for origin in before(*one)} - seen:
+        seen |= trail
+    assert {("raw_sales", "quantity"), ("raw_promotions", "display_location")} <= seen
 
 
 def test_a_number_is_followed_back_to_its_drops(chain, capsys, monkeypatch):

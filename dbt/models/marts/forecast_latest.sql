@@ -10,10 +10,16 @@ select
     forecasts.point,
     {{ interval_columns('forecasts') }},
     forecasts.family,
-    published.published_at
+    published.published_at,
+    releases.decided_by,
+    releases.decided_at,
+    releases.code_commit,
+    releases.input_tables
 from {{ source('lake', 'forecasts') }} as forecasts
 inner join {{ source('lake', 'published') }} as published
     on forecasts.as_of = published.as_of and forecasts.release_id = published.release_id
+left join {{ source('lake', 'releases') }} as releases
+    on forecasts.as_of = releases.as_of and forecasts.release_id = releases.release_id
 left join {{ source('lake', 'series_catalogue') }} as series
     on forecasts.series_id = series.series_id
 where published.as_of = (select max(newest.as_of) from {{ source('lake', 'published') }} as newest)

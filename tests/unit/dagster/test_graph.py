@@ -69,17 +69,37 @@ def nodes(defs):
 
 
 def test_every_asset_tells_what_it_is(nodes):
-    assert len(nodes) == 18
+    assert len(nodes) == 19
     for node in nodes:
         name = node.key.to_user_string()
         assert len(node.description or "") > 30, name
         assert node.owners, name
         assert node.kinds, name
         assert node.group_name in ("bronze", "silver", "gold", "fleet", "forecasts", "warehouse"), name
-        schema = node.metadata.get("dagster/column_schema")
-        assert schema is not None, f"{name} has no column schema"
-        columns = schema.value.columns if hasattr(schema, "value") else schema.columns
-        assert len(columns) > 3, name
+        assert "dagster/column_schema" in node.metadata, f"{name} has no column schema"
+        assert len(columns_of(node)) > 3, name
+
+
+def test_every_column_after_bronze_says_where_it_comes_from(defs, nodes):
+    """Each origin is a column of an asset before this one, so that a number can be followed from the warehouse to the files."""
+    known = {node.key: columns_of(node) for node in nodes}
+    dealt = [node for node in nodes if "dagster/column_lineage" in node.metadata]
+    names = {node.key.to_user_string() for node in dealt}
+    assert {"sales_history", "series_panel", "candidate_fleet", "promoted_release", "forecasts"} <= names
+    assert "warehouse_forecasts" in names
+    graph = defs.resolve_asset_graph()
+    for node in dealt:
+        before = graph.get_ancestor_asset_keys(node.key)
+        for column, origins in node.metadata["dagster/column_lineage"].deps_by_column.items():
+            assert column in known[node.key], f"{node.key.to_user_string()}.{column} is no column"
+            for one in origins:
+                assert one.asset_key in before, f"{node.key.to_user_string()}.{column} comes from {one}"
+                assert one.column_name in known[one.asset_key], one
+
+
+def columns_of(node):
+    found = node.metadata["dagster/column_schema"]
+    return {one.name for one in (found.value if hasattr(found, "value") else found).columns}
 
 
 def test_there_is_one_calendar_and_one_policy(nodes):

@@ -57,9 +57,8 @@ def built(new_world, tmp_path_factory):
             with duckdb.connect(str(target.staged)) as sql:
                 sql.execute("create schema marts; create view marts.forecast_latest as from lake.forecasts")
                 sql.execute("create view marts.forecast_sums_latest as from lake.forecast_sums")
-                sql.execute(
-                    "create view marts.forecast_accuracy as select 1; create view marts.fleet_health as select 1"
-                )
+                for name in ("forecast_accuracy", "fleet_health", "release_lineage"):
+                    sql.execute(f"create view marts.{name} as select 1")
             target.publish(world.lake)
     dbt(world, "build", *dbt_arguments(world.config))
     target.publish(world.lake)
@@ -71,7 +70,7 @@ def test_marts_are_views_over_the_published_day(built):
         kinds = sql.execute(
             "select table_name, table_type from information_schema.tables where table_schema = 'marts' order by 1"
         ).fetchall()
-        names = ("fleet_health", "forecast_accuracy", "forecast_latest", "forecast_sums_latest")
+        names = ("fleet_health", "forecast_accuracy", "forecast_latest", "forecast_sums_latest", "release_lineage")
         assert kinds == [(name, "VIEW") for name in names]
         sums = sql.execute("select * from marts.forecast_sums_latest where level = 'total'")
         columns = [one[0] for one in sums.description]
@@ -85,6 +84,7 @@ def test_marts_are_views_over_the_published_day(built):
             "select distinct basis, contender from marts.forecast_accuracy where level = 'fleet'"
         ).fetchall()
     expected = "series_id site item as_of release_id date step mean point lo_95 lo_80 hi_80 hi_95 family published_at"
+    expected += " decided_by decided_at code_commit input_tables"
     assert names == expected.split()
     of_sums = "level sum_id site as_of release_id date step mean point lo_95 lo_80 hi_80 hi_95 series fallback quarantined published_at"
     assert columns == of_sums.split()
@@ -104,6 +104,7 @@ def test_the_manifest_tells_dagster_key_group_and_owner(built):
         "forecast_sums_latest",
         "forecast_accuracy",
         "fleet_health",
+        "release_lineage",
     }
     for model in models:
         assert model["meta"]["dagster"] == {"group": "warehouse", "owners": ["team:forecasting"]}
@@ -121,6 +122,7 @@ def test_the_manifest_tells_dagster_key_group_and_owner(built):
         "fleet_states",
         "fleet_evaluation",
         "promoted_release",
+        "releases",
         "live_accuracy",
     }
     assert {one["name"] for one in sources} == staged_tables

@@ -52,6 +52,7 @@ def build_marts(target):
             "forecast_sums_latest": "forecast_sums",
             "forecast_accuracy": "live_accuracy",
             "fleet_health": "fleet_states",
+            "release_lineage": "releases",
         }.items():
             sql.execute(f"create or replace view marts.{name} as select * from warehouse.lake.{table}")
 
