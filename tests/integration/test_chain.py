@@ -495,6 +495,28 @@ def test_a_run_that_was_killed_after_its_bronze_commit_is_asked_for_again(chain)
     assert not sensor(dg.build_sensor_context(instance=platform.instance)).run_requests
 
 
+def test_a_rollback_moves_the_pointer_and_publishes_in_one_run(chain):
+    """The job of the launchpad; what it made shows as events of the assets, as it would had they made it."""
+    platform, before = chain.platform, chain.registry.versions.tags_of("champion")["release_id"]
+    config = {"ops": {"take_back": {"config": {"by": "ada", "reason": "bias since Tuesday"}}}}
+    job = platform.defs.resolve_job_def("rollback")
+    run = job.execute_in_process(run_config=config, instance=platform.instance, raise_on_error=False)
+    assert run.success, platform.why(run.dagster_run)
+    after = chain.registry.versions.tags_of("champion")["release_id"]
+    assert after < before
+    ((day, shown),) = platform.sql("select distinct as_of, release_id from marts.forecast_latest")
+    assert (day, shown) == (NEXT + timedelta(days=1), after)
+    ((decided, by),) = platform.sql(f"select decision, decided_by from marts.release_lineage where as_of = '{day}'")
+    assert (decided, by) in {("promoted", "gate"), ("reinstated", "ada")}
+    made = platform.materialized(run.dagster_run)
+    assert made["forecasts"]["release_id"].value == made["forecast_latest"]["release_id"].value == after
+    assert made["forecast_latest"]["dagster/row_count"].value == made["forecasts"]["rows"].value > 0
+    audit = chain.registry.audit(chain.lake)
+    assert audit.verify() == []
+    assert [row["action"] for row in audit.rows()][-1] in ("rollback", "withdraw")
+    assert audit.rows()[-1]["actor"] == "ada"
+
+
 def test_a_release_that_was_tampered_with_scores_nothing(chain):
     """Last, because it breaks the home: the run fails, names the file, and what is published stays."""
     platform, target = chain.platform, NEXT + timedelta(days=2)
