@@ -47,10 +47,24 @@ OWN_COLUMNS = {
 }
 
 
-def column_schema(schema: pa.Schema, descriptions: Mapping[str, str] | None = None) -> dg.TableSchema:
-    """An Arrow schema as Dagster shows it."""
-    known = {**OWN_COLUMNS, **(descriptions or {})}
-    return dg.TableSchema([dg.TableColumn(field.name, str(field.type), known.get(field.name)) for field in schema])
+def column_schema(
+    schema: pa.Schema, descriptions: Mapping[str, str] | None = None, lineage: dg.TableColumnLineage | None = None
+) -> dg.TableSchema:
+    """An Arrow schema as Dagster shows it. Each column says where it comes from: the open-source UI draws no graph of columns."""
+    known, origins = {**OWN_COLUMNS, **(descriptions or {})}, lineage.deps_by_column if lineage else {}
+    return dg.TableSchema(
+        [
+            dg.TableColumn(field.name, str(field.type), _described(known.get(field.name), origins.get(field.name, ())))
+            for field in schema
+        ]
+    )
+
+
+def _described(text: str | None, origins: Sequence[dg.TableColumnDep]) -> str | None:
+    """What a column means, and the columns that it comes from."""
+    found = ", ".join(f"{one.asset_key.to_user_string()}.{one.column_name}" for one in origins)
+    words = [text.rstrip(".")] if text else []
+    return ". ".join([*words, f"From {found}"]) if found else text
 
 
 def table_definition(
@@ -59,7 +73,7 @@ def table_definition(
     """Metadata of an asset's definition: the table it is, its columns, and the columns that they come from."""
     found: dict[str, Any] = {
         "dagster/table_name": spec.name.replace("/", "."),
-        "dagster/column_schema": column_schema(spec.schema, descriptions),
+        "dagster/column_schema": column_schema(spec.schema, descriptions, lineage),
     }
     return found | ({LINEAGE: lineage} if lineage else {})
 

@@ -21,7 +21,6 @@ from ml_platform.gate.rules import RULES, TEXTS
 from ml_platform.lake import Lake
 from ml_platform.lake.schemas import PROMOTED_RELEASE
 from ml_platform.promotion import Promotion, release_candidate
-from ml_platform.registry import Registry
 from ml_platform.training import train_fleet
 from resources.compute import ComputeResource
 from resources.configuration import ConfigurationResource
@@ -56,7 +55,7 @@ def promotion_assets(config: ForecastConfig, days: dg.DailyPartitionsDefinition)
         registry: RegistryResource,
     ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
         store, gate = lake.vend(), configuration.gate()
-        releases = registry.vend(config.name, {"run_id": context.run.run_id, "job": context.run.job_name})
+        releases = registry.vend(config.name, context.run)
         inputs, made = spark.panel_inputs(store, configuration.contracts(), config), None
         for as_of in complete_days_in(context, store, inputs.target):
             catalogue, jobs = catalogue_as_of(inputs, as_of), compute.vend(context.log.info)
@@ -65,7 +64,10 @@ def promotion_assets(config: ForecastConfig, days: dg.DailyPartitionsDefinition)
             for words in _sentences(made):
                 context.log.info(words)
         yield from (_checks(made.decision) if made else _nothing_due())
-        yield materialized(context, _metadata(store, releases, made) if made else {"reason": NOTHING_DUE})
+        if made is None:
+            yield materialized(context, {"reason": NOTHING_DUE})
+            return
+        yield materialized(context, _metadata(store, made, registry.link(releases, made.release.release_id)))
 
     return [promoted_release]
 
@@ -96,7 +98,7 @@ def _nothing_due() -> Iterator[dg.AssetCheckResult]:
     return (dg.AssetCheckResult(check_name=name, passed=True, description=NOTHING_DUE) for name in RULES)
 
 
-def _metadata(lake: Lake, releases: Registry, made: Promotion) -> dict[str, Any]:
+def _metadata(lake: Lake, made: Promotion, link: dg.MetadataValue[Any]) -> dict[str, Any]:
     release = made.release
     card = (release.folder / "card.md").read_text(encoding="utf-8")
     return table_metadata(
@@ -110,6 +112,6 @@ def _metadata(lake: Lake, releases: Registry, made: Promotion) -> dict[str, Any]
         rules=dg.MetadataValue.md(explain_day(made.decision, release.manifest.as_of)),
         series_by_state=counts(made.coverage.states),
         model_version=made.model_version,
-        mlflow_run=releases.versions.run_of(release.release_id) or "none",
+        mlflow_run=link,
         model_card=dg.MetadataValue.md(card),
     )

@@ -31,6 +31,7 @@ TRANSLATOR = DagsterDbtTranslator(DagsterDbtTranslatorSettings(enable_duplicate_
 
 def warehouse_asset(config: ForecastConfig, days: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
     """`warehouse_forecasts` by as-of day: a warehouse beside the live one, staged and not yet shown."""
+    origins = column_lineage.of_warehouse(config)
 
     @dg.asset(
         deps=["forecasts"],
@@ -42,8 +43,8 @@ def warehouse_asset(config: ForecastConfig, days: dg.DailyPartitionsDefinition) 
         backfill_policy=POLICY,
         metadata={
             "dagster/table_name": "warehouse.lake.forecasts",
-            "dagster/column_schema": column_schema(forecasts_spec(config).schema),
-            LINEAGE: column_lineage.of_warehouse(config),
+            "dagster/column_schema": column_schema(forecasts_spec(config).schema, lineage=origins),
+            LINEAGE: origins,
         },
     )
     def warehouse_forecasts(

@@ -196,6 +196,12 @@ def markdown(figure: "Figure", title: str) -> str:
     )
 
 
+def png_of(markdown: str) -> bytes | None:
+    """The picture that such a text holds; None where it was too large for one."""
+    _, found, encoded = markdown.partition(";base64,")
+    return base64.b64decode(encoded.removesuffix(")")) if found else None
+
+
 def _png(figure: "Figure", dpi: int) -> bytes:
     """The figure in 64 colours: a third of the size, and no difference to the eye."""
     from PIL import Image

@@ -11,12 +11,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ml_platform import plots
 from ml_platform.audit import Audit
 from ml_platform.candidates import Candidate
 from ml_platform.coverage import Coverage, count_coverage
 from ml_platform.evaluation import FLEET
 from ml_platform.failpoints import reach
-from ml_platform.forecasting import ForecastConfig
 from ml_platform.forecasting.incumbent import Incumbent
 from ml_platform.gate import Decision, GateConfig, decide
 from ml_platform.gate.rules import NEW, REFRESH
@@ -104,7 +104,7 @@ def _release(candidate: Candidate, gate: GateConfig, approved_by: str) -> Promot
     evidence = {**evidence_of(candidate, coverage, decision), **origin}
     release = registry.build(contents_of(candidate, evaluation, decision, evidence))
     reach("promotion.sealed")
-    version = _register(registry, release, decision, evaluation, config, evidence)
+    version = _register(candidate, release, decision, evaluation, evidence)
     reach("promotion.challenged")
     recorded = _record(lake, registry.audit(lake), release, decision, approved_by, version, after)
     return Promotion(release, decision, coverage, version, recorded, move_champion(lake, registry))
@@ -134,14 +134,9 @@ def move_champion(lake: Lake, registry: Registry) -> bool:
 
 
 def _register(
-    registry: Registry,
-    release: Release,
-    decision: Decision,
-    evaluation: pa.Table,
-    config: ForecastConfig,
-    evidence: Mapping[str, object],
+    candidate: Candidate, release: Release, decision: Decision, evaluation: pa.Table, evidence: Mapping[str, object]
 ) -> str:
-    manifest = release.manifest
+    manifest, registry, config = release.manifest, candidate.registry, candidate.config
     tags = {
         "as_of": manifest.as_of.isoformat(),
         "code_commit": manifest.origin.code_commit,
@@ -155,12 +150,21 @@ def _register(
         params={name: str(getattr(config, name))[:500] for name in PARAMETERS},
         metrics=_metrics(evaluation, evidence),
         tables=manifest.data_versions,
+        pictures=_pictures(candidate.rows, evaluation),
     )
     version = registry.versions.register(release.release_id, release.folder, training, tags)
     reach("promotion.registered")
     if str(registry.versions.tags_of("challenger").get("as_of", "")) <= tags["as_of"]:
         registry.versions.point("challenger", release.release_id)
     return version
+
+
+def _pictures(fleet: pa.Table, evaluation: pa.Table) -> dict[str, bytes]:
+    """What a person would rather look at; nothing of an update, which has no figures of its own."""
+    if not evaluation.num_rows:
+        return {}
+    drawn = {"error_by_segment": plots.error_by_segment(evaluation), "winners": plots.winners(fleet)}
+    return {name: picture for name, text in drawn.items() if (picture := plots.png_of(text)) is not None}
 
 
 def _metrics(evaluation: pa.Table, evidence: Mapping[str, object]) -> dict[str, float]:

@@ -79,6 +79,8 @@ class Settings(BaseSettings):
     events_queue_url: str = Field(
         default="", description="a storage queue with events of the landing area; empty: none"
     )
+    dagster_url: str = Field(default="http://127.0.0.1:3000", description="the Dagster UI, for links to it")
+    mlflow_url: str = Field(default="http://127.0.0.1:5000", description="the MLflow UI, for links to it")
     listing_seconds: int = Field(default=300, ge=1, description="pause between two full listings beside a queue")
     databases: dict[str, SecretStr] = Field(
         default_factory=dict, description="SQLAlchemy URLs of the databases that sources pull from, by their names"

@@ -45,6 +45,8 @@ def build_resources(settings: Settings) -> dict[str, dg.ConfigurableResource[Any
             releases=str(settings.releases),
             tracking_uri=settings.mlflow_uri,
             artifacts=str(settings.mlflow_artifacts),
+            dagster_url=settings.dagster_url,
+            mlflow_url=settings.mlflow_url,
             key_folder=str(settings.key_folder),
             identity=settings.identity,
             environment=settings.environment,

@@ -8,9 +8,10 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
+PICTURES = "pictures"  # of a run's artifacts
+NOTE = "mlflow.note.content"  # what MLflow shows on the page of a run, in Markdown
 CHATTY = ("alembic", "mlflow.store.db.utils", "mlflow.store.model_registry", "mlflow.store.tracking")
 
 
@@ -38,13 +41,14 @@ def _quiet() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Training:
-    """What the run of a training shows: a name that is its own (the fingerprint), a title, parameters, metrics and the tables it read with their versions."""
+    """What the run of a training shows: a name that is its own (the fingerprint), a title, parameters, metrics, the tables it read with their versions, and pictures (PNG by name)."""
 
     name: str
     title: str
     params: Mapping[str, str]
     metrics: Mapping[str, float]
     tables: Mapping[str, int]
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -85,10 +89,12 @@ class ModelVersions:
         made = self.client.create_model_version(self.model, self._source(source, run), run, tags=everything)
         return str(made.version)
 
-    def run_of(self, release_id: str) -> str | None:
-        """The id of the run that a release's version comes from."""
+    def place_of(self, release_id: str) -> str | None:
+        """Where MLflow's UI shows the run that a release's version comes from, below its address."""
         found = self.find(release_id)
-        return str(found.run_id) if found is not None else None
+        if found is None:
+            return None
+        return f"experiments/{self.client.get_run(found.run_id).info.experiment_id}/runs/{found.run_id}"
 
     def _source(self, folder: Path, run: str) -> str:
         """Where the version's bytes lie: a copy among the run's artifacts, below the release's id, because a training may have two releases.
@@ -123,11 +129,22 @@ class ModelVersions:
                 for name, version in training.tables.items()
             ]
             self.client.log_inputs(run_id, [DatasetInput(one) for one in read])
+        if training.pictures and not self.client.list_artifacts(run_id, PICTURES):
+            self._draw(run_id, training.pictures)
         self.client.set_terminated(run_id)
         return run_id
 
+    def _draw(self, run_id: str, pictures: Mapping[str, bytes]) -> None:
+        with TemporaryDirectory() as folder:
+            for name, content in pictures.items():
+                (Path(folder) / f"{name}.png").write_bytes(content)
+            self.client.log_artifacts(run_id, folder, PICTURES)
+
     def _begun(self, experiment: str, training: "Training", tags: Mapping[str, str]) -> "Run":
-        return self.client.create_run(experiment, run_name=training.title, tags={**tags, "training": training.name})
+        link = tags.get("dagster.url")
+        note = {NOTE: f"[This run in Dagster]({link})"} if link else {}
+        own = {**tags, **note, "training": training.name}
+        return self.client.create_run(experiment, run_name=training.title, tags=own)
 
     def _experiment(self) -> str:
         known = self.client.get_experiment_by_name(self.model)

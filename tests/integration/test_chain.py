@@ -278,6 +278,22 @@ def test_the_release_is_sealed_promoted_and_the_champion_of_mlflow(chain):
     assert {row["release_id"] for row in chain.lake.read("gold/forecasts").to_pylist()} == {release}
 
 
+def test_dagster_and_mlflow_lead_to_each_other(chain):
+    versions, settings = chain.registry.versions, chain.platform.settings
+    shown = chain.platform.materialized(chain.retrain)["promoted_release"]
+    run = versions.client.get_run(versions.find(chain.release_id).run_id)
+    place = f"experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    assert shown["mlflow_run"].value == f"{settings.mlflow_url}/#/{place}"
+    link = f"{settings.dagster_url}/runs/{chain.retrain.run_id}"
+    assert (run.data.tags["dagster.url"], run.data.tags["mlflow.note.content"]) == (
+        link,
+        f"[This run in Dagster]({link})",
+    )
+    drawn = versions.client.list_artifacts(run.info.run_id, "pictures")
+    assert {one.path for one in drawn} == {"pictures/error_by_segment.png", "pictures/winners.png"}
+    assert all(one.file_size > 2000 for one in drawn)
+
+
 def test_a_changed_byte_is_noticed(chain, tmp_path):
     shutil.copytree(chain.registry.root, tmp_path / "releases")
     copy = Registry(tmp_path / "releases", chain.registry.tracking_uri, chain.registry.artifacts)

@@ -174,7 +174,7 @@ def test_mlflow_holds_one_version_per_release_and_no_pickle(plain_world, capfd, 
     version = versions.find(release.release_id)
     assert version.tags == {"release_id": release.release_id, "as_of": "2024-03-31"}
     run = versions.client.get_run(version.run_id)
-    assert versions.run_of(release.release_id) == run.info.run_id
+    assert versions.place_of(release.release_id) == f"experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
     assert (run.info.status, run.data.params, run.data.metrics) == ("FINISHED", {"horizon": "14"}, {"m": 0.8})
     (read,) = run.inputs.dataset_inputs
     assert (read.dataset.name, read.dataset.digest) == ("gold/series_panel", "version 3")
@@ -194,7 +194,7 @@ def test_two_releases_of_one_training_share_its_run(world):
     versions = world.registry.versions
     for release in (first, second):
         versions.register(release.release_id, release.folder, TRAINING, {"as_of": "2024-03-31"})
-    assert versions.run_of(first.release_id) == versions.run_of(second.release_id)
+    assert versions.place_of(first.release_id) == versions.place_of(second.release_id)
     assert {versions.find(one.release_id).version for one in (first, second)} == {1, 2}
     for release in (first, second):
         copy = Path(versions.find(release.release_id).source.removeprefix("file://"))
