@@ -25,10 +25,22 @@ from resources.spark import SparkResource
 
 SUMS = "History and forecast of the total and the largest sums"
 
+FORECAST_COLUMNS = {
+    "date": "The date that is forecast",
+    "mean": "Expected value; sums of it are expected sums",
+    "point": "Best single number for the configured objective",
+    "family": "Family with the greatest weight in the series' model",
+}
+
 
 def forecasts_asset(config: ForecastConfig, days: dg.DailyPartitionsDefinition) -> dg.AssetsDefinition:
     """`forecasts`, partitioned by as-of day; history is kept for ever."""
     spec = forecasts_spec(config)
+    columns = FORECAST_COLUMNS | {
+        f"{side}_{level}": f"{end} end of the central {level} % interval"
+        for level in config.intervals
+        for side, end in (("lo", "Lower"), ("hi", "Upper"))
+    }
 
     @dg.asset(
         deps=["series_panel", "promoted_release"],
@@ -40,7 +52,7 @@ def forecasts_asset(config: ForecastConfig, days: dg.DailyPartitionsDefinition) 
         partitions_def=days,
         backfill_policy=POLICY,
         check_specs=check_specs("forecasts", CHECKS),
-        metadata=table_definition(spec, lineage=column_lineage.of_forecasts(config)),
+        metadata=table_definition(spec, columns, column_lineage.of_forecasts(config)),
     )
     def forecasts(
         context: dg.AssetExecutionContext,

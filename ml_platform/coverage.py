@@ -34,6 +34,12 @@ class Coverage:
         return not (self.missing or self.unexpected or self.doubled or self.unexplained)
 
 
+def count_states(fleet: pa.Table) -> pa.Table:
+    """state, reason, family and how many series of a fleet have them."""
+    keys = ["state", "reason", "family"]
+    return fleet.select(keys).group_by(keys).aggregate([([], "count_all")]).rename_columns([*keys, "series"])
+
+
 def count_coverage(catalogue: pa.Table, fleet: pa.Table) -> Coverage:
     """Compare the catalogue as of a day (series_id, state) with the fleet of that day (series_id, state, reason)."""
     states = dict(zip(catalogue["series_id"].to_pylist(), catalogue["state"].to_pylist(), strict=True))

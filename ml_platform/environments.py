@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
 from ml_platform.audit import Audit
+from ml_platform.coverage import count_states
 from ml_platform.failpoints import reach
 from ml_platform.lake import Lake, names
 from ml_platform.promotion import move_champion
@@ -155,7 +156,8 @@ def carry(source: Environment, target: Environment, release_id: str, actor: str,
     target.registry.versions.point("challenger", release_id)
     reach("promotion.registered")
     told = {"from": source.name, "smoke": smoke, "signed_by": folder.signature.key_id, "model_version": version}
-    row_evidence: dict[str, object] = {**manifest.lineage, **told}
+    counted = count_states(target.registry.open(release_id).parameters).to_pylist()
+    row_evidence: dict[str, object] = {**manifest.lineage, **told, "fleet": counted}
     row = decision_row(manifest.as_of, release_id, PROMOTED, actor, reason, row_evidence, used=True)
     decided = not is_used(target, release_id) and decide(target.lake, [row], after)
     reach("promotion.decided")

@@ -177,14 +177,15 @@ def republish(
     os.environ.update(target.environment())
     dbt.cli(["build", *dbt_arguments(config)], target_path=target.build_folder).wait()
     shown, made = target.mart_rows(), target.publish(store)
-    told: dict[str, Any] = {"as_of": day.isoformat(), "release_id": champion.release_id}
+    told: dict[str, Any] = {"as_of": day.isoformat(), "release_id": champion.release_id, "rows": report.rows}
+    context.add_output_metadata({**told, "published": len(made)})
+    if not made:
+        context.log.info("%s is what was published as of %s already", champion.release_id, day)
+        return
     words = f"published in the place of {pointers[-1].release_id}"
-    context.log_event(
-        dg.AssetMaterialization("forecasts", words, metadata={**told, "rows": report.rows}, partition=day.isoformat())
-    )
+    context.log_event(dg.AssetMaterialization("forecasts", words, metadata=told, partition=day.isoformat()))
     for name, rows in shown.items():
         context.log_event(dg.AssetMaterialization(name, words, metadata={**told, "dagster/row_count": rows}))
-    context.add_output_metadata({**told, "rows": report.rows, "published": len(made)})
 
 
 def release_job() -> dg.JobDefinition:

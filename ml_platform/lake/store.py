@@ -112,7 +112,16 @@ class Lake:
     def dataset(self, name: str, version: int | None = None, coded: Collection[str] = ()) -> ds.Dataset:
         """A table to scan; columns in `coded` come as codes of a dictionary, batch by batch."""
         options = ds.ParquetReadOptions(dictionary_columns=set(coded)) if coded else None
-        return self.table(name, version).to_pyarrow_dataset(parquet_read_options=options)
+        return self.table(name, version).to_pyarrow_dataset(
+            filesystem=self._files_of(name), parquet_read_options=options
+        )
+
+    def _files_of(self, name: str) -> fs.FileSystem | None:
+        """Arrow's own file system where it reads the lake itself; None: through delta-rs.
+
+        That one is an object of Python: a scan whose last thread lets go of it while the interpreter ends aborts the process.
+        """
+        return None if self.remote else fs.SubTreeFileSystem(self.uri(name), fs.LocalFileSystem())
 
     def read(
         self,

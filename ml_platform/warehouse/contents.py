@@ -6,6 +6,7 @@ Belongs here: reading and cutting lake tables for SQL. Does not belong here: a d
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,13 +17,13 @@ from ml_platform.lake import Lake, names, schemas
 from ml_platform.registry.pointer import standings
 from ml_platform.warehouse.protocol import Pointer, WarehouseError
 
-FLEET_SCHEMA = pa.schema(
+STATES_SCHEMA = pa.schema(
     [
         ("as_of", pa.date32()),
-        ("series_id", pa.string()),
-        ("family", pa.string()),
         ("state", pa.string()),
         ("reason", pa.string()),
+        ("family", pa.string()),
+        ("series", pa.int64()),
     ]
 )
 FOLD_SCHEMA = pa.schema(
@@ -136,13 +137,15 @@ def catalogue(lake: Lake, config: ForecastConfig) -> pa.Table:
 
 
 def fleet_states(lake: Lake) -> pa.Table:
-    """as_of, state, reason, family of every fleet row ever trained, without its parameters."""
-    columns = ["as_of", "state", "reason", "family"]
-    return (
-        lake.read(names.CANDIDATE_FLEET, columns)
-        if lake.exists(names.CANDIDATE_FLEET)
-        else FLEET_SCHEMA.empty_table().select(columns)
-    )
+    """as_of, state, reason, family and series, counted: of every fleet that was trained here, or whose release came from another environment."""
+    found = [STATES_SCHEMA.empty_table()]
+    if lake.exists(names.CANDIDATE_FLEET):
+        keys = STATES_SCHEMA.names[:-1]
+        rows = lake.read(names.CANDIDATE_FLEET, keys).group_by(keys).aggregate([([], "count_all")])
+        found.append(rows.rename_columns(STATES_SCHEMA.names).cast(STATES_SCHEMA))
+    carried = {row["as_of"]: fleet for row in decisions(lake).to_pylist() if (fleet := _told(row).get("fleet"))}
+    told = [{**one, "as_of": as_of} for as_of, fleet in carried.items() for one in fleet]
+    return pa.concat_tables([*found, pa.Table.from_pylist(told, STATES_SCHEMA)])
 
 
 def fold_metrics(lake: Lake, as_of: date | None) -> pa.Table:
@@ -170,7 +173,7 @@ def releases(lake: Lake, pointers: Sequence[Pointer]) -> pa.Table:
     """Of the release of every published day: who decided about it last, and from which code and tables it was made."""
     known, origins = standings(lake), dict[str, dict[str, object]]()
     for row in decisions(lake).select(["release_id", "evidence"]).to_pylist():
-        told = json.loads(row["evidence"] or "{}")
+        told = _told(row)
         if "code_commit" in told:
             origins[row["release_id"]] = told
     rows = [
@@ -185,6 +188,12 @@ def releases(lake: Lake, pointers: Sequence[Pointer]) -> pa.Table:
         for one in pointers
     ]
     return pa.Table.from_pylist(rows, RELEASE_SCHEMA)
+
+
+def _told(decision: Mapping[str, str]) -> dict[str, Any]:
+    """The evidence of a decision; tables of an earlier version of the platform have none for some."""
+    found: dict[str, Any] = json.loads(decision["evidence"] or "{}")
+    return found
 
 
 def _versions(tables: object) -> str | None:

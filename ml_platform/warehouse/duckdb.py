@@ -27,7 +27,7 @@ OFFLINE: dict[str, str | bool | int | float | list[str]] = {
 MARTS = ("forecast_latest", "forecast_sums_latest", "forecast_accuracy", "fleet_health", "release_lineage")
 LATEST = {"forecasts": "forecast_latest", "forecast_sums": "forecast_sums_latest"}
 FINGERPRINT = "select count(*), coalesce(bit_xor(hash({columns})), 0)"
-FLEET_STATES = "select as_of, state, reason, family, count(*) as series from fleet_rows group by all order by all"
+FLEET_STATES = "select * from fleet_rows order by all"
 FOLD_ERRORS = """
 select as_of, family, fold, count(*) as series, sum(rows)::bigint as rows,
        round(sqrt(avg(squared_error / rows / scale) filter (where scale > 0 and rows > 0)), 9) as rmsse,

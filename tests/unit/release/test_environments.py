@@ -22,6 +22,8 @@ from ml_platform.lake import schemas
 from ml_platform.registry import ConflictError, ReleaseError, champion_as_of
 from ml_platform.registry.pointer import pinned, seen
 from ml_platform.scoring import score
+from ml_platform.warehouse import contents
+from ml_platform.warehouse.protocol import Pointer
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +78,19 @@ def test_the_same_bytes_go_from_dev_to_qa_to_prod_and_back(place: Installation, 
     assert champion(place.qa) == newer, "other environments are not touched"
     made = score(place.prod.lake, place.prod.registry, catalogue_of(ROWS, day(7)), CONFIG, day(7))
     assert (made.release_id, made.written) == (older, True)
+    states = contents.fleet_states(place.prod.lake)
+    assert {
+        row["as_of"]: row["series"]
+        for row in states.group_by("as_of")
+        .aggregate([("series", "sum")])
+        .rename_columns(["as_of", "series"])
+        .to_pylist()
+    } == {day(0): 9, day(7): 10}
+    shown = contents.releases(place.prod.lake, [Pointer(day(7), older, dt.datetime.now(dt.UTC))]).to_pylist()
+    origin = place.prod.registry.verify(older).origin
+    assert [(one["decided_by"], one["sealed_by"], one["code_commit"]) for one in shown] == [
+        ("grace", "ada", origin.code_commit)
+    ]
 
     assert actions(place.prod) == [
         *(("request", one, "ada") for one in ids),
