@@ -1,4 +1,4 @@
-"""A release of ten thousand series: promoting it and loading all its models, beside one MLflow model per series in the same store.
+"""A release of ten thousand series: promoting it, loading all its models and rolling back to it, beside one MLflow model per series in the same store.
 
 Belongs here: seconds of each step. Does not belong here: training, trying the release on an environment's data (that is scoring), figures that a test relies on.
 The peer registers and loads some models of one regression each; its figures are scaled to as many as the release has, which is kind: its store grows.
@@ -10,6 +10,7 @@ import logging
 import tempfile
 import time
 import warnings
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from ml_platform.lake import Lake, schemas
 from ml_platform.promotion import move_champion
 from ml_platform.registry import Origin, Registry, ReleaseContents, Training
 from ml_platform.registry.pointer import PROMOTED, decide, decision_row, seen
+from ml_platform.takeback import rollback
 from ml_platform.training_tables import FOLD_METRICS, pool_rows
 
 AS_OF = date(2026, 11, 22)
@@ -71,7 +73,7 @@ def sealed(here: Environment, fleet: Fleet) -> str:
 
 
 def one_model_per_series(folder: Path, models: int) -> dict[str, float]:
-    """Seconds that MLflow takes per series: to log and register a small regression with an alias, and to load it by that alias."""
+    """Seconds that MLflow takes per series: to log and register a small regression with an alias, to load it by that alias, and to set the alias again."""
     import mlflow
     from sklearn.linear_model import Ridge
 
@@ -91,11 +93,15 @@ def one_model_per_series(folder: Path, models: int) -> dict[str, float]:
     start = time.perf_counter()
     for number in range(models):
         mlflow.sklearn.load_model(f"models:/series-{number}@champion")
-    return {"promote": promoted / models, "load": (time.perf_counter() - start) / models}
+    loaded, start = time.perf_counter() - start, time.perf_counter()
+    for number in range(models):
+        client.set_registered_model_alias(f"series-{number}", "champion", "1")
+    moved = time.perf_counter() - start
+    return {"promote": promoted / models, "load": loaded / models, "roll back": moved / models}
 
 
 def main() -> None:
-    """Train a fleet, seal it, promote it, load it; then the peer; print and write docs/benchmarks/releases.jsonl."""
+    """Train a fleet, seal it, promote it, load it, roll back to it; then the peer; print and write docs/benchmarks/releases.jsonl."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--series", type=int, default=10_000)
     parser.add_argument("--days", type=int, default=400)
@@ -109,14 +115,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-releases-") as folder:
         home, clock = Path(folder), Clock()
         source, target = environment(home, "dev"), environment(home, "qa")
-        promote(
-            source, target, sealed(source, fleet.__class__(fleet.rows.slice(0, 10), fleet.pools, config)), Clock()
-        )  # warm
+        small = sealed(source, replace(fleet, rows=fleet.rows.slice(0, 10)))
+        promote(source, target, small, Clock())  # warm
         release_id = sealed(source, fleet)
         promote(source, target, release_id, clock)
         own = {"promote": sum(clock.seconds.values())}
         load = Clock()
         load("load", lambda: target.registry.load(release_id))
+        rollback(target, "bench", "bench", to=small)
+        load("roll back", lambda: rollback(target, "bench", "bench", to=release_id))
         own |= load.seconds
         bytes_ = sum(one.stat().st_size for one in (target.registry.root / release_id).iterdir())
         peer = {name: each * options.series for name, each in one_model_per_series(home, options.models).items()}
