@@ -46,19 +46,6 @@ def _environment(name: str | None, settings: Settings | None = None) -> "Environ
     return Environment.open(own, name or own.environment, load_config(own.configs / "forecast.yaml").name)
 
 
-def _release(environment: "Environment", begins: str) -> str:
-    """The one release of an environment whose id begins so."""
-    from ml_platform.environments import StageError
-    from ml_platform.registry.pointer import standings
-
-    known = standings(environment.lake)
-    found = [one for one in known if one.startswith(begins)]
-    if begins in known or len(found) == 1:
-        return begins if begins in known else found[0]
-    what = f"fits {len(found)} releases, such as {', '.join(sorted(found)[:3])}" if found else "is no release"
-    raise StageError(f"'{begins}' {what} of {environment.name}: ml-platform releases list --in {environment.name}")
-
-
 def _decide(where: str | None, move: "Callable[[Environment], Moved]") -> "Environment":
     """Let somebody's decision move the pointer of an environment, and show what it changed."""
     from ml_platform.console_releases import show_moved
@@ -81,7 +68,7 @@ def promote(release: ReleaseId, to: To, by: By, reason: Reason) -> None:
 
     target, console = _environment(to), terminal()
     source = _environment(target.before)
-    release_id = _release(source, release)
+    release_id = source.named(release)
     found = ask(source, target, release_id, by, reason)
     if found.state != APPROVED:
         show_request(console, target, found)
@@ -112,7 +99,7 @@ def _answer(release: str, to: str, by: str, reason: str, *, approve_it: bool) ->
     from ml_platform.console_releases import show_request
 
     target = _environment(to)
-    release_id = _release(_environment(target.before), release)
+    release_id = _environment(target.before).named(release)
     show_request(terminal(), target, answer(target, release_id, by, reason, approve_it))
 
 
@@ -135,7 +122,7 @@ def rollback(
     from ml_platform.takeback import rollback as take_back
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the run below is ended too
-    environment = _decide(where, lambda here: take_back(here, by, reason, _release(here, to) if to else None))
+    environment = _decide(where, lambda here: take_back(here, by, reason, here.named(to) if to else None))
     if republish:
         _republish(environment)
 
@@ -201,7 +188,7 @@ def diff(
     from ml_platform.console_releases import show_comparison
 
     environment = _environment(where)
-    names = [_release(environment, one) for one in (first, second)]
+    names = [environment.named(one) for one in (first, second)]
     show_comparison(terminal(), compare(environment.lake, environment.registry, *names), limit)
 
 
@@ -214,7 +201,7 @@ def pin(release: ReleaseId, by: By, reason: Reason, where: In = None) -> None:
     """
     from ml_platform.takeback import pin as hold
 
-    _decide(where, lambda environment: hold(environment, _release(environment, release), by, reason))
+    _decide(where, lambda environment: hold(environment, environment.named(release), by, reason))
 
 
 @releases.command()
@@ -238,7 +225,7 @@ def withdraw(release: ReleaseId, by: By, reason: Reason, where: In = None) -> No
     """
     from ml_platform.takeback import withdraw as take_out
 
-    _decide(where, lambda environment: take_out(environment, _release(environment, release), by, reason))
+    _decide(where, lambda environment: take_out(environment, environment.named(release), by, reason))
 
 
 @releases.command()
@@ -250,7 +237,7 @@ def override(release: ReleaseId, by: By, reason: Reason, where: In = None) -> No
     """
     from ml_platform.takeback import override as use_anyway
 
-    _decide(where, lambda environment: use_anyway(environment, _release(environment, release), by, reason))
+    _decide(where, lambda environment: use_anyway(environment, environment.named(release), by, reason))
 
 
 @audit.command()

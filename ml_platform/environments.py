@@ -103,6 +103,15 @@ class Environment:
             raise StageError(f"{self.name} takes no releases over: it trains its own, ml-platform run retrain")
         return ORDER[place - 1]
 
+    def named(self, begins: str) -> str:
+        """The one release here whose id is this, or begins so; StageError where there is none, or more than one."""
+        known, text = standings(self.lake), begins.strip()
+        found = [one for one in known if text and one.startswith(text)]
+        if text in known or len(found) == 1:
+            return text if text in known else found[0]
+        what = f"fits {len(found)} releases, such as {', '.join(sorted(found)[:3])}" if found else "is no release"
+        raise StageError(f"'{begins}' {what} of {self.name}: ml-platform releases list --in {self.name}")
+
     def standing(self, release_id: str) -> Standing:
         """Where a release stands here; StageError where nothing was decided about it."""
         found = standings(self.lake).get(release_id)

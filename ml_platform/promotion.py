@@ -71,10 +71,11 @@ def release_candidate(
     new was tried. The steps are folder, MLflow version, rows of gold/gate_verdicts and gold/promoted_release, alias. Each finds what is done and does
     what is missing, so a repetition after a crash completes the promotion, and one after success writes nothing.
     """
-    made, opponent = _release(candidate, gate, approved_by), candidate.opponent
-    if retrain is None or opponent is None or not _worth_a_refresh(made.decision):
+    made = _release(candidate, gate, approved_by)
+    if retrain is None or not _worth_a_refresh(made.decision):
         return made
-    if opponent.settings != candidate.own.settings:
+    opponent = candidate.opponent
+    if opponent is None or opponent.settings != candidate.own.settings:
         return made
     retrain(opponent)
     anew = replace(candidate)  # which reads what was trained now

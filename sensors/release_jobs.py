@@ -48,7 +48,7 @@ class Decide(dg.Config):
         description="promote: ask for it, and carry it over once it is approved; approve or reject what was asked for; override: use what the gate stopped; "
         "withdraw, pin, unpin"
     )
-    release: str = Field(description="id of the release")
+    release: str = Field(description="its id, or the first letters of it; not asked for unpin")
     by: str = Field(description="who decides")
     reason: str = Field(description="why; it is kept with the decision")
 
@@ -56,7 +56,10 @@ class Decide(dg.Config):
 class TakeBack(dg.Config):
     """Which release is used again (empty: the one before the champion), who decides and why."""
 
-    to: str = Field(default="", description="id of the release to use again; empty: the one before the champion")
+    to: str = Field(
+        default="",
+        description="id of the release to use again, or its first letters; empty: the one before the champion",
+    )
     by: str = Field(description="who decides")
     reason: str = Field(description="why; it is kept with the decision")
 
@@ -74,19 +77,21 @@ def decide_release(
     """Carry the decision out."""
     model = configuration.forecast().name
     here, by, why = environments.vend(model), config.by, config.reason
-    if config.action is Action.promote:
-        shown = _promoted(context, here, environments.vend(model, here.before), config)
-    elif config.action in (Action.approve, Action.reject):
-        shown = request_metadata(answer(here, config.release, by, why, config.action is Action.approve))
-    elif config.action is Action.unpin:
+    if config.action is Action.unpin:
         shown = _moved(takeback.unpin(here, by, why))
+    elif config.action in (Action.promote, Action.approve, Action.reject):
+        source = environments.vend(model, here.before)
+        release_id = source.named(config.release)
+        if config.action is Action.promote:
+            shown = _promoted(context, here, source, ask(source, here, release_id, by, why))
+        else:
+            shown = request_metadata(answer(here, release_id, by, why, config.action is Action.approve))
     else:
-        shown = _moved(getattr(takeback, config.action.value)(here, config.release, by, why))
+        shown = _moved(getattr(takeback, config.action.value)(here, here.named(config.release), by, why))
     context.add_output_metadata({"environment": here.name, "by": by, "reason": why, **shown})
 
 
-def _promoted(context: dg.OpExecutionContext, here: Environment, source: Environment, config: Decide) -> dict[str, Any]:
-    found = ask(source, here, config.release, config.by, config.reason)
+def _promoted(context: dg.OpExecutionContext, here: Environment, source: Environment, found: Request) -> dict[str, Any]:
     if found.state != APPROVED:
         return request_metadata(found)
     done = carry_approved(source, here, found)
@@ -141,7 +146,7 @@ def take_back(
 ) -> None:
     """Use an earlier release again."""
     here = environments.vend(configuration.forecast().name)
-    moved = takeback.rollback(here, config.by, config.reason, config.to or None)
+    moved = takeback.rollback(here, config.by, config.reason, here.named(config.to) if config.to else None)
     context.add_output_metadata({"environment": here.name, "by": config.by, "reason": config.reason, **_moved(moved)})
 
 

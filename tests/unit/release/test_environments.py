@@ -111,6 +111,15 @@ def test_only_what_is_used_before_goes_further(place: Installation, ids: list[st
         place.dev.before  # noqa: B018 - it raises
 
 
+def test_a_release_is_named_by_its_first_letters_if_there_is_one_such(place: Installation, ids: list[str]) -> None:
+    assert [place.dev.named(one) for one in (ids[0], ids[1][:12], f" {ids[1]} ")] == [ids[0], ids[1], ids[1]]
+    with pytest.raises(StageError, match=f"'2022' fits 2 releases, such as {ids[0]}, {ids[1]} of dev"):
+        place.dev.named("2022")
+    for nothing in ("", " ", "x", "../../etc"):
+        with pytest.raises(StageError, match="is no release of dev: ml-platform releases list --in dev"):
+            place.dev.named(nothing)
+
+
 def test_an_environment_without_data_tries_nothing_and_moves_nothing(place: Installation, ids: list[str]) -> None:
     shutil.rmtree(place.folder / "qa" / "lake")
     with pytest.raises(StageError, match="ML_PLATFORM_ENVIRONMENT=qa ml-platform run score"):

@@ -82,7 +82,9 @@ def test_a_request_is_shown_approved_and_carried_on(place: tuple[Settings, str])
         refused = decide(settings, "approve", release_id, by="ada")
         assert not refused.success
         assert "somebody else has to approve it" in str(refused.failure_data_for_node("decide_release").error)
-        assert shown(decide(settings, "approve", release_id))["state"] == "approved"
+        nameless = decide(settings, "approve", "")
+        assert "'' is no release of qa" in str(nameless.failure_data_for_node("decide_release").error)
+        assert shown(decide(settings, "approve", release_id[:12]))["state"] == "approved"
         (asked,) = tick(settings, instance, waiting.cursor).run_requests
         assert asked.tags[REQUEST_TAG] == requests(prod)[0].request_id
         assert champion(prod) is None
