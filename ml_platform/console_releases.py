@@ -108,6 +108,11 @@ def show_moved(console: Console, name: str, moved: Moved, seconds: float) -> Non
         console.print(
             f"champion of {name}: {moved.before or 'none'} -> [bold]{moved.after or 'none'}[/] ({seconds:.2f} s)"
         )
+    if moved.trouble:
+        console.print(
+            f"  the alias in MLflow could not follow, the next decision takes it along: {_text(moved.trouble)}",
+            soft_wrap=True,
+        )
     if moved.withdrawn:
         console.print(f"  out of use: {', '.join(moved.withdrawn)}", soft_wrap=True)
 

@@ -3,6 +3,7 @@
 Belongs here: gold/input_profile, and how far an input lies outside its own history. Does not belong here: whether that stops a challenger (gate).
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from datetime import date
 
@@ -69,20 +70,37 @@ def _windows(name: str, told: Floats, steps: int, horizon: int, last: int) -> It
 
 
 def drifts(profile: pa.Table, config: ForecastConfig) -> Mapping[str, float]:
-    """How far each input's newest windows lie outside its windows of a year before, in spans of these; 0 inside, nothing for a short history."""
+    """How far each input's newest windows lie outside its windows of a year before, in spans of these; 0 inside, nothing for a short history.
+
+    The mean over all known cells, and of the window that ends with the as-of day the share of the cells that are known. Infinite for an input that had a
+    history and is nowhere known any more.
+    """
     out: dict[str, float] = {}
     frame = profile.to_pandas()
     back = max(FEWEST, round(DAYS / (config.horizon * days_per_step(config.frequency))))
     for name, rows in frame.groupby("input"):
-        known = rows.set_index("window")["mean"].dropna()
-        before = known[(known.index < 0) & (known.index >= -back)]
-        newest = known[known.index >= 0]
-        if len(before) >= FEWEST and len(newest):
-            out[str(name)] = max(_outside(float(value), before.to_numpy(float)) for value in newest)
+        windows = rows.set_index("window").dropna(subset="mean")
+        before = windows[(windows.index < 0) & (windows.index >= -back)]
+        newest = windows[windows.index >= 0]
+        if len(before) >= FEWEST:
+            told = [_outside(float(value), before["mean"].to_numpy(float)) for value in newest["mean"]]
+            # of the future less may be known than of the past: plans come late
+            lost = [
+                _below(float(value), before["known"].to_numpy(float)) for value in newest["known"][newest.index == 0]
+            ]
+            out[str(name)] = max([*told, *lost], default=math.inf)
     return out
 
 
 def _outside(value: float, before: Floats) -> float:
     low, high = float(before.min()), float(before.max())
-    span = max(high - low, 0.05 * max(abs(low), abs(high)), 1e-9)  # an input that never moved may move a little
-    return max(low - value, value - high, 0.0) / span
+    return max(low - value, value - high, 0.0) / _span(low, high)
+
+
+def _below(value: float, before: Floats) -> float:
+    low, high = float(before.min()), float(before.max())
+    return max(low - value, 0.0) / _span(low, high)
+
+
+def _span(low: float, high: float) -> float:
+    return max(high - low, 0.05 * max(abs(low), abs(high)), 1e-9)  # an input that never moved may move a little

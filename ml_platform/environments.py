@@ -5,7 +5,7 @@ judging (promotion), what an environment lies on (settings).
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -146,12 +146,21 @@ def require_used(source: Environment, release_id: str) -> Standing:
     return found
 
 
-def carry(source: Environment, target: Environment, release_id: str, actor: str, reason: str) -> Carried:
+def carry(
+    source: Environment, target: Environment, release_id: str, actor: str, reason: str, *,
+    approved: Sequence[str] = (), once: str = "",
+) -> Carried:  # fmt: skip
     """Take a release from one environment into the next: copy its bytes, verify them, forecast with it on the data there, and move the pointer.
 
+    approved: who has agreed; the rule of the target says how many have to. once: names the request, so that it moves the pointer once and never again.
     Each step finds what is done, so a repetition after a crash completes it. One commit to gold/promoted_release of the target decides; the alias in MLflow and the
     audit follow it. Raises ReleaseError for changed bytes, ConflictError where another release was decided about meanwhile.
     """
+    if len(set(approved)) < target.rule.approvals:
+        raise StageError(
+            f"{target.name} asks for {target.rule.approvals} approvals, release {release_id} has {len(set(approved))}: "
+            f"ml-platform promote {release_id} --to {target.name} --by NAME --reason WHY"
+        )
     begun, after = time.perf_counter(), seen(target.lake)
     require_used(source, release_id)
     folder = source.registry.folder(release_id)
@@ -168,7 +177,7 @@ def carry(source: Environment, target: Environment, release_id: str, actor: str,
     counted = count_states(target.registry.open(release_id).parameters).to_pylist()
     row_evidence: dict[str, object] = {**manifest.lineage, **told, "fleet": counted}
     row = decision_row(manifest.as_of, release_id, PROMOTED, actor, reason, row_evidence, used=True)
-    decided = not is_used(target, release_id) and decide(target.lake, [row], after)
+    decided = not is_used(target, release_id) and decide(target.lake, [row], after, once)
     reach("promotion.decided")
     target.audit.follow()
     reach("promotion.audited")

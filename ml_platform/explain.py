@@ -8,7 +8,7 @@ What is read is pruned: partitions of as-of days within a horizon, months of his
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -94,7 +94,7 @@ def explain(
             f"series {series} has no forecast of {asked.day}: gold/forecasts holds {_span(lake, series)}"
         )
     chosen = _chosen(numbers, asked)
-    before = next((one for one in numbers if one.as_of < chosen.as_of and one.published), None)
+    before = _shown_before(lake, numbers, chosen)
     sealed = registry.open(chosen.release_id)
     model = _model(sealed.parameters, sealed.fold_metrics, series)
     known = standings(lake)
@@ -110,7 +110,7 @@ def explain(
         model=model,
         lately=_lately(lake, series, chosen.as_of),
         drops=_drops(lake, contracts.target, config, key, chosen.as_of),
-        corrections=_corrections(lake, series, before.as_of if before else chosen.as_of - LOOK_BACK),
+        corrections=_corrections(lake, series, before, chosen),
     )
 
 
@@ -169,6 +169,26 @@ def _chosen(numbers: list[Number], asked: Question) -> Number:
     return next((one for one in fitting if one.published), fitting[0])
 
 
+def _shown_before(lake: Lake, numbers: list[Number], chosen: Number) -> Number | None:
+    """What was published in the place of this number before it: by another release on the same day, else as of the day before."""
+    order = [row["release_id"] for row in _pointers(lake, chosen.as_of)]
+    if chosen.release_id in order:
+        last = len(order) - 1 - order[::-1].index(chosen.release_id)
+        for release_id in reversed(order[:last]):
+            same = [one for one in numbers if one.as_of == chosen.as_of and one.release_id == release_id]
+            if same and release_id != chosen.release_id:
+                return same[0]
+    return next((one for one in numbers if one.as_of < chosen.as_of and one.published), None)
+
+
+def _pointers(lake: Lake, as_of: date) -> list[dict[str, Any]]:
+    """Every release that was published for a day, the first one first."""
+    if not lake.exists(names.PUBLISHED):
+        return []
+    rows = lake.read(names.PUBLISHED, where=pc.field("as_of") == pa.scalar(as_of)).to_pylist()
+    return sorted(rows, key=lambda row: row["published_at"])
+
+
 def _span(lake: Lake, series: str) -> str:
     if not lake.exists(names.FORECASTS):
         return "nothing yet"
@@ -199,7 +219,8 @@ def _changed(
     """What is different since the forecast before."""
     if before is None:
         return ("no earlier forecast of this date was published",)
-    words = [f"{before.mean:.4g} as of {before.as_of}, {now.mean:.4g} as of {now.as_of}: {now.mean - before.mean:+.4g}"]
+    earlier = f"as of {before.as_of}" if before.as_of != now.as_of else f"by {before.release_id}"
+    words = [f"{before.mean:.4g} {earlier}, {now.mean:.4g} as of {now.as_of}: {now.mean - before.mean:+.4g}"]
     if now.release_id == before.release_id:
         words.append(
             "the same release: what is new is the history up to the as-of day, and covariates that came with it"
@@ -211,7 +232,8 @@ def _changed(
     why = f" ({decision.decision} by {decision.decided_by})" if decision else ""
     words.append(f"another release: {now.release_id} in the place of {before.release_id}{why}")
     if theirs.weights == model.weights:
-        words.append("the same families with the same weights, fitted to newer data")
+        older_data = now.release_id < before.release_id
+        words.append(f"the same families with the same weights, fitted to {'older' if older_data else 'newer'} data")
     else:
         words.append(f"other weights: {_told(theirs.weights)} before, {_told(model.weights)} now")
     return tuple(words)
@@ -278,11 +300,20 @@ def _drops(
     )
 
 
-def _corrections(lake: Lake, series: str, since: date) -> tuple[Mapping[str, Any], ...]:
-    """Dates of the series that a later commit changed, as of what was known before."""
+def _corrections(lake: Lake, series: str, before: Number | None, now: Number) -> tuple[Mapping[str, Any], ...]:
+    """Dates of the series that were known at the forecast before, and that a commit changed between the two publications."""
     if not lake.exists(names.TOUCHED):
         return ()
+    since = before.as_of if before else now.as_of - LOOK_BACK
     columns = ["source", "date", "change", "rows", "touched_at"]
     where = (pc.field("series_id") == series) & (pc.field("date") <= pa.scalar(since))
+    ends = [_published_at(lake, one) if one else None for one in (before, now)]
+    where = where & (pc.field("touched_at") > pa.scalar(ends[0])) if ends[0] else where
+    where = where & (pc.field("touched_at") <= pa.scalar(ends[1])) if ends[1] else where
     rows = lake.read(names.TOUCHED, columns, where).sort_by([("touched_at", "descending")])
     return tuple(rows.slice(0, MOST).to_pylist())
+
+
+def _published_at(lake: Lake, number: Number) -> datetime | None:
+    found = [row["published_at"] for row in _pointers(lake, number.as_of) if row["release_id"] == number.release_id]
+    return found[-1] if found else None

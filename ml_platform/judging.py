@@ -91,6 +91,6 @@ def _recomputed(one: Candidate) -> float | None:
     cells = one.cells
     if not cells.ids or not cells.families:
         return None
-    again = recipe_forecast(cells, one.own.fleet)
-    total = float(np.abs(again).sum())
-    return float(np.abs(np.nan_to_num(cells.column("mean")) - again).sum()) / total if total else 0.0
+    again, told = recipe_forecast(cells, one.own.fleet), np.nan_to_num(cells.column("mean"))
+    total = max(float(np.abs(again).sum()), float(np.abs(told).sum()))
+    return float(np.abs(told - again).sum()) / total if total else 0.0

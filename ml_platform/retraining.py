@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from ml_platform.forecasting import ForecastConfig
 from ml_platform.gate.update import BY_UPDATE
 from ml_platform.lake import Lake, names
-from ml_platform.registry import champion_as_of
+from ml_platform.registry import Champion, champion_as_of
+from ml_platform.registry.pointer import standings
 from ml_platform.rule_files import read_rules
 
 FILE = "retraining.yaml"
@@ -61,15 +62,29 @@ def needs(lake: Lake, config: ForecastConfig, limits: Limits, day: date) -> list
     """Every reason to train `day`, the newest complete one; none where it was trained and judged, or nothing is released yet."""
     if _judged(lake, day):
         return []
+    trained = _trained(lake, day)
+    if trained is None:
+        return []
+    decided = _decided_at(lake, trained.release_id)
+    return [
+        *_too_old(config, limits, trained.as_of, day),
+        *_corrected(lake, limits, trained.as_of, decided, day),
+        *_stopped(lake, limits, trained.as_of, day),
+    ]
+
+
+def _trained(lake: Lake, day: date) -> Champion | None:
+    """The champion; where an update made it, the release whose training it goes back to: taking in days makes no training younger."""
     champion = champion_as_of(lake, day, same_day=True)
     if champion is None:
-        return []
-    trained = _trained_at(lake, champion.release_id)
-    return [
-        *_too_old(config, limits, champion.as_of, day),
-        *_corrected(lake, limits, champion.as_of, trained, day),
-        *_stopped(lake, limits, champion.as_of, day),
+        return None
+    older = [
+        one
+        for one in standings(lake).values()
+        if one.promoted and one.as_of <= champion.as_of and one.decided_by != BY_UPDATE
     ]
+    newest = max(older, key=lambda one: one.order, default=None)
+    return Champion(newest.as_of, newest.release_id) if newest else champion
 
 
 def _judged(lake: Lake, day: date) -> bool:
@@ -78,7 +93,7 @@ def _judged(lake: Lake, day: date) -> bool:
     return lake.count(names.PROMOTED_RELEASE, (pc.field("as_of") == pa.scalar(day)) & of_training) > 0
 
 
-def _trained_at(lake: Lake, release_id: str) -> datetime:
+def _decided_at(lake: Lake, release_id: str) -> datetime:
     rows = lake.read(names.PROMOTED_RELEASE, ["decided_at"], pc.field("release_id") == release_id)
     found: datetime = pc.min(rows["decided_at"]).as_py()
     return found

@@ -25,6 +25,7 @@ from ml_platform.registry.pointer import (
     Standing,
     decide,
     decision_row,
+    decisions,
     pinned,
     seen,
     standings,
@@ -33,12 +34,16 @@ from ml_platform.registry.pointer import (
 
 @dataclass(frozen=True)
 class Moved:
-    """What a person's decision changed: the champion before and after, the releases that are out of use for it, and whether the alias moved."""
+    """What a person's decision changed: the champion before and after, the releases that are out of use for it, and whether the alias moved.
+
+    trouble: why the alias in MLflow could not follow; what counts has moved, and the next decision takes the alias along.
+    """
 
     before: str | None
     after: str | None
     withdrawn: tuple[str, ...]
     alias_moved: bool
+    trouble: str = ""
 
 
 def rollback(environment: Environment, actor: str, reason: str, to: str | None = None) -> Moved:
@@ -50,6 +55,9 @@ def rollback(environment: Environment, actor: str, reason: str, to: str | None =
     known, after = standings(environment.lake), seen(environment.lake)
     champion = champion_as_of(environment.lake, date.max, same_day=True)
     before = champion.release_id if champion else None
+    unfinished = None if to else _unfinished(environment, before)
+    if unfinished is not None:
+        return unfinished
     target = environment.standing(to) if to else _earlier(environment, known, before)
     if target.decision == STOPPED:
         raise StageError(
@@ -71,6 +79,26 @@ def rollback(environment: Environment, actor: str, reason: str, to: str | None =
     if held is not None and held != target.release_id:
         rows.append(_row(known[held], UNPINNED, entry, used=known[held].promoted))
     return _move(environment, rows, after, newer)
+
+
+def _unfinished(environment: Environment, champion: str | None) -> Moved | None:
+    """The last rollback once more, where a crash came before its end: given again it finishes, and does not go a step further back."""
+    from mlflow.exceptions import MlflowException
+
+    last = decisions(environment.lake)[-1:]
+    if not last or last[0].get("decision") not in (WITHDRAWN, REINSTATED, UNPINNED):
+        return None
+    try:
+        named = environment.registry.versions.tags_of("champion").get("release_id")
+    except (MlflowException, OSError) as why:
+        raise StageError(
+            f"MLflow cannot say whether the last rollback in {environment.name} is finished ({type(why).__name__}): name the release to use with --to"
+        ) from why
+    if named in (None, champion):
+        return None
+    environment.audit.follow()
+    moved, trouble = _followed(environment)
+    return Moved(named, champion, (), moved, trouble)
 
 
 def _earlier(environment: Environment, known: Mapping[str, Standing], champion: str | None) -> Standing:
@@ -148,7 +176,17 @@ def _move(
         decide(environment.lake, rows, after)
     reach("takeback.decided")
     environment.audit.follow()
-    moved = move_champion(environment.lake, environment.registry)
+    moved, trouble = _followed(environment)
     now = champion_as_of(environment.lake, date.max, same_day=True)
     ids = tuple(one.release_id for one in out) if rows else ()
-    return Moved(before.release_id if before else None, now.release_id if now else None, ids, moved)
+    return Moved(before.release_id if before else None, now.release_id if now else None, ids, moved, trouble)
+
+
+def _followed(environment: Environment) -> tuple[bool, str]:
+    """Whether the alias moved, or why it could not: a store of MLflow that is down must not keep people from taking something back."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return move_champion(environment.lake, environment.registry), ""
+    except (MlflowException, OSError) as why:
+        return False, f"{type(why).__name__}: {str(why).splitlines()[0][:200]}"

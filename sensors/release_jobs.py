@@ -134,6 +134,7 @@ def _moved(moved: Moved) -> dict[str, Any]:
         "champion_before": moved.before or "none",
         "champion": moved.after or "none",
         "out_of_use": ", ".join(moved.withdrawn) or "none",
+        **({"alias_could_not_follow": moved.trouble} if moved.trouble else {}),
     }
 
 

@@ -15,6 +15,11 @@ SEGMENT = Field(
 )
 
 
+CERTAIN = Field(
+    default=0.25, ge=0, description="above this it fails whatever the noise: few series say nothing of theirs"
+)
+
+
 class GateError(ValueError):
     """A gate configuration that cannot be used; names the file and the key."""
 
@@ -48,6 +53,7 @@ class WorstSegment(RuleConfig):
     """The segment that loses most against the champion, or against the best floor where there is none."""
 
     maximum: float = Field(default=0.05, ge=0, description="its error may be larger by this share, beyond noise")
+    certain: float = CERTAIN
     weight: float = SEGMENT
     confidence: float = SURE
 
@@ -58,6 +64,7 @@ class Bias(RuleConfig):
     excess: float = Field(
         default=0.08, ge=0, description="they may be off by this much more than the floor's, beyond noise"
     )
+    certain: float = CERTAIN
     weight: float = SEGMENT
     confidence: float = Field(
         default=0.95, ge=0.5, lt=1, description="one-sided probability with which chance has to be ruled out"

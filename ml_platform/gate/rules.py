@@ -14,11 +14,12 @@ import pyarrow as pa
 from ml_platform.coverage import Coverage
 from ml_platform.evaluation.figures import FLEET, ZERO
 from ml_platform.evaluation.noise import Estimate
-from ml_platform.gate.config import GateConfig, RuleConfig
+from ml_platform.gate.config import Bias, GateConfig, RuleConfig, WorstSegment
 from ml_platform.gate.decision import Decision, Detail, Rule
 
 Row = Mapping[str, Any]
 FIRST, REFRESH, NEW = "first", "refresh", "new"
+MOST_NOISE = 0.2  # of an interval's coverage: a handful of series cannot excuse one that holds nothing
 FEW_IN_TAIL = 30  # rows that should lie above an interval, from which on none of them reaching it says something
 UNKNOWN = "no judged series has a weight and a scale"
 TEXTS = {
@@ -196,25 +197,38 @@ def _improved(judged: Judged, config: GateConfig, facts: Facts) -> Rule:
 def _worst_segment(judged: Judged, config: GateConfig) -> Rule:
     name, own = "worst_segment", config.worst_segment
     other = "the champion" if judged.champion is not None else "the best floor"
-    details = []
-    for row, share in judged.shares():
-        told = _estimate(row, "difference")
-        sure = None if told is None else told.value - told.noise(own.confidence)
-        value = None if sure is None or math.isinf(sure) else sure
-        details.append(
-            Detail(row["segment"], value, own.maximum, value is None or value <= own.maximum, share >= own.weight)
-        )
+    details = [
+        _segment(row, share >= own.weight, _estimate(row, "difference"), own, own.maximum)
+        for row, share in judged.shares()
+    ]
     return _of_segments(name, own, own.maximum, details, f"error above that of {other}, beyond noise")
+
+
+def _beyond(told: Estimate, own: WorstSegment | Bias, limit: float) -> tuple[float, bool]:
+    """What a figure is beyond noise, and whether that keeps the limit; above `certain`, or where its noise is unknown, it counts as it is."""
+    noise = told.noise(own.confidence)
+    if told.value > own.certain or not math.isfinite(noise):
+        return told.value, told.value <= own.certain
+    return told.value - noise, told.value - noise <= limit
+
+
+def _segment(row: Row, counts: bool, told: Estimate | None, own: WorstSegment | Bias, limit: float) -> Detail:
+    """A rule's look at a segment. Without a figure nothing is known of it - unless its error is, and there is none to compare it with."""
+    if told is None:
+        return Detail(row["segment"], None, limit, not number(row, "error"), counts)
+    value, passed = _beyond(told, own, limit)
+    return Detail(row["segment"], value, limit, passed, counts)
 
 
 def _of_segments(name: str, own: RuleConfig, limit: float, details: Sequence[Detail], what: str) -> Rule:
     """A rule about every segment that is large enough, told by the worst of them."""
     counted = [one for one in details if one.counts]
     known = [one for one in counted if one.value is not None]
-    if not known:
-        return _rule(name, own, None, limit, True, f"no segment has enough to compare: {what}", details)
-    worst = max(known, key=lambda one: one.value or 0.0)
     failed = [one.segment for one in counted if not one.passed]
+    if not known:
+        words = f"; {', '.join(failed[:3])} has an error and nothing to compare it with" if failed else ""
+        return _rule(name, own, None, limit, not failed, f"no segment has enough to compare: {what}{words}", details)
+    worst = max(known, key=lambda one: one.value or 0.0)
     first = f"{len(failed)} of {len(counted)} segments are over it, such as {', '.join(failed[:3])}; " if failed else ""
     words = f"{first}{what}: at worst {worst.value:+.1%} (segment {worst.segment}), allowed are {limit:.1%}"
     return _rule(name, own, worst.value, limit, not failed, words, details)
@@ -228,17 +242,13 @@ def _bias(judged: Judged, config: GateConfig) -> Rule:
         return _rule(
             "bias", own, None, own.excess, False, "the fleet's bias is unknown: the judged fold has no actuals"
         )
-    details = []
-    for row, share in judged.shares():
-        each = _estimate(row, "excess_bias")
-        value = None if each is None else each.value - each.noise(own.confidence)
-        value = None if value is None or math.isinf(value) else value
-        details.append(
-            Detail(row["segment"], value, own.excess, value is None or value <= own.excess, share >= own.weight)
-        )
-    fleet = told.value - told.noise(own.confidence)
+    details = [
+        _segment(row, share >= own.weight, _estimate(row, "excess_bias"), own, own.excess)
+        for row, share in judged.shares()
+    ]
+    fleet, held = _beyond(told, own, own.excess)
     failed = [one.segment for one in details if one.counts and not one.passed]
-    passed = fleet <= own.excess and not failed
+    passed = held and not failed
     weekly, whole = number(judged.challenger, "weekly_bias") or 0.0, number(judged.challenger, "bias")
     words = f"sums by week are off by {weekly:.1%}, {told.value:+.1%} beside the best floor {name}, {fleet:+.1%} beyond noise, allowed are {own.excess:.1%}"
     words += f"; in all {whole:+.1%}" if whole is not None else ""
@@ -268,7 +278,8 @@ def _intervals(judged: Judged, config: GateConfig) -> Rule:
             missing.append(f"{level} %")
             continue
         least, tail = level / 100 - own.tolerance, (1 - level / 100) / 2
-        noise = NormalDist().inv_cdf(own.confidence) * math.sqrt(tail * 2 * (1 - tail * 2) / max(series, 1.0))
+        chance = NormalDist().inv_cdf(own.confidence) * math.sqrt(tail * 2 * (1 - tail * 2) / max(series, 1.0))
+        noise = min(chance, MOST_NOISE)
         told_of_tail = reaching is not None and rows * tail >= FEW_IN_TAIL
         narrow, wide = held + noise < least, told_of_tail and (reaching or 0.0) < own.widest * tail
         words = f"{level} % hold {held:.1%}"
@@ -343,7 +354,13 @@ def _drift(config: GateConfig, facts: Facts) -> Rule:
     name, own = "input_drift", config.input_drift
     if not facts.drifts:
         return _rule(name, own, None, own.maximum, True, "the history is too short to say what its inputs are like")
-    details = [Detail(one, value, own.maximum, value <= own.maximum) for one, value in sorted(facts.drifts.items())]
+    details = [
+        Detail(one, value if math.isfinite(value) else None, own.maximum, value <= own.maximum)
+        for one, value in sorted(facts.drifts.items())
+    ]
+    if gone := [one for one, value in facts.drifts.items() if math.isinf(value)]:
+        words = f"nothing is known any more of {', '.join(sorted(gone))}, which had a history"
+        return _rule(name, own, None, own.maximum, False, words, details)
     worst = max(details, key=lambda one: one.value or 0.0)
     words = f"of {len(details)} inputs {worst.segment} lies farthest outside its history: {worst.value:.2f} spans of it, allowed are {own.maximum:.2f}"
     return _rule(name, own, worst.value, own.maximum, all(one.passed for one in details), words, details)

@@ -149,9 +149,12 @@ def read_folder(root: Path, release_id: str, keys: Path) -> Folder:
 def read_copy(folder: Path, keys: Path, release_id: str = "") -> Folder:
     """The same of a copy of a release, which may have another name and MLflow's own file in it; release_id: which one it has to be, without either."""
     signature, manifest = _read_signature(folder), _read_manifest(folder, release_id)
-    present = {str(one.relative_to(folder)) for one in folder.rglob("*") if not one.is_dir()}
+    present = {one.name for one in folder.iterdir()}
     for name in sorted((present - (set() if release_id else OF_MLFLOW)) ^ {*manifest.files, MANIFEST, SIGNATURE}):
         raise _refused(folder / name, "was added after the release was sealed" if name in present else "is missing")
+    for name in present:
+        if (folder / name).is_symlink() or not (folder / name).is_file():
+            raise _refused(folder / name, "is no file of its own: it was put in the place of one")
     contents = {name: (folder / name).read_bytes() for name in manifest.files}
     for name, content in contents.items():
         if _digest(content) != manifest.files[name]:

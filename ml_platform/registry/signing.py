@@ -7,6 +7,7 @@ import base64
 import binascii
 import hashlib
 import os
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from ml_platform.durable import sync
 Algorithm = Literal["ed25519", "es256"]
 PublicKey = Ed25519PublicKey | ec.EllipticCurvePublicKey
 PRIVATE, TRUSTED = "signing.pem", "trusted"
+KEY_ID = re.compile(r"[0-9a-f]{16}")
 
 
 class SignatureError(RuntimeError):
@@ -115,6 +117,8 @@ def _write_once(path: Path, content: bytes, mode: int) -> None:
 
 def check(folder: Path, content: bytes, signature: Signature) -> None:
     """SignatureError where these bytes are not what a trusted key of the folder has signed."""
+    if not KEY_ID.fullmatch(signature.key_id):  # it names a file
+        raise SignatureError(f"'{signature.key_id}' is no id of a key")
     path = folder / TRUSTED / f"{signature.key_id}.pem"
     if not path.exists():
         raise SignatureError(
@@ -125,6 +129,8 @@ def check(folder: Path, content: bytes, signature: Signature) -> None:
             serialization.load_pem_public_key(path.read_bytes()),
             base64.b64decode(signature.value, validate=True),
         )
+        if key_id(key) != signature.key_id:  # type: ignore[arg-type]
+            raise SignatureError(f"{path} holds another key than its name says")
         if signature.algorithm == "ed25519" and isinstance(key, Ed25519PublicKey):
             key.verify(value, content)
         elif signature.algorithm == "es256" and isinstance(key, ec.EllipticCurvePublicKey):

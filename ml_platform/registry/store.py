@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ml_platform.forecasting import Fleet
 
 
+OWNER = ".environment"  # says whose store it is
 KEYS = ("series_id", "contender", "level", "name", "segment", "item", "family", "fold")
 
 
@@ -91,6 +92,7 @@ class Registry:
 
     def receive(self, folder: Folder) -> bool:
         """Take over a release of another store as it is, byte by byte; False where it is here already."""
+        self._claim()
         release_id = folder.manifest.release_id
         if (self.root / release_id).exists():
             self.verify(release_id)
@@ -117,6 +119,7 @@ class Registry:
             raise ReleaseError(
                 f"environment {self.environment} seals no releases: train in dev, and ml-platform promote RELEASE --to {self.environment}"
             )
+        self._claim()
         files = _files(contents)
         manifest = seal(
             contents.as_of, self.model, files, contents.origin, contents.data_versions, contents.folds, contents.gate
@@ -127,14 +130,27 @@ class Registry:
         signature = (self.signer or KeyFile(self.key_folder)).sign(manifest.to_bytes())
         return Release(manifest, write_folder(self.root, manifest, files, signature), created=True)
 
+    def _claim(self) -> None:
+        """A store belongs to the environment that first wrote into it: who works for another one by a wrong setting is refused."""
+        path = self.root.parent / OWNER
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(self.environment, encoding="utf-8")
+        found = path.read_text(encoding="utf-8").strip()
+        if found != self.environment:
+            raise ReleaseError(
+                f"{self.root} is the store of environment {found}, and this process works for {self.environment}: "
+                "look at ML_PLATFORM_HOME, ML_PLATFORM_HOMES and ML_PLATFORM_ENVIRONMENT"
+            )
+
     def _with_content(self, wanted: Manifest) -> str | None:
         for path in sorted(self.root.glob(f"{wanted.as_of}-*/manifest.json")):
             try:
                 found = Manifest.model_validate_json(path.read_bytes())
             except ValueError:
                 continue  # a damaged neighbour is refused when it is used, it does not stop a new release
-            if found.content == wanted.content:
-                return path.parent.name
+            if found.content == wanted.content and path.parent.name == found.release_id:  # a copy has another name
+                return found.release_id
         return None
 
     def verify(self, release_id: str) -> Manifest:

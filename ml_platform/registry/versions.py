@@ -39,6 +39,18 @@ def _quiet() -> Iterator[None]:
             one.setLevel(level)
 
 
+@contextmanager
+def _made_by_another() -> Iterator[None]:
+    """What two processes make at the same moment is made once."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
 @dataclass(frozen=True)
 class Training:
     """What the run of a training shows: a name that is its own (the fingerprint), a title, parameters, metrics, the tables it read with their versions, and pictures (PNG by name)."""
@@ -151,7 +163,11 @@ class ModelVersions:
         if known is not None:
             return str(known.experiment_id)
         self.artifacts.mkdir(parents=True, exist_ok=True)
-        return str(self.client.create_experiment(self.model, artifact_location=self.artifacts.resolve().as_uri()))
+        with _made_by_another():
+            return str(self.client.create_experiment(self.model, artifact_location=self.artifacts.resolve().as_uri()))
+        made = self.client.get_experiment_by_name(self.model)
+        assert made is not None, "another process has made it"
+        return str(made.experiment_id)
 
     def _ensure_model(self) -> None:
         from mlflow.exceptions import MlflowException
@@ -161,9 +177,11 @@ class ModelVersions:
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
-            self.client.create_registered_model(
-                self.model, description="Fleets of series models; a version's source is a copy of its release folder."
-            )
+            with _made_by_another():
+                self.client.create_registered_model(
+                    self.model,
+                    description="Fleets of series models; a version's source is a copy of its release folder.",
+                )
 
     def tags_of(self, alias: str) -> dict[str, Any]:
         """The tags of the version that an alias names (release_id, as_of); empty where nobody set it."""

@@ -533,6 +533,28 @@ def test_a_rollback_moves_the_pointer_and_publishes_in_one_run(chain):
     assert audit.rows()[-1]["actor"] == "ada"
 
 
+def test_what_changed_is_told_of_a_rollback_and_of_a_new_day(chain):
+    lake, settings = chain.lake, chain.platform.settings
+    contracts, config = load_configuration(settings.configs)
+    newest = sorted(lake.read("ops/published").to_pylist(), key=lambda one: one["published_at"])
+    after, before = newest[-1], next(one for one in newest[::-1][1:] if one["as_of"] == newest[-1]["as_of"])
+    rows = lake.read("gold/forecasts", where=pc.field("as_of") == after["as_of"]).to_pylist()
+    own = max((one for one in rows if one["release_id"] == after["release_id"]), key=lambda one: one["mean"])
+    told = explain(lake, chain.registry, contracts, config, Question(own["series_id"], own["date"]))
+    assert (told.number.release_id, told.before.release_id) == (after["release_id"], before["release_id"])
+    assert told.before.as_of == told.number.as_of, "what stood there was published the same day"
+    assert f"{told.before.mean:.4g} by {before['release_id']}, {told.number.mean:.4g} as of" in told.changed[0]
+    assert f"another release: {after['release_id']} in the place of {before['release_id']}" in told.changed[1]
+    assert told.changed[2].startswith(
+        ("the same families with the same weights, fitted to older data", "other weights")
+    )
+
+    asked = Question(own["series_id"], own["date"], as_of=NEXT)
+    older = explain(lake, chain.registry, contracts, config, asked)
+    assert (older.number.as_of, older.before.as_of) in {(NEXT, NEXT), (NEXT, LAST)}
+    assert all(one["touched_at"] <= newest[-1]["published_at"] for one in older.corrections)
+
+
 def test_a_release_that_was_tampered_with_scores_nothing(chain):
     """Last, because it breaks the home: the run fails, names the file, and what is published stays."""
     platform, target = chain.platform, NEXT + timedelta(days=2)

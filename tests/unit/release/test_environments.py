@@ -158,6 +158,83 @@ def test_the_rule_says_who_may_approve(place: Installation, ids: list[str], rule
     assert open_request(prod, ids[1]).approved_by == ()
 
 
+def test_a_name_is_the_same_with_letters_that_nobody_sees(place: Installation, ids: list[str]) -> None:
+    carry(place.dev, place.qa, ids[1], "ada", "weekly")
+    ask(place.qa, place.prod, ids[1], "linus", "go live")
+    for name in ("ada\u200b", "\uff41da", " A\u200dda "):
+        with pytest.raises(ApprovalError, match="was sealed in the name of"):
+            answer(place.prod, ids[1], name, "fine", approve=True)
+    with pytest.raises(ApprovalError, match="a decision needs a reason"):
+        answer(place.prod, ids[1], "grace", "\u200b", approve=True)
+
+
+def test_a_rule_that_is_loosened_is_for_later_requests(place: Installation, ids: list[str]) -> None:
+    carry(place.dev, place.qa, ids[1], "ada", "weekly")
+    ask(place.qa, place.open("prod", approvals=2), ids[1], "ada", "go live")
+    assert answer(place.prod, ids[1], "grace", "fine", approve=True).state == "pending"
+    loose = place.open("prod", approvals=0)
+    with pytest.raises(ApprovalError, match="is pending, not approved"):
+        carry_approved(place.qa, loose, open_request(loose, ids[1]))
+
+
+def test_what_was_rejected_meanwhile_is_not_carried(place: Installation, ids: list[str]) -> None:
+    carry(place.dev, place.qa, ids[1], "ada", "weekly")
+    ask(place.qa, place.prod, ids[1], "ada", "go live")
+    found = answer(place.prod, ids[1], "grace", "fine", approve=True)
+    answer(place.prod, ids[1], "linus", "not this week", approve=False)
+    with pytest.raises(ApprovalError, match="is rejected, not approved"):
+        carry_approved(place.qa, place.prod, found)
+    with pytest.raises(StageError, match=r"prod asks for 1 approvals, release .* has 0"):
+        carry(place.qa, place.prod, ids[1], "ada", "past the request")
+    assert champion(place.prod) is None
+
+
+def test_of_two_answers_at_once_one_is_refused(
+    place: Installation, ids: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ml_platform.approvals as module
+
+    carry(place.dev, place.qa, ids[1], "ada", "weekly")
+    ask(place.qa, place.prod, ids[1], "ada", "go live")
+    original = module._require_may_approve
+
+    def slow(target: Environment, found: object, actor: str) -> None:
+        monkeypatch.setattr(module, "_require_may_approve", original)
+        answer(place.prod, ids[1], "linus", "not this week", approve=False)
+        original(target, found, actor)
+
+    monkeypatch.setattr(module, "_require_may_approve", slow)
+    with pytest.raises(ConflictError, match="somebody else decided about a request of prod"):
+        answer(place.prod, ids[1], "grace", "fine", approve=True)
+    assert requests(place.prod)[0].state == "rejected"
+
+
+def test_what_was_taken_back_does_not_come_back_by_a_request_that_was_cut_off(
+    place: Installation, ids: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pointer had moved, and the request did not know it yet."""
+    import ml_platform.approvals as module
+
+    for release_id in ids:
+        carry(place.dev, place.qa, release_id, "ada", "weekly")
+    ask(place.qa, place.prod, ids[0], "ada", "go live")
+    carry_approved(place.qa, place.prod, answer(place.prod, ids[0], "grace", "fine", approve=True))
+    ask(place.qa, place.prod, ids[1], "ada", "go live")
+    found = answer(place.prod, ids[1], "grace", "fine", approve=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "carry", lambda *args, **more: carry(*args, **more) and 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            carry_approved(place.qa, place.prod, found)
+    assert champion(place.prod) == ids[1]
+    with pytest.raises(ApprovalError, match="is being carried over to prod already"):
+        answer(place.prod, ids[1], "linus", "too late", approve=False)
+    takeback.rollback(place.prod, "grace", "bias")
+    assert champion(place.prod) == ids[0]
+    done = carry_approved(place.qa, place.prod, open_request(place.prod, ids[1]))
+    assert (done.decided, champion(place.prod)) == (False, ids[0])
+    assert [one.state for one in requests(place.prod)] == ["promoted", "promoted"]
+
+
 def test_two_have_to_agree_and_nobody_twice(place: Installation, ids: list[str]) -> None:
     carry(place.dev, place.qa, ids[1], "ada", "weekly")
     prod = place.open("prod", approvals=2)
@@ -276,6 +353,44 @@ def test_of_two_processes_at_once_one_wins_and_the_other_says_so(place: Installa
     assert champion(place.qa) == winner
     assert [one[:2] for one in actions(place.qa)] == [("promote", winner)]
     assert place.qa.audit.verify() == []
+
+
+def test_a_rollback_needs_no_mlflow_and_given_again_goes_no_step_further(
+    place: Installation, ids: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ml_platform.registry.versions import ModelVersions
+
+    def down(*_: object) -> None:
+        raise ConnectionError("no route to MLflow")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ModelVersions, "tags_of", down)
+        moved = takeback.rollback(place.dev, "ada", "bias")
+        assert (moved.before, moved.after, moved.alias_moved) == (ids[1], ids[0], False)
+        assert moved.trouble == "ConnectionError: no route to MLflow"
+        with pytest.raises(StageError, match="MLflow cannot say whether the last rollback in dev is finished"):
+            takeback.rollback(place.dev, "ada", "bias")
+    again = takeback.rollback(place.dev, "ada", "bias")
+    assert (again.before, again.after, again.alias_moved, again.withdrawn) == (ids[1], ids[0], True, ())
+    assert champion(place.dev) == ids[0]
+    assert place.dev.audit.verify() == []
+
+
+def test_the_alias_follows_what_was_decided_while_it_moved(
+    place: Installation, ids: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ml_platform.registry.versions import ModelVersions
+
+    original = ModelVersions.point
+
+    def slow(self: ModelVersions, alias: str, release_id: str) -> bool:
+        monkeypatch.setattr(ModelVersions, "point", original)
+        takeback.override(place.dev, ids[1], "grace", "it was fine")
+        return original(self, alias, release_id)
+
+    monkeypatch.setattr(ModelVersions, "point", slow)
+    takeback.withdraw(place.dev, ids[1], "ada", "bias")
+    assert champion(place.dev) == ids[1]
 
 
 def test_a_rollback_is_for_every_day_and_can_be_taken_back(place: Installation, ids: list[str]) -> None:
@@ -411,8 +526,81 @@ def test_a_chain_that_was_hashed_anew_is_not_signed(place: Installation) -> None
 
     rewrite(place.dev, forged)
     faults = place.dev.audit.verify()
-    assert [one.number for one in faults] == [1, 2]
-    assert all("is not signed by a trusted key" in one.what for one in faults)
+    assert [one.number for one in faults] == [1, 2, 2]
+    assert all("is not signed by a trusted key" in one.what for one in faults[:2])
+    assert "is not the row that the signed head beside the keys stands for" in faults[2].what
+
+
+def test_a_key_that_lies_elsewhere_is_not_trusted_whatever_a_signature_calls_it(place: Installation) -> None:
+    from ml_platform.registry.signing import KeyFile, Signature, trust
+
+    stranger = KeyFile(place.folder / "stranger")
+    row = place.dev.audit.rows()[0]
+    signed = stranger.sign(row["hash"].encode())
+    path = trust(stranger.folder, stranger._private().public_key()).with_suffix("")
+    named = Signature(algorithm="ed25519", key_id=str(path), value=signed.value)
+    rewrite(place.dev, lambda rows: [{**rows[0], "signature": named.model_dump_json()}, *rows[1:]])
+    (fault,) = place.dev.audit.verify()
+    assert "is no id of a key" in fault.what
+
+
+def words_of(here: Environment) -> str:
+    return "; ".join(one.what for one in here.audit.verify())
+
+
+def test_rows_that_were_cut_off_are_missed_even_where_the_table_is_gone(place: Installation, ids: list[str]) -> None:
+    takeback.rollback(place.dev, "ada", "trial")
+    folder = place.folder / "dev" / "lake" / "ops" / "audit"
+    newest = max((folder / "_delta_log").glob("*.json"))
+    newest.unlink()
+    assert "is missing at the end" in words_of(place.dev)
+    shutil.rmtree(folder)
+    assert [one.number for one in place.dev.audit.verify() if "missing" in one.what] == [1, 2, 3]
+    takeback.rollback(place.dev, "ada", "back", to=ids[1])  # work goes on, and what is gone stays to be seen
+    assert champion(place.dev) == ids[1]
+    assert "is missing: row 4 follows" in words_of(place.dev)
+
+
+def test_a_chain_of_another_environment_is_not_this_one(place: Installation, ids: list[str]) -> None:
+    carry(place.dev, place.qa, ids[1], "ada", "weekly")
+    shutil.rmtree(place.folder / "qa" / "lake" / "ops" / "audit")
+    shutil.copytree(place.folder / "dev" / "lake" / "ops" / "audit", place.folder / "qa" / "lake" / "ops" / "audit")
+    assert "is of the environment dev, not of qa" in words_of(place.qa)
+
+
+def test_a_decision_that_was_edited_or_added_past_the_chain_is_found(place: Installation, ids: list[str]) -> None:
+    takeback.rollback(place.dev, "ada", "trial")
+    spec = schemas.PROMOTED_RELEASE
+    before = place.dev.lake.read(spec.name).select(spec.schema.names).cast(spec.schema)
+    added = {**before.to_pylist()[0], "release_id": ids[1], "promoted": True, "decided_at": dt.datetime.now(dt.UTC)}
+    place.dev.lake.append(spec, pa.Table.from_pylist([{**added, "number": None}], spec.schema))
+    assert champion_as_of(place.dev.lake, day(9), same_day=True).release_id == ids[1]
+    assert "was decided past the chain" in words_of(place.dev)
+    edited = [{**row, "promoted": True, "decision": "reinstated"} for row in before.to_pylist()]
+    place.dev.lake.replace(spec, pa.Table.from_pylist(edited, spec.schema), "release_id is not null")
+    assert "which was edited or added to since" in words_of(place.dev)
+    place.dev.lake.replace(spec, before.slice(0, 1), "release_id is not null")
+    assert "which is gone" in words_of(place.dev)
+
+
+def test_a_row_without_values_is_named_and_not_stumbled_over(place: Installation) -> None:
+    row = {**place.dev.audit.rows()[-1], "number": None, "at": None}
+    place.dev.lake.append(schemas.AUDIT, pa.Table.from_pylist([row], schemas.AUDIT.schema))
+    assert "is no row that was written" in words_of(place.dev)
+
+
+def test_an_approval_that_nobody_signed_for_carries_nothing(place: Installation, ids: list[str]) -> None:
+    carry(place.dev, place.qa, ids[1], "ada", "weekly")
+    found = ask(place.qa, place.prod, ids[1], "ada", "go live")
+    spec = schemas.REQUESTS
+    row = place.prod.lake.read(spec.name).to_pylist()[0]
+    row |= {"state": "approved", "actor": "grace", "at": dt.datetime.now(dt.UTC)}
+    place.prod.lake.append(spec, pa.Table.from_pylist([row], spec.schema))
+    assert open_request(place.prod, ids[1]).state == "approved"
+    with pytest.raises(ApprovalError, match="has 0 signed approvals of release"):
+        carry_approved(place.qa, place.prod, found)
+    assert champion(place.prod) is None
+    assert "approved by grace) is not in the chain" in words_of(place.prod)
 
 
 def test_a_decision_that_the_chain_lacks_is_found_and_added_by_the_next(

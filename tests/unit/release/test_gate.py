@@ -1,11 +1,13 @@
 """Every rule of the gate can pass and can fail, and says why."""
 
 import json
+from datetime import date
 
 import pyarrow as pa
 import pytest
 
 from ml_platform.coverage import Coverage, count_coverage
+from ml_platform.drift import INPUT_PROFILE, drifts
 from ml_platform.gate import Facts, GateConfig, GateError, decide, explain_day, load_gate
 from ml_platform.gate.rules import FIRST, NEW, REFRESH, RULES
 
@@ -128,6 +130,64 @@ def test_no_segment_of_weight_is_worse_beyond_noise():
     assert "1 of 2 segments are over it, such as one" in stopped.explanation
     assert "best floor" in stopped.explanation
     assert {one.segment: one.passed for one in stopped.details} == {"large": True, "one": False}
+
+
+@pytest.mark.parametrize(
+    ("figures", "passes"),
+    [
+        ({"difference": 0.26, "difference_units": 1.0, "difference_se": None}, False),  # one series, ruined
+        ({"difference": 0.26, "difference_se": 0.5}, False),
+        ({"difference": 0.24, "difference_units": 1.0, "difference_se": None}, True),
+        ({"difference": None}, False),  # an error, and nothing to compare it with
+        ({"difference": None, "error": None}, True),  # nothing to judge
+        ({"excess_bias": 0.26, "excess_bias_units": 1.0, "excess_bias_se": None}, False),
+        ({"excess_bias": 0.24, "excess_bias_units": 1.0, "excess_bias_se": None}, True),
+    ],
+)
+def test_a_segment_of_few_series_cannot_hide_behind_noise(figures, passes):
+    decision = verdict(segments=[segment("large", 95.0), segment("one", 5.0, **figures)], champion=0.85)
+    assert decision.promoted is passes
+    json.loads(decision.to_json(), parse_constant=pytest.fail)
+
+
+def test_a_fleet_of_one_series_is_held_to_what_is_certain():
+    for excess, passes in ((0.24, True), (0.26, False), (5.0, False)):
+        found = rule(verdict(excess_bias=excess, excess_bias_se=None, excess_bias_units=1.0), "bias")
+        assert (found.passed, found.value) == (passes, excess)
+
+
+def test_intervals_that_hold_nothing_are_not_excused_by_few_series():
+    assert not rule(verdict(series=1, rows=14, coverage_80=0.0), "interval_coverage").passed
+    assert rule(verdict(series=1, rows=14, coverage_80=0.6), "interval_coverage").passed
+
+
+def profile(**windows):
+    """Rows of gold/input_profile of one input: a steady history of eight windows, and what a test says of the newest."""
+    rows = [{"window": -place, "mean": 10.0 + place % 2, "known": 0.9 + 0.01 * (place % 2)} for place in range(1, 9)]
+    rows += [{"window": int(name[1:]), "mean": mean, "known": known} for name, (mean, known) in windows.items()]
+    told = [{"as_of": date(2024, 3, 31), "input": "price", "spread": 1.0, **row} for row in rows]
+    return pa.Table.from_pylist(told, INPUT_PROFILE.schema)
+
+
+@pytest.mark.parametrize(
+    ("windows", "drifted"),
+    [
+        ({"_0": (10.5, 0.9), "_1": (10.5, 0.9)}, False),
+        ({"_0": (10.5, 0.9), "_1": (20.0, 0.9)}, True),
+        ({"_0": (10.5, 0.1), "_1": (10.5, 0.9)}, True),  # most cells went silent, the others are as ever
+        ({"_0": (10.5, 0.9), "_1": (10.5, 0.1)}, False),  # the plan is not out yet
+        ({}, True),
+    ],
+)
+def test_an_input_drifts_by_its_mean_and_by_what_is_known_of_it(world, windows, drifted):
+    (found,) = drifts(profile(**windows), world.config).values()
+    assert (found > 1.0) is drifted
+
+
+def test_an_input_of_which_nothing_is_known_any_more_has_drifted():
+    found = rule(verdict(Facts(drifts={"price": float("inf"), "target": 0.0})), "input_drift")
+    assert (found.passed, found.value) == (False, None)
+    assert "nothing is known any more of price" in found.explanation
 
 
 @pytest.mark.parametrize(("excess", "passes"), [(0.08, True), (0.085, False), (-0.5, True), (None, False)])
@@ -282,7 +342,7 @@ def test_limits_come_from_yaml(tmp_path):
     [
         ("byas: {excess: 0.2}", ["byas: unknown rule; known rules are error_against_champion, error"]),
         ("bias: {excess: -1}", ["bias.excess: -1 cannot be used: should be greater than or equal to 0"]),
-        ("bias: {exces: 1}", ["bias.exces: unknown key; known keys are blocks, confidence, excess, weight"]),
+        ("bias: {exces: 1}", ["bias.exces: unknown key; known keys are blocks, certain, confidence, excess, weight"]),
         ("bias: much\nfreshness: {steps: x}", ["bias: 'much' cannot be used", "freshness.steps: 'x' cannot"]),
         ("- 1", ["rules are a mapping, not list; known rules are"]),
         ("a: [", ["not valid YAML"]),

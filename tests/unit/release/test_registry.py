@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -99,14 +100,36 @@ def test_one_flipped_bit_anywhere_is_refused_by_name(world, name):
     assert world.registry.verify(release.release_id).as_of == world.day
 
 
+def test_a_copy_beside_a_release_does_not_keep_the_next_from_being_sealed(world):
+    release = world.registry.build(contents(world))
+    shutil.copytree(release.folder, world.registry.root / f"{world.day}-0backup")
+    again = world.registry.build(contents(world))
+    assert (again.release_id, again.created) == (release.release_id, False)
+
+
+def test_a_store_belongs_to_one_environment(world):
+    release = world.registry.build(contents(world))
+    other = replace(world.registry, environment="prod")
+    with pytest.raises(ReleaseError, match="is the store of environment dev, and this process works for prod"):
+        other.receive(world.registry.folder(release.release_id))
+
+
 def test_missing_and_foreign_files_are_refused_by_name(world):
     release = world.registry.build(contents(world))
     extra = release.folder / "sub" / "model.pkl"
     extra.parent.mkdir()
     extra.write_bytes(b"")
-    with pytest.raises(ReleaseError, match=r"model\.pkl was added"):
+    with pytest.raises(ReleaseError, match=r"sub was added"):
         world.registry.verify(release.release_id)
-    shutil.rmtree(extra.parent)
+    extra.unlink()
+    with pytest.raises(ReleaseError, match=r"sub was added"):
+        world.registry.verify(release.release_id)
+    extra.parent.rmdir()
+    elsewhere = release.folder.parent.parent / "pools.parquet"
+    shutil.move(release.folder / "pools.parquet", elsewhere)
+    (release.folder / "pools.parquet").symlink_to(elsewhere)
+    with pytest.raises(ReleaseError, match=r"pools\.parquet is no file of its own"):
+        world.registry.verify(release.release_id)
     (release.folder / "pools.parquet").unlink()
     with pytest.raises(ReleaseError, match=r"pools\.parquet is missing"):
         world.registry.verify(release.release_id)

@@ -80,6 +80,19 @@ def test_a_stopped_challenger_asks_for_another_on_a_newer_day(home) -> None:
     assert asked(home, 2, failed_rules=False) == []
 
 
+def test_days_that_were_taken_in_make_no_training_younger(home) -> None:
+    row = {
+        "as_of": later(home, 27),
+        "release_id": "u",
+        "promoted": True,
+        "decided_at": DECIDED,
+        "approved_by": "update",
+    }
+    decide(home.lake, [{**row, "rules": "[]", "evidence": "{}", "decision": "promoted"}], seen(home.lake))
+    ((name, why),) = asked(home, 28)
+    assert (name, "the champion is of 2024-03-31" in why) == ("aging", True)
+
+
 def test_a_home_without_a_release_waits_for_somebody(world) -> None:
     assert needs(world.lake, world.config, Limits(), world.day) == []
 

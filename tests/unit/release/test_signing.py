@@ -106,7 +106,7 @@ def test_a_release_that_nobody_trusted_has_signed_is_refused(world, tmp_path):
     form = serialization.PublicFormat.SubjectPublicKeyInfo
     other = ec.generate_private_key(ec.SECP256R1()).public_key()
     key.write_bytes(other.public_bytes(serialization.Encoding.PEM, form))
-    with pytest.raises(ReleaseError, match="is no key for ed25519"):
+    with pytest.raises(ReleaseError, match="holds another key than its name says"):
         world.registry.open(release.release_id)
     shutil.rmtree(key.parent)
     with pytest.raises(ReleaseError, match="is not trusted here"):
