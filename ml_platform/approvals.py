@@ -16,7 +16,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ml_platform.audit import OF_REQUEST, Entry
+from ml_platform.audit import Entry
+from ml_platform.audit_proof import OF_REQUEST
 from ml_platform.environments import Carried, Environment, StageError, carry, is_used, require_used
 from ml_platform.lake import AlreadyCommittedError, schemas
 from ml_platform.registry import ConflictError

@@ -515,7 +515,7 @@ def test_an_edited_deleted_or_reordered_row_is_found(place: Installation, ids: l
 
 
 def test_a_chain_that_was_hashed_anew_is_not_signed(place: Installation) -> None:
-    from ml_platform.audit import digest_of
+    from ml_platform.audit_chain import digest_of
 
     def forged(rows):
         rows[0] = {**rows[0], "actor": "nobody"}
