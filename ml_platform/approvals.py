@@ -36,7 +36,7 @@ class ApprovalError(StageError):
 class Request:
     """A request to use a release in an environment: who asked and why, until when, who approved of how many, what it is now, and the evidence.
 
-    begun: it is being carried out, so that nobody can reject it any more.
+    begun: it is being carried out, so that nobody can reject it any more. closed: what ended it, by whom and why; empty while it is open.
     """
 
     request_id: str
@@ -52,6 +52,7 @@ class Request:
     state: str
     evidence: Mapping[str, Any]
     begun: bool
+    closed: str
 
     @property
     def open(self) -> bool:
@@ -86,9 +87,8 @@ def _request(rows: list[dict[str, Any]], environment: Environment, now: datetime
     first, states = rows[0], [row["state"] for row in rows]
     approvers = tuple(dict.fromkeys(row["actor"] for row in rows if row["state"] == APPROVED))
     evidence = json.loads(first["evidence"] or "{}")
-    approvals = max(
-        environment.rule.approvals, int(evidence.get("approvals", 0))
-    )  # a rule that is loosened later is for later requests
+    # a rule that is loosened later is for later requests
+    approvals = max(environment.rule.approvals, int(evidence.get("approvals", 0)))
     state = next((one for one in states if one in FINAL), PENDING)  # whatever came at the same moment
     if state == PENDING:
         late = now > first["expires_at"] and BEGUN not in states
@@ -107,6 +107,7 @@ def _request(rows: list[dict[str, Any]], environment: Environment, now: datetime
         state,
         evidence,
         BEGUN in states,
+        next((f"{row['state']} by {row['actor']}: {row['reason']}" for row in rows if row["state"] in FINAL), ""),
     )
 
 
@@ -228,7 +229,8 @@ def carry_approved(source: Environment, target: Environment, found: Request) -> 
     actor = ", ".join(now.approved_by) or now.asked_by
     if not now.begun:
         _append(target, {**_later(now, actor, "begun"), "state": BEGUN}, after)
-    done = carry(source, target, now.release_id, actor, now.reason, approved=vouched, once=f"request:{now.request_id}")
+    why = f"{now.reason} (asked by {now.asked_by})"
+    done = carry(source, target, now.release_id, actor, why, approved=vouched, once=f"request:{now.request_id}")
     _append(target, {**_later(now, actor, "carried out"), "state": PROMOTED}, _last(target))
     return done
 

@@ -63,7 +63,8 @@ class Audit:
                 self.lake.append(spec, pa.Table.from_pylist([row], schema=spec.schema), transactions=ids)
             except AlreadyCommittedError:
                 continue
-            self._head.write(Head(number=row["number"], hash=row["hash"], signature=self._sign(row["hash"])))
+            head = Head(number=row["number"], hash=row["hash"], signature="")
+            self._head.write(head.model_copy(update={"signature": self._sign(head.bound)}))
             return int(row["number"])
         raise RuntimeError(f"table {spec.name}: {TRIES} others wrote while one decision was to be added; try again")
 

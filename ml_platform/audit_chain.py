@@ -57,6 +57,11 @@ class Head(BaseModel):
     hash: str
     signature: str
 
+    @property
+    def bound(self) -> str:
+        """What is signed."""
+        return f"{self.number}:{self.hash}"
+
 
 @dataclass(frozen=True)
 class HeadFile:

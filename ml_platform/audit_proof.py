@@ -73,19 +73,19 @@ class Proof:
 
     def _of_the_end(self, rows: Sequence[Row]) -> Iterator[Fault]:
         """Rows that were cut off: the table's log, or the head beside the keys, knows of them."""
-        last = rows[-1]["number"] if rows else 0
-        for number in range(last + 1, max(self.written, self.head.number if self.head else 0) + 1):
-            words = (
-                "is missing at the end: the table's log, or the signed head beside the keys, says that it was written"
-            )
-            yield Fault(number, words)
-        if self.head is None:
-            return
-        own = next((row["hash"] for row in rows if row["number"] == self.head.number), None)
-        if self.head.number <= last and own != self.head.hash:
-            yield Fault(self.head.number, "is not the row that the signed head beside the keys stands for")
-        if why := self.unsigned({"hash": self.head.hash, "signature": self.head.signature}):
-            yield Fault(self.head.number, f"is the head's, which {why}")
+        head, last = self.head, rows[-1]["number"] if rows else 0
+        if head is not None and (why := self.unsigned({"hash": head.bound, "signature": head.signature})):
+            yield Fault(last, f"is the newest, and the head beside the keys cannot say so: it {why}")
+            head = None
+        who = {"the table's log": self.written, "the signed head beside the keys": head.number if head else 0}
+        for name, number in who.items():
+            if number > last:
+                yield Fault(
+                    number, f"is missing at the end, with all after row {last}: {name} says that it was written"
+                )
+        own = next((row["hash"] for row in rows if head and row["number"] == head.number), None)
+        if head is not None and head.number <= last and own != head.hash:
+            yield Fault(head.number, "is not the row that the signed head beside the keys stands for")
 
     def _of_decisions(self, rows: Sequence[Row]) -> Iterator[Fault]:
         """Decisions of gold/promoted_release that are not as the chain has them."""

@@ -46,12 +46,14 @@ def _environment(name: str | None, settings: Settings | None = None) -> "Environ
     return Environment.open(own, name or own.environment, load_config(own.configs / "forecast.yaml").name)
 
 
-def _decide(where: str | None, move: "Callable[[Environment], Moved]") -> "Environment":
+def _decide(where: str | None, move: "Callable[[Environment], Moved]", *, republish: bool = False) -> "Environment":
     """Let somebody's decision move the pointer of an environment, and show what it changed."""
-    from ml_platform.console_releases import show_moved
+    from ml_platform.console_releases import show_moved, show_published
 
     environment, begun = _environment(where), time.monotonic()
     show_moved(terminal(), environment.name, move(environment), time.monotonic() - begun)
+    if not republish:
+        show_published(terminal(), environment)
     return environment
 
 
@@ -122,7 +124,9 @@ def rollback(
     from ml_platform.takeback import rollback as take_back
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the run below is ended too
-    environment = _decide(where, lambda here: take_back(here, by, reason, here.named(to) if to else None))
+    environment = _decide(
+        where, lambda here: take_back(here, by, reason, here.named(to) if to else None), republish=republish
+    )
     if republish:
         _republish(environment)
 
@@ -156,20 +160,23 @@ def list_(
 
 @releases.command()
 @errors_in_words
-def pending(where: In = None) -> None:
+def pending(
+    where: Annotated[str | None, typer.Option("--in", help="qa or prod. Default: both.")] = None,
+) -> None:
     """Show what somebody asked for and nobody carried out yet, with its evidence.
 
     Example: `ml-platform releases pending --in prod`
     """
     from ml_platform.approvals import requests
     from ml_platform.console_releases import show_request
+    from ml_platform.environments import ORDER
 
-    environment, console = _environment(where), terminal()
-    found = [one for one in requests(environment) if one.open]
-    for one in found:
-        show_request(console, environment, one)
-    if not found:
-        console.print(f"nothing waits in {environment.name}")
+    console, names = terminal(), [where] if where else list(ORDER[1:])
+    waiting = [(here, one) for here in map(_environment, names) for one in requests(here) if one.open]
+    for here, one in waiting:
+        show_request(console, here, one)
+    if not waiting:
+        console.print(f"nothing waits in {' or '.join(names)}")
 
 
 @releases.command()

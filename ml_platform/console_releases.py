@@ -17,6 +17,7 @@ from ml_platform.environments import Carried, Environment
 from ml_platform.registry import champion_as_of
 from ml_platform.registry.pointer import pinned, standings
 from ml_platform.takeback import Moved
+from ml_platform.warehouse.contents import published
 
 SHOWN_TEXT = 90
 
@@ -49,7 +50,7 @@ def show_standings(console: Console, environment: Environment, limit: int) -> No
     )
     for one in known[:limit]:
         mark = "champion" if champion and one.release_id == champion.release_id else ""
-        mark = f"{mark}, pinned" if one.release_id == held else mark
+        mark = ", ".join(filter(None, [mark, "pinned" if one.release_id == held else ""]))
         words = (one.release_id, mark, one.decision, one.decided_by, _moment(one.decided_at), one.reason)
         table.add_row(*map(_text, words))
     console.print(table)
@@ -73,9 +74,9 @@ def show_request(console: Console, environment: Environment, one: Request) -> No
             soft_wrap=True,
         )
     if one.approved_by:
-        console.print(
-            f"  approved by {_text(', '.join(one.approved_by))} ({len(one.approved_by)} of {environment.rule.approvals})"
-        )
+        console.print(f"  approved by {_text(', '.join(one.approved_by))} ({len(one.approved_by)} of {one.approvals})")
+    if one.closed:
+        console.print(f"  {_whole(one.closed)}", soft_wrap=True)
     command = f"{one.release_id} --to {environment.name} --by NAME --reason WHY"
     if one.state == PENDING:
         console.print(f"  ml-platform approve {command}", soft_wrap=True)
@@ -98,6 +99,24 @@ def show_carried(console: Console, done: Carried) -> None:
     console.print(
         f"[bold]{done.release_id}[/] is used in {done.environment}: {copied}, tried on its data ({smoke}), {done.seconds:.1f} s"
     )
+
+
+def show_published(console: Console, environment: Environment) -> None:
+    """Where the newest published forecasts are not the champion's any more, and the way to change that."""
+    pointers = published(environment.lake)
+    if not pointers:
+        return
+    day, shown = pointers[-1].as_of, pointers[-1].release_id
+    champion = champion_as_of(environment.lake, day, same_day=True)
+    if champion is None:
+        console.print(
+            f"  no release is used as of {day}: nothing is forecast until one is; what {shown} published stays"
+        )
+    elif champion.release_id != shown:
+        way = f"ml-platform rollback --to {champion.release_id} --in {environment.name} --by NAME --reason WHY"
+        console.print(
+            f"  published as of {day} is still {shown}: the next day uses the champion, or now: {way}", soft_wrap=True
+        )
 
 
 def show_moved(console: Console, name: str, moved: Moved, seconds: float) -> None:

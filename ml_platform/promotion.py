@@ -125,14 +125,15 @@ def _opponent(evaluation: pa.Table) -> str | None:
 
 
 def move_champion(lake: Lake, registry: Registry) -> bool:
-    """Let the alias `champion` name the release that the newest day uses; False where it does.
+    """Let the alias `champion` name the release that the newest day uses, or nothing where there is none; False where it does.
 
     The decisions say which that is: an older one only after a rollback, a withdrawal or a pin.
     """
     moved = False
     for _ in range(MOVES):
         newest = champion_as_of(lake, date.max, same_day=True)
-        again = newest is not None and registry.versions.point("champion", newest.release_id)
+        own = registry.versions
+        again = own.point("champion", newest.release_id) if newest else own.lift("champion")
         moved |= again
         if not again:  # it names what the decisions say, also where somebody decided in between
             break

@@ -94,7 +94,7 @@ def _unfinished(environment: Environment, champion: str | None) -> Moved | None:
         raise StageError(
             f"MLflow cannot say whether the last rollback in {environment.name} is finished ({type(why).__name__}): name the release to use with --to"
         ) from why
-    if named in (None, champion):
+    if champion is None or named in (None, champion):
         return None
     environment.audit.follow()
     moved, trouble = _followed(environment)
@@ -109,9 +109,9 @@ def _earlier(environment: Environment, known: Mapping[str, Standing], champion: 
     now = known.get(champion or "")
     before = [one for one in used if now is None or one.order < now.order]
     if now is None or not before:
-        raise StageError(
-            f"{environment.name} has no release before the champion: name one with --to, or train, ml-platform run retrain"
-        )
+        what = "no release before the champion" if now else "no champion to go back from"
+        way = "train, ml-platform run retrain" if environment.name == "dev" else "ml-platform promote one"
+        raise StageError(f"{environment.name} has {what}: name a release with --to, or {way}")
     return before[-1]
 
 
@@ -132,10 +132,13 @@ def override(environment: Environment, release_id: str, actor: str, reason: str)
         raise StageError(
             f"what the gate stopped is let through in dev alone, and goes from there to {environment.name} as any release"
         )
+    if found.promoted:
+        raise StageError(
+            f"release {release_id} is used in {environment.name} already: to prefer it to newer ones, rollback --to it, or pin it"
+        )
     environment.registry.verify(release_id)
     entry = Entry("override", release_id, actor, reason, {"because": found.reason})
-    rows = [] if found.promoted else [_row(found, REINSTATED, entry, used=True)]
-    return _move(environment, rows, after)
+    return _move(environment, [_row(found, REINSTATED, entry, used=True)], after)
 
 
 def pin(environment: Environment, release_id: str, actor: str, reason: str) -> Moved:
@@ -146,6 +149,7 @@ def pin(environment: Environment, release_id: str, actor: str, reason: str) -> M
         raise StageError(
             f"release {release_id} is {found.decision} in {environment.name}: only what is used can be pinned"
         )
+    environment.registry.verify(release_id)
     entry = Entry("pin", release_id, actor, reason)
     held = pinned(environment.lake) == release_id
     return _move(environment, [] if held else [_row(found, PINNED, entry, used=True)], after)

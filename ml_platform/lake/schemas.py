@@ -213,7 +213,6 @@ REQUESTS = TableSpec(
         state=pa.string(),
         actor=pa.string(),
         reason=pa.string(),
-        override=pa.bool_(),
         at=INSTANT,
         expires_at=INSTANT,
         source=pa.string(),

@@ -205,3 +205,10 @@ class ModelVersions:
             )
         self.client.set_registered_model_alias(self.model, alias, version.version)
         return True
+
+    def lift(self, alias: str) -> bool:
+        """Let an alias name nothing; False where it does already."""
+        if not self.tags_of(alias):
+            return False
+        self.client.delete_registered_model_alias(self.model, alias)
+        return True

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from ml_platform.evaluation import FLEET, segment_labels
 from ml_platform.forecasting import ForecastConfig
 from ml_platform.lake import Lake, names, schemas
-from ml_platform.registry.pointer import standings
+from ml_platform.registry.pointer import PROMOTED, REINSTATED, standings
 from ml_platform.warehouse.protocol import Pointer, WarehouseError
 
 STATES_SCHEMA = pa.schema(
@@ -170,8 +170,8 @@ def decisions(lake: Lake) -> pa.Table:
 
 
 def releases(lake: Lake, pointers: Sequence[Pointer]) -> pa.Table:
-    """Of the release of every published day: who decided about it last, and from which code and tables it was made."""
-    known, origins = standings(lake), dict[str, dict[str, object]]()
+    """Of the release of every published day: who let it through, and from which code and tables it was made."""
+    known, origins, rows_of = standings(lake), dict[str, dict[str, object]](), decisions(lake).to_pylist()
     for row in decisions(lake).select(["release_id", "evidence"]).to_pylist():
         told = _told(row)
         if "code_commit" in told:
@@ -182,12 +182,31 @@ def releases(lake: Lake, pointers: Sequence[Pointer]) -> pa.Table:
             "as_of": one.as_of,
             "release_id": one.release_id,
             "input_tables": _versions(origins.get(one.release_id, {}).get("tables")),
-            **({name: getattr(known[one.release_id], name) for name in DECISION} if one.release_id in known else {}),
+            **_let_through(rows_of, one),
             "trained_as_of": known[one.release_id].as_of if one.release_id in known else None,
         }
         for one in pointers
     ]
     return pa.Table.from_pylist(rows, RELEASE_SCHEMA)
+
+
+def _let_through(rows: Sequence[Mapping[str, Any]], pointer: Pointer) -> dict[str, Any]:
+    """The decision by which a release was used when it was published; what is decided about it later does not change that."""
+    own = [
+        row
+        for row in rows
+        if row["release_id"] == pointer.release_id and (row.get("decision") or PROMOTED) in (PROMOTED, REINSTATED)
+    ]
+    before = [row for row in own if row["decided_at"] <= pointer.published_at] or own[:1]
+    if not before:
+        return {}
+    newest = max(before, key=lambda row: row["decided_at"])
+    return {
+        "decision": newest.get("decision") or PROMOTED,
+        "decided_by": newest["approved_by"],
+        "decided_at": newest["decided_at"],
+        "reason": newest.get("reason"),
+    }
 
 
 def _told(decision: Mapping[str, str]) -> dict[str, Any]:

@@ -57,7 +57,7 @@ COMMENTS = {
     "fold_errors": "Errors by family and choosing fold on the newest as-of day; per series they lie in gold/fold_metrics.",
     "fleet_evaluation": "Contenders on the fold that chose nothing: the fleet of every day, segments of the newest day.",
     "promoted_release": "Every judged release with its verdict.",
-    "releases": "The release of every published day: who decided about it last, from which code and tables it was made.",
+    "releases": "The release of every published day: who let it through, from which code and tables it was made.",
     "live_accuracy": "Published forecasts against the actuals that arrived since, by family and by segment.",
 }
 

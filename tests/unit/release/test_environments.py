@@ -285,6 +285,7 @@ def test_asking_again_for_what_is_used_asks_nobody(place: Installation, ids: lis
     again = ask(place.dev, place.qa, ids[1], "grace", "weekly, too")
     assert (first.decided, again.state, again.asked_by, len(requests(place.qa))) == (True, "promoted", "ada", 1)
     takeback.withdraw(place.qa, ids[1], "ada", "bias")
+    assert again.closed.startswith("promoted by ada")
     assert ask(place.dev, place.qa, ids[1], "grace", "mended").state == "approved"
 
 
@@ -353,6 +354,31 @@ def test_of_two_processes_at_once_one_wins_and_the_other_says_so(place: Installa
     assert champion(place.qa) == winner
     assert [one[:2] for one in actions(place.qa)] == [("promote", winner)]
     assert place.qa.audit.verify() == []
+
+
+def test_without_a_release_the_alias_names_nothing_and_there_is_no_way_back(
+    place: Installation, ids: list[str]
+) -> None:
+    for release_id in ids:
+        takeback.withdraw(place.dev, release_id, "ada", "both are wrong")
+    assert champion(place.dev) is None
+    before = place.dev.audit.rows()
+    with pytest.raises(StageError, match="dev has no champion to go back from: name a release with --to, or train"):
+        takeback.rollback(place.dev, "ada", "bias")
+    assert place.dev.audit.rows() == before
+    with pytest.raises(StageError, match=r"qa has no champion to go back from: .* or ml-platform promote one"):
+        takeback.rollback(place.qa, "ada", "bias")
+    takeback.override(place.dev, ids[0], "grace", "it was fine")
+    with pytest.raises(StageError, match=f"release {ids[0]} is used in dev already"):
+        takeback.override(place.dev, ids[0], "grace", "again")
+    assert champion(place.dev) == ids[0]
+
+
+def test_a_damaged_release_cannot_be_pinned(place: Installation, ids: list[str]) -> None:
+    path = place.dev.registry.root / ids[1] / "parameters.parquet"
+    path.write_bytes(path.read_bytes() + b"x")
+    with pytest.raises(ReleaseError, match=r"parameters\.parquet"):
+        takeback.pin(place.dev, ids[1], "ada", "audit week")
 
 
 def test_a_rollback_needs_no_mlflow_and_given_again_goes_no_step_further(
@@ -555,10 +581,22 @@ def test_rows_that_were_cut_off_are_missed_even_where_the_table_is_gone(place: I
     newest.unlink()
     assert "is missing at the end" in words_of(place.dev)
     shutil.rmtree(folder)
-    assert [one.number for one in place.dev.audit.verify() if "missing" in one.what] == [1, 2, 3]
+    assert [(one.number, one.what) for one in place.dev.audit.verify() if "missing" in one.what] == [
+        (3, "is missing at the end, with all after row 0: the signed head beside the keys says that it was written")
+    ]
     takeback.rollback(place.dev, "ada", "back", to=ids[1])  # work goes on, and what is gone stays to be seen
     assert champion(place.dev) == ids[1]
     assert "is missing: row 4 follows" in words_of(place.dev)
+
+
+def test_a_head_that_somebody_wrote_says_nothing(place: Installation) -> None:
+    path = place.folder / "keys" / "audit-dev.json"
+    head = json.loads(path.read_text())
+    path.write_text(json.dumps({**head, "number": 10**9}))
+    (fault,) = place.dev.audit.verify()
+    assert "is the newest, and the head beside the keys cannot say so: it is not signed by a trusted key" in fault.what
+    path.write_text("nonsense")
+    assert "the head beside the keys cannot say so" in words_of(place.dev)
 
 
 def test_a_chain_of_another_environment_is_not_this_one(place: Installation, ids: list[str]) -> None:
