@@ -110,7 +110,12 @@ class Environment:
         if text in known or len(found) == 1:
             return text if text in known else found[0]
         what = f"fits {len(found)} releases, such as {', '.join(sorted(found)[:3])}" if found else "is no release"
-        raise StageError(f"'{begins}' {what} of {self.name}: ml-platform releases list --in {self.name}")
+        way = (
+            ""
+            if self.name == ORDER[0] or found
+            else f", or take it there first, ml-platform promote RELEASE --to {self.name}"
+        )
+        raise StageError(f"'{begins}' {what} of {self.name}: ml-platform releases list --in {self.name}{way}")
 
     def standing(self, release_id: str) -> Standing:
         """Where a release stands here; StageError where nothing was decided about it."""
